@@ -1,0 +1,101 @@
+"""A submission's own code as the library uses it: one directory, imported by the name it knows itself by, `solution`.
+
+A solution directory holds a package `solution` (models, losses, pruning, quantization), be it the reference, the stubs
+or a student's. One is loaded at a time; loading another forgets the first. This is for code one trusts with one's own
+machine, that is one's own; the autograder never imports a submission.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from hw7.errors import HW7Error
+
+PROJECT = Path(__file__).resolve().parent.parent
+MODULES = ("models", "losses", "pruning", "quantization")
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The four modules of a submission, and where they came from."""
+
+    directory: Path
+    digest: str
+    models: ModuleType
+    losses: ModuleType
+    pruning: ModuleType
+    quantization: ModuleType
+
+
+def default_directory() -> Path:
+    """The reference solution where there is one, else the student's own folder in `assignments`."""
+    for folder in ("reference_solutions", "assignments"):
+        directory = PROJECT / folder / "hw7"
+        if (directory / "solution").is_dir():
+            return directory
+    raise HW7Error(f"no solution found under {PROJECT}; name your own with --solution DIR")
+
+
+def load_solution(directory: Path | str | None = None) -> Solution:
+    """Imports `solution` from this directory and nowhere else. Raises HW7Error where that fails, with the reason."""
+    directory = Path(directory or default_directory()).expanduser().resolve()
+    package = directory / "solution"
+    missing = [name for name in ("__init__", *MODULES) if not (package / f"{name}.py").is_file()]
+    if missing:
+        files = ", ".join(f"solution/{name}.py" for name in missing)
+        raise HW7Error(f"{directory} is not a solution directory: it lacks {files}")
+    _forget_solution()
+    sys.path.insert(0, str(directory))
+    importlib.invalidate_caches()
+    modules = {}
+    for name in MODULES:
+        with running(f"import solution.{name}", directory):
+            modules[name] = importlib.import_module(f"solution.{name}")
+    return Solution(directory, _digest(package), **modules)
+
+
+def _forget_solution() -> None:
+    """Without this, the first solution loaded would answer for every later one."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "solution"]:
+        file = getattr(sys.modules[name], "__file__", None)
+        if name == "solution" and file:
+            sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(file).resolve().parent.parent]
+        del sys.modules[name]
+
+
+def _digest(package: Path) -> str:
+    """A hash over names, lengths and bytes of the source files: what a result may depend on."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def running(what: str, directory: Path) -> Iterator[None]:
+    """Names the solution's file and line in the error when its code raises, instead of showing our own frames."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise HW7Error(f"{what}: not done yet: {error}") from error
+    except (HW7Error, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _inside(frame.filename, directory)]
+        if not frames and not isinstance(error, ImportError | SyntaxError):
+            raise
+        place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+        raise HW7Error(f"{what} raised {type(error).__name__}{place}: {error}") from error
+
+
+def _inside(filename: str, directory: Path) -> bool:
+    return Path(filename).is_relative_to(directory)
