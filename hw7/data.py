@@ -3,7 +3,8 @@
 A source is one function. It looks at what is there (names and sizes, no pixels) and answers with a `_Plan`: how many
 images, what they depend on, and how to make them. The rest (subset, progress bar, cache, errors) is the same for all:
 
-    plates, plates:SEED       drawn dishes, any number of them (hw7.plates); the default
+    plates[:OPTIONS]          drawn dishes, any number of them (hw7.plates); the default. plates:7 has another seed,
+                              plates:difficulty=0.5 easier pictures, plates:seed=7,noise=0 both its own seed and a knob
     food11:DIR                the course's folders training, validation, testing (or evaluation), label in the file name
     fashion-mnist[:DIR]       the IDX files, as Debian's dataset-fashion-mnist or torchvision stores them
 """
@@ -19,8 +20,9 @@ import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ from tqdm import tqdm
 from hw7.errors import HW7Error
 from hw7.files import replacing
 
-SOURCES = ("plates", "plates:SEED", "food11:DIR", "fashion-mnist", "fashion-mnist:DIR")
+SOURCES = ("plates", "plates:SEED", "plates:difficulty=0.5", "food11:DIR", "fashion-mnist", "fashion-mnist:DIR")
 SPLITS = ("training", "validation", "testing", "pretraining")
 FOOD11_CLASSES = (
     "Bread",
@@ -254,22 +256,20 @@ def _listing(folder: Path) -> str:
 def _plan_plates(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> _Plan:
     from hw7 import plates  # here, because the other sources work without the generator
 
-    try:
-        seed = int(argument or 0)
-    except ValueError:
-        raise HW7Error(f"the seed of plates is a whole number, as in plates:7, not {argument!r}") from None
+    seed, difficulty = _plates_options(argument)
     count = limit or PLATES_COUNTS[split]
+    look: dict[str, Any] = {"seed": seed, "difficulty": difficulty}
     generator = hashlib.sha256(Path(plates.__file__).read_bytes()).hexdigest()
 
     def make(size: int, update: Callable[[int], object]) -> tuple[Tensor, Tensor]:
         if device.type == "cuda":
-            images, labels = plates.draw(split, count, size, seed=seed, device=device, progress=update)
+            images, labels = plates.draw(split, count, size, **look, device=device, progress=update)
             return images.cpu(), labels.cpu()
         images, labels = torch.empty(count, 3, size, size, dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
 
         def draw(start: int) -> int:
             stop = min(start + 64, count)
-            images[start:stop], labels[start:stop] = plates.draw(split, stop - start, size, seed=seed, start=start)
+            images[start:stop], labels[start:stop] = plates.draw(split, stop - start, size, **look, start=start)
             return stop - start
 
         # Batches side by side, one torch thread each. torch's own threads split operations too small for that, and on
@@ -285,7 +285,33 @@ def _plan_plates(argument: str, split: str, limit: int | None, workers: int, dev
         return images, labels
 
     classes = plates.PRETRAINING_CLASSES if split == "pretraining" else plates.CLASSES
-    return _Plan(classes, count, [generator, seed, count], make)  # any device draws the same pictures
+    return _Plan(
+        classes, count, [generator, seed, asdict(difficulty), count], make
+    )  # any device draws the same pictures
+
+
+def _plates_options(argument: str) -> tuple[int, Any]:
+    """The seed and the difficulty in "7", "difficulty=0.5" or "seed=7,noise=0"; `difficulty` scales every knob."""
+    from hw7.plates import Difficulty
+
+    seed, scale, usual, own = 0, 1.0, asdict(Difficulty()), dict[str, float]()
+    for option in filter(None, argument.split(",")):
+        name, _, value = option.rpartition("=")
+        try:
+            if name in ("", "seed"):
+                seed = int(value)
+            elif name == "difficulty":
+                scale = float(value)
+            elif name in usual:
+                own[name] = float(value)
+            else:
+                raise ValueError
+        except ValueError:
+            raise HW7Error(
+                f"plates:{argument}: {option!r} is not understood. Give a seed (plates:7), difficulty=0.5, which "
+                f"scales every knob, or one of the knobs ({', '.join(usual)}), joined by commas"
+            ) from None
+    return seed, Difficulty(**{name: scale * value for name, value in usual.items()} | own)
 
 
 # ---- Food-11 -----------------------------------------------------------------------------------------------

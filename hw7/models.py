@@ -95,7 +95,7 @@ class StudentNet(nn.Module):
     """
 
     stem: Stem
-    blocks: nn.ModuleList
+    blocks: Sequence[Block]
     fc: nn.Linear
     stage_widths: Tensor
 
@@ -105,7 +105,7 @@ class StudentNet(nn.Module):
         if len(widths) != len(STUDENT_WIDTHS) or min(widths) < 1:
             raise HW7Error(f"StudentNet: widths must be {len(STUDENT_WIDTHS)} numbers of at least 1, got {widths}")
         self.stem = Stem(widths[0])
-        self.blocks = nn.ModuleList(Block(*pair) for pair in pairwise(widths))
+        self.blocks = nn.ModuleList(Block(*pair) for pair in pairwise(widths))  # type: ignore[assignment]
         self.fc = nn.Linear(widths[-1], num_classes)
         self.register_buffer("stage_widths", torch.tensor(widths))
         self.widths: tuple[int, ...] = widths

@@ -58,8 +58,8 @@ def network_slimming(model: StudentNet, widths: Sequence[int]) -> StudentNet:
     slim = StudentNet(widths, num_classes=model.fc.out_features).to(device, dtype)
     kept = [torch.arange(width, device=device) for width in widths]
     for stage in PRUNED_STAGES:
-        next_block = model.blocks[stage]  # blocks[k - 1] is stage k
-        kept[stage] = select_channels(channel_importance(next_block.bn), widths[stage])
+        next_stage = model.blocks[stage]  # blocks[k - 1] is stage k
+        kept[stage] = select_channels(channel_importance(next_stage.bn), widths[stage])
 
     state = dict(model.state_dict(), stage_widths=slim.stage_widths)
     for index in range(len(model.blocks)):
