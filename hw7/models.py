@@ -5,6 +5,7 @@ Every network takes float32 images [N, 3, H, W] in [0, 1] and gives logits [N, n
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -38,11 +39,16 @@ def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> ResNe
     source = ResNet18_Weights.IMAGENET1K_V1
     try:
         network = resnet18(weights=source)
-    except OSError as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        pickle.UnpicklingError,
+    ) as error:  # no network, or a file that is not whole
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise HW7Error(
-            f"the ImageNet weights could not be downloaded ({error}). Fetch {source.url} where there is a network and "
-            f"put the file into {folder}, or pretrain on plates: hw7 train teacher --split pretraining"
+            f"the ImageNet weights could not be had ({error}). Fetch {source.url} where there is a network and put the "
+            f"whole file into {folder}, or pretrain on plates: hw7 train teacher --split pretraining"
         ) from error
     _fold_normalisation(network.conv1, network.bn1)
     network.fc = nn.Linear(network.fc.in_features, num_classes)
@@ -116,7 +122,7 @@ class StudentNet(nn.Module):
         try:
             network = cls(state_dict["stage_widths"].tolist(), num_classes=len(state_dict["fc.bias"]))
             network.load_state_dict(state_dict)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise HW7Error(f"these are not the weights of a StudentNet: {error}") from error
         return network
 

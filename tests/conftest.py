@@ -1,6 +1,11 @@
-"""What every test may lean on: torchvision that imports, one thread count, and no cache of the machine's owner."""
+"""What every test may lean on: torchvision that imports, one thread, and a cache of the test run's own."""
+
+import os
 
 import pytest
+
+# Before torch starts its threads: beside other test processes they would wait for each other. For child processes, too.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import hw7.vision  # noqa: F401  (before any test imports torchvision)
 

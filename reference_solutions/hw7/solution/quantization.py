@@ -25,7 +25,8 @@ def quantize(weight: Tensor, bits: int = 8, channel_axis: int | None = None) -> 
     if weight.numel() == 0 or not torch.isfinite(weight).all():
         raise ValueError("quantize: the weight must have at least one entry, and only finite ones")
     exact = weight.detach().double()  # max - min of float32 may overflow float32
-    rows = exact.reshape(1, -1) if channel_axis is None else exact.movedim(channel_axis, 0).flatten(1)
+    channels = 1 if channel_axis is None else weight.shape[channel_axis]
+    rows = (exact if channel_axis is None else exact.movedim(channel_axis, 0)).reshape(channels, -1)
     low, high = rows.amin(dim=1), rows.amax(dim=1)
     scale = ((high - low) / (2**bits - 1)).float()
     scale = torch.where(scale > 0, scale, 1.0)  # a constant channel: any step will do
@@ -41,7 +42,8 @@ def dequantize(q: Tensor, scale: Tensor, zero_point: Tensor, channel_axis: int |
     """Task 4.1: what `quantize` made, back as float32: scale * (q - zero_point), within half a step of the weight."""
     ### BEGIN SOLUTION
     level = q.double() - _along(zero_point, q.ndim, channel_axis)
-    return (_along(scale, q.ndim, channel_axis) * level).float()
+    largest = torch.finfo(torch.float32).max  # rounding may lead just past it
+    return (_along(scale, q.ndim, channel_axis) * level).clamp(-largest, largest).float()
     ### END SOLUTION
 
 
