@@ -102,6 +102,20 @@ def test_rotation_and_perspective_are_torchvisions(size: int, strength: dict, re
     torch.testing.assert_close(augment(images, parameters).double(), expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("strength", "reference", "name"),
+    [({"rotation": 45.0}, rotate, "angle"), ({"perspective": 1.0, "distortion": 0.5}, perspective, "corners")],
+)
+def test_on_smooth_images_rotation_and_perspective_are_within_1e_5(
+    size: int, strength: dict, reference, name: str
+) -> None:
+    parameters, images = drawn(16, size, **strength), blobs(16, size)
+    pairs = zip(images.double(), getattr(parameters, name), strict=True)
+    expected = torch.stack([reference(image, value) for image, value in pairs])
+    torch.testing.assert_close(augment(images, parameters).double(), expected, rtol=0, atol=1e-5)  # the project's bound
+
+
 def test_half_of_the_samples_get_no_perspective() -> None:
     corners = drawn(400, 40, perspective=0.5, distortion=0.5).corners
     # binomial: 0.5 ± 0.025; a moved sample has no displacement with probability 11**-8

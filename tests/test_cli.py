@@ -1,6 +1,7 @@
 """The `hw7` command as its users meet it: what it prints, what it leaves behind, and how it says no."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hw7 import __version__
 from hw7.cli import app
 from hw7.files import load_weights, save_weights
 from hw7.models import StudentNet
-from hw7.solution import load_solution
+from hw7.solution import default_directory, load_solution
 
 COMMANDS = ("summary", "data", "train", "distill", "prune", "quantize", "reproduce", "doctor")
 SMALL = ("--size", "32", "--device", "cpu")
@@ -117,17 +118,18 @@ def test_summary_with_layers(hw7: Hw7) -> None:
 # ---- data ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.*Food-11 has")  # this folder is small on purpose
 def test_data(hw7: Hw7, tmp_path: Path) -> None:
     sheet, out = tmp_path / "new" / "sheet.png", tmp_path / "images"
-    code, text, _ = hw7("data", "--limit", 22, "--size", 32, "--sheet", sheet, "--out", out)
+    code, text, _ = hw7("data", "--limit", 220, "--size", 32, "--sheet", sheet, "--out", out)
     assert code == 0
-    assert "22 images of 32 x 32 pixels" in text
+    assert "220 images of 32 x 32 pixels" in text
     with Image.open(sheet) as image:
         assert image.format == "PNG"
-    assert len(list((out / "training").glob("*_*.jpg"))) == 22
+    assert len(list((out / "training").glob("*_*.jpg"))) == 220
     code, text, _ = hw7("data", "--data", f"food11:{out}", "--size", 32)
     assert code == 0
-    assert "22 images" in text
+    assert "220 images" in text
 
 
 # ---- one network through all commands --------------------------------------------------------------------------
@@ -160,8 +162,8 @@ def test_train_distill_prune_quantize(hw7: Hw7, tmp_path: Path) -> None:
     sizes = {}
     for bits in (16, 8):
         packed = tmp_path / f"{bits}.safetensors"
-        options = ("--bits", bits, "--data", "plates", "--limit", 33)
-        code, out, _ = hw7("quantize", pruned / "step-02" / weights, "--out", packed, *options)
+        measured = ("--bits", bits, "--data", "plates", "--limit", 33)
+        code, out, _ = hw7("quantize", pruned / "step-02" / weights, "--out", packed, *measured)
         assert code == 0
         assert f"{packed.stat().st_size:,} bytes at {bits} bits" in out
         assert "33 images" in out
@@ -173,8 +175,10 @@ def test_train_distill_prune_quantize(hw7: Hw7, tmp_path: Path) -> None:
 
     # A pruned network may be pruned on, teach, and be gone on from.
     assert hw7("prune", pruned / "step-02" / weights, "--out", tmp_path / "more", "--steps", 1, *QUICK)[0] == 0
-    options = ("--teacher", pruned / "step-02" / weights)
-    assert hw7("distill", "student_dw", "--out", tmp_path / "dw", *options, *QUICK)[0] == 0
+    assert (
+        hw7("distill", "student_dw", "--teacher", pruned / "step-02" / weights, "--out", tmp_path / "dw", *QUICK)[0]
+        == 0
+    )
 
 
 def test_a_pretrained_teacher(hw7: Hw7, tmp_path: Path) -> None:
@@ -231,7 +235,10 @@ DISTILL = ("distill", "student_dw", "--out", "OUT", *QUICK, "--teacher")
 REPRODUCE = ("reproduce", "--out", "OUT", "--profile", "smoke", "--only", "student-c", "--device", "cpu")
 MISTAKES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "unknown network": (("train", "vgg", "--out", "OUT", *QUICK), ["'vgg'", "student_dw"]),
-    "unknown network to distill": (("distill", "vgg", "--teacher", "good.safetensors", "--out", "OUT", *QUICK), ["vgg"]),
+    "unknown network to distill": (
+        ("distill", "vgg", "--teacher", "FILES/good.safetensors", "--out", "OUT", *QUICK),
+        ["'vgg'", "student_dw"],
+    ),
     "unknown network to list": (("summary", "--layers", "vgg"), ["'vgg'", "student_dw"]),
     "unknown source": (("train", "student_dw", "--out", "OUT", "--data", "imagenet", *QUICK), ["'imagenet'", "plates"]),
     "unknown split": (("data", "--split", "train", "--out", "OUT"), ["'train'", "training"]),
@@ -250,13 +257,13 @@ MISTAKES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "reproduce: no solution": ((*REPRODUCE, "--solution", "FILES/no solution"), ["solution/losses.py"]),
     "unknown device": (("train", "student_dw", "--out", "OUT", "--size", "32", "--device", "tpux"), ["--device tpux"]),
     "no solution": (("summary", "--solution", "FILES/nothing here"), ["nothing here", "solution/models.py"]),
-    "no teacher file": ((*DISTILL, "nothing.safetensors"), ["there is no file", "nothing.safetensors"]),
-    "a folder as teacher": ((*DISTILL, "empty folder"), ["empty folder"]),
-    "broken teacher file": ((*DISTILL, "broken.safetensors"), ["broken.safetensors", "not a whole"]),
-    "silent teacher file": ((*DISTILL, "silent.safetensors"), ["silent.safetensors", "does not say which network"]),
-    "teacher file of another network": ((*DISTILL, "other.safetensors"), ["other.safetensors", "another network"]),
-    "teacher file of an unknown network": ((*DISTILL, "strange.safetensors"), ["'vgg'"]),
-    "teacher file without its classes": ((*DISTILL, "half said.safetensors"), ["half said.safetensors"]),
+    "no teacher file": ((*DISTILL, "FILES/nothing.safetensors"), ["there is no file"]),
+    "a folder as teacher": ((*DISTILL, "FILES/empty folder"), ["empty folder"]),
+    "broken teacher file": ((*DISTILL, "FILES/broken.safetensors"), ["broken.safetensors", "not a whole"]),
+    "silent teacher file": ((*DISTILL, "FILES/silent.safetensors"), ["silent.safetensors", "which network"]),
+    "teacher file of another network": ((*DISTILL, "FILES/other.safetensors"), ["other.safetensors", "another"]),
+    "teacher file of an unknown network": ((*DISTILL, "FILES/strange.safetensors"), ["'vgg'"]),
+    "teacher file without its classes": ((*DISTILL, "FILES/half said.safetensors"), ["half said.safetensors"]),
     "start from another network": (
         ("train", "student_dw", "--from", "FILES/good.safetensors", "--out", "OUT", *QUICK),
         ["good.safetensors", "another network"],
@@ -279,10 +286,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], list[str]]] = {
 @pytest.mark.parametrize(("arguments", "says"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes(hw7: Hw7, files: Path, tmp_path: Path, arguments: tuple[str, ...], says: list[str]) -> None:
     """Exit code 1, one line that begins with hw7:, says what and where, and nothing is written."""
-    places = {"OUT": str(tmp_path / "out")}
-    spelled = [places.get(word, word.replace("FILES", str(files))) for word in arguments]
-    spelled = [str(files / word) if (files / word).exists() or word.endswith(".safetensors") and not word.startswith("/")
-               else word for word in spelled]  # fmt: skip
+    spelled = [word.replace("FILES", str(files)).replace("OUT", str(tmp_path / "out")) for word in arguments]
     code, _, err = hw7(*spelled)
     lines = [line for line in err.splitlines() if line.strip()]
     assert code == 1
@@ -293,6 +297,22 @@ def test_mistakes(hw7: Hw7, files: Path, tmp_path: Path, arguments: tuple[str, .
     assert written == []
 
 
+@pytest.mark.parametrize("command", [("train", "vgg"), ("distill", "vgg", "--teacher", "good.safetensors")], ids=str)
+def test_a_wrong_network_is_told_before_any_image_is_drawn(
+    hw7: Hw7, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Which takes half a minute, or on Food-11 minutes."""
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("nothing is to be drawn")
+
+    monkeypatch.setattr("hw7.data.load_split", forbidden)
+    words = [files / word if word.endswith(".safetensors") else word for word in command]
+    code, _, err = hw7(*words, "--out", tmp_path / "out", "--device", "cpu")
+    assert code == 1
+    assert "hw7: there is no network 'vgg'" in err
+
+
 def test_a_mistake_in_a_new_process() -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "hw7", "data", "--data", "imagenet"], capture_output=True, text=True
@@ -300,6 +320,19 @@ def test_a_mistake_in_a_new_process() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("hw7: there is no data source 'imagenet'")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_distillation_by_other_code_in_the_same_folder_is_refused(hw7: Hw7, files: Path, tmp_path: Path) -> None:
+    """A student who mends a loss and trains again must not be shown the old result."""
+    shutil.copytree(default_directory() / "solution", tmp_path / "mine" / "solution")
+    out = tmp_path / "out"
+    options = ("--teacher", files / "good.safetensors", "--solution", tmp_path / "mine", "--out", out, *QUICK)
+    assert hw7("distill", "student_dw", *options)[0] == 0
+    losses = tmp_path / "mine" / "solution" / "losses.py"
+    losses.write_text(losses.read_text().replace("return loss.detach()", "return 2 * loss.detach()"))
+    code, _, err = hw7("distill", "student_dw", *options)
+    assert code == 1
+    assert "holds another run" in err
 
 
 @pytest.mark.parametrize(
@@ -344,9 +377,7 @@ def test_a_command_line_that_makes_no_sense(
 
 def test_a_stub_names_its_task(hw7: Hw7, files: Path, tmp_path: Path) -> None:
     own = tmp_path / "mine" / "solution"
-    own.mkdir(parents=True)
-    for path in (load_solution().directory / "solution").glob("*.py"):
-        (own / path.name).write_text(path.read_text())
+    shutil.copytree(default_directory() / "solution", own)
     (own / "losses.py").write_text("def distillation_step(*_):\n    raise NotImplementedError('Task 2.2')\n")
     out = tmp_path / "out"
     options = ("--teacher", files / "good.safetensors", "--solution", tmp_path / "mine", "--out", out)
@@ -356,13 +387,16 @@ def test_a_stub_names_its_task(hw7: Hw7, files: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*Food-11 has")
 def test_a_truncated_jpeg_is_named(hw7: Hw7, tmp_path: Path) -> None:
-    hw7("data", "--limit", 22, "--size", 64, "--out", tmp_path / "images")
-    broken = tmp_path / "images" / "training" / "3_0.jpg"
+    for split in ("training", "validation"):
+        hw7("data", "--split", split, "--limit", 220, "--size", 64, "--out", tmp_path / "images")
+    broken = min((tmp_path / "images" / "training").glob("*.jpg"))
     broken.write_bytes(broken.read_bytes()[:500])
-    code, _, err = hw7("train", "student_dw", "--data", f"food11:{tmp_path / 'images'}", "--out", tmp_path / "out", *QUICK)  # fmt: skip
+    options = ("--data", f"food11:{tmp_path / 'images'}", "--out", tmp_path / "out", *QUICK)
+    code, _, err = hw7("train", "student_dw", *options)
     assert code == 1
     assert "hw7: " in err
-    assert "3_0.jpg" in err
+    assert broken.name in err
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()

@@ -238,7 +238,11 @@ def test_limit_is_balanced_as_far_as_a_small_class_allows() -> None:
 @pytest.mark.parametrize(
     ("source", "split", "message"),
     [
-        ("food12:there", "training", "no data source 'food12:there'; there are plates, plates:SEED, plates:difficulty=0.5, food11:DIR"),
+        (
+            "food12:there",
+            "training",
+            "no data source 'food12:there'; there are plates, plates:SEED, plates:difficulty=0.5, food11:DIR",
+        ),
         ("", "training", "no data source ''"),
         ("plates", "test", "no split 'test'; there are training, validation, testing, pretraining"),
         ("food11", "training", "food11:DIR"),

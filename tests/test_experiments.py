@@ -414,7 +414,10 @@ def test_results_of_another_solution_are_refused(finished: Path, tmp_path: Path)
 
 @contextmanager
 def another_process_in(folder: Path) -> Iterator[None]:
-    code = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    code = (
+        "import filelock, sys\n"
+        "with filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
     command = [sys.executable, "-c", code, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -527,7 +530,7 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
 
     monkeypatch.setattr(experiments, "train", recorded)
     made = reproduction(tmp_path, solution)
-    monkeypatch.setattr(made, "_finished", lambda name: (None, None))
+    monkeypatch.setattr(made, "_finished", lambda name: (StudentNet(), None))
     for name in ("student-c", "student-d", "student-weak"):
         monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], title=name))
         with pytest.raises(Killed):

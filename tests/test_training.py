@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import shutil
 import signal
@@ -134,7 +135,8 @@ def test_checkpoints_are_not_written_more_often_than_asked(tmp_path: Path) -> No
 def test_a_kill_between_two_files_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The moment before a file gets its name is the worst one: all before it is written, and it is not."""
     whole = run(tmp_path / "whole")
-    move, seen = files.os.replace, []
+    move: Callable = os.replace
+    seen: list[str] = []
 
     def killed(source: Path, target: Path) -> None:
         seen.append(target.name)
@@ -143,7 +145,7 @@ def test_a_kill_between_two_files_is_mended(tmp_path: Path, monkeypatch: pytest.
         move(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(Killed):
             run(tmp_path / "killed")
     assert not (tmp_path / "killed" / "run.json").exists()
@@ -531,19 +533,22 @@ def test_distillation_goes_through_the_solutions_step(tmp_path: Path) -> None:
     assert weights["5.bias"].tolist() == [7, 7, 7]
 
 
-def test_a_killed_distillation_ends_with_the_very_weights(tmp_path: Path) -> None:
-    step = distillation_step(load_solution(), network(seed=1))
+def test_a_killed_distillation_ends_with_the_very_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    solution = load_solution()
+    step, real = distillation_step(solution, network(seed=1)), solution.losses.distillation_step
+    whole = run(tmp_path / "whole", step=step)
     done: list[int] = []
 
     def killed(*arguments: object) -> Tensor:
         done.append(1)
         if len(done) == 11:
             raise Killed
-        return step(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
-    whole = run(tmp_path / "whole", step=step)
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", step=killed)
+    with monkeypatch.context() as patch:
+        patch.setattr(solution.losses, "distillation_step", killed)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", step=step)
     assert_same(whole, run(tmp_path / "killed", step=step))
     assert whole[0].history != run(tmp_path / "labels")[0].history
 

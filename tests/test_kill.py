@@ -1,0 +1,111 @@
+"""`kill -9` at random moments of `hw7 reproduce`: whatever was lost, the same results come out in the end."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hw7.files import UNFINISHED
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+ONLY = ("student-e", "prune-0.9", "quantized-8")
+
+
+@dataclass
+class Runner:
+    """`hw7 reproduce` into one folder, decoding its images into a cache of its own."""
+
+    folder: Path
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "out" / "results.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether its imports are behind it."""
+        return (self.folder / "out").exists() or (self.folder / "cache").exists()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """In a process group of its own. One thread: results are equal to the bit for equal numbers of threads."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = ["reproduce", "--profile", "smoke", "--device", "cpu", "--out", "out"]
+        for name in ONLY:
+            command += ["--only", name]
+        environment = os.environ | {"HW7_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [Path(sys.executable).parent / "hw7", *command],
+                cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def finish(self) -> bytes:
+        """Runs it to its end; the results."""
+        with self.start() as process:
+            code = process.wait(timeout=300)
+        assert code == 0, (self.folder / "log").read_text()
+        return self.results.read_bytes()
+
+    def kill_after(self, seconds: float) -> bool:
+        """Starts it and kills it; whether it was still at work then."""
+        with self.start() as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=seconds)
+            running = process.poll() is None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            code = process.wait()
+        assert code in (0, -signal.SIGKILL), (self.folder / "log").read_text()
+        return running and code == -signal.SIGKILL
+
+    def files(self) -> set[str]:
+        """What is done for good: whole files, by name. A checkpoint goes when its run is done."""
+        passing = ("log", ".lock", "checkpoint.pt")
+        found = (path for path in self.folder.rglob("*") if path.is_file() and path.name not in passing)
+        return {str(path.relative_to(self.folder)) for path in found if path.suffix != UNFINISHED}
+
+
+def measured(runner: Runner) -> tuple[bytes, float, float]:
+    """The results, after how many seconds it began to work, and after how many it was done."""
+    start = time.monotonic()
+    with runner.start() as process:
+        while not runner.begun and process.poll() is None:
+            time.sleep(0.01)
+        begun = time.monotonic() - start
+        assert process.wait(timeout=300) == 0, (runner.folder / "log").read_text()
+    return runner.results.read_bytes(), begun, time.monotonic() - start
+
+
+def test_kill_at_random_moments(tmp_path: Path) -> None:
+    """Twenty kills of a process that is at work, each soon after its imports, so that a folder sees several of them.
+    One that gets to its end has the results of an uninterrupted run; then the next is begun, from an empty cache."""
+    seed = int(os.environ.get("HW7_KILL_SEED") or random.randrange(10**6))
+    print(f"HW7_KILL_SEED={seed} repeats these moments")  # pytest shows it when the test fails
+    draw = random.Random(seed)
+    wanted, begun, done = measured(Runner(tmp_path / "uninterrupted"))
+
+    hits, finished = 0, 0
+    moments: list[int] = []  # what was done before each kill, by folder: how many files
+    runner = Runner(tmp_path / "killed 0")
+    while hits < KILLS:
+        before = runner.files()
+        if runner.kill_after(draw.uniform(begun, begun + (done - begun) / 2)):
+            hits += 1
+            moments.append(len(runner.files()))
+            assert before <= runner.files(), "a kill took something that was done"
+        else:
+            assert runner.results.read_bytes() == wanted
+            finished += 1
+            runner = Runner(tmp_path / f"killed {finished}")
+    assert runner.finish() == wanted
+    print(f"{hits} kills, {finished + 1} folders; files that were done at each kill: {moments}")
+    assert len(set(moments)) >= 5, "the kills all hit the same few moments"
