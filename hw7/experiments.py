@@ -162,17 +162,17 @@ PROFILES: dict[str, Profile] = {
         about="the whole report on two CPU cores in about eight minutes",
         size=32,
         plates="difficulty=0.5",
-        images={"training": 2000, "validation": 1000, "testing": 1000, "pretraining": 6000},
+        images={"training": 2000, "validation": 1000, "testing": 1000, "pretraining": 8000},
         recipes={
-            "pretraining": _cosine(6),
-            "fine-tuning": _cosine(8, learning_rate=5e-4),
+            "pretraining": _cosine(8),
+            "fine-tuning": _cosine(10, learning_rate=5e-4),
             "teacher": _cosine(12),
-            "weak teacher": _cosine(1),
+            "weak teacher": _cosine(2),
             "question 1": _cosine(16),
-            "question 2": _cosine(24),
+            "question 2": _cosine(28),
             "question 3": _cosine(24),
             "pruning": (Phase(1, learning_rate=5e-4, batch=64),),
-            "question 4": _cosine(12),
+            "question 4": _cosine(10),
         },
     ),
     "full": Profile(
@@ -244,6 +244,8 @@ class Reproduction:
         ids = with_needs(only or EXPERIMENTS)
         if self.pretraining == "imagenet":
             ids = [name for name in ids if name != "pretraining"]
+        for name in ("training", "validation", "testing"):
+            self.split(name)  # before anything is written: data that cannot be read leave no folder behind
         self.out.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(self.out / ".lock", timeout=0):
