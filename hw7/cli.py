@@ -163,8 +163,10 @@ def train(
     solution: SolutionOption = None,
 ) -> None:
     """Train a network on labels alone, from scratch or from weights you have."""
+    from hw7.experiments import NETWORKS
     from hw7.solution import load_solution
 
+    _known(network, NETWORKS)  # before any image is drawn or decoded
     own = load_solution(solution)
     phases = (_phase(epochs, batch, learning_rate, optimizer, schedule),)
     training, validation = _splits(source, split, size, limit, _device(device))
@@ -198,15 +200,17 @@ def distill(
     solution: SolutionOption = None,
 ) -> None:
     """Train a student on a teacher's answers and the labels, with the solution's own distillation step."""
+    from hw7.experiments import NETWORKS
     from hw7.solution import load_solution
-    from hw7.training import distillation_step
+    from hw7.training import Distillation
 
+    _known(network, NETWORKS)  # before any image is drawn or decoded
     own = load_solution(solution)
     where = _device(device)
     teaching, _ = _load(teacher, own, where)
     phases = (_phase(epochs, batch, learning_rate, optimizer, schedule),)
     training, validation = _splits(source, "training", size, limit, where)
-    step = distillation_step(own, teaching, temperature, alpha)
+    step = Distillation(own, teaching, temperature, alpha)
     _train_and_tell(own, network, training, validation, phases, out, seed, start, step)
 
 
@@ -236,7 +240,7 @@ def prune(
     from hw7.experiments import AUGMENTATION, describe
     from hw7.models import StudentNet
     from hw7.solution import load_solution, running
-    from hw7.training import cross_entropy_step, distillation_step
+    from hw7.training import Distillation, cross_entropy_step
     from hw7.training import train as train_network
 
     own = load_solution(solution)
@@ -244,7 +248,7 @@ def prune(
     student, _ = _load(weights, own, where)
     if not isinstance(student, StudentNet):
         raise HW7Error(f"{weights} is a {type(student).__name__}; `hw7 prune` takes a student_net")
-    step = distillation_step(own, _load(teacher, own, where)[0]) if teacher else cross_entropy_step
+    step = Distillation(own, _load(teacher, own, where)[0]) if teacher else cross_entropy_step
     training, validation = _splits(source, "training", size, limit, where)
     done: list[int] = []
 
@@ -403,17 +407,18 @@ def _load(path: Path, solution: Solution, device: str) -> tuple[nn.Module, dict[
     from hw7.training import load_into
 
     tensors, metadata = load_weights(path)
-    if "network" not in metadata:
+    try:
+        name, classes, size = metadata["network"], int(metadata["classes"]), int(metadata["size"])
+    except (KeyError, ValueError) as error:
         raise HW7Error(
-            f"{path} does not say which network it belongs to; `hw7 train` and `hw7 distill` write files that do"
-        )
+            f"{path} does not say which network it belongs to ({error}); "
+            "`hw7 train` and `hw7 distill` write files that do"
+        ) from error
     if "stage_widths" in tensors:  # perhaps pruned
         return StudentNet.from_state_dict(tensors).to(device), metadata
-    network = _known(metadata["network"], NETWORKS)(solution, int(metadata["classes"]))
+    network = _known(name, NETWORKS)(solution, classes)
     load_into(network, path)
-    return AtSize(network, int(metadata["size"])).to(device) if metadata["network"] == "teacher" else network.to(
-        device
-    ), metadata
+    return (AtSize(network, size) if name == "teacher" else network).to(device), metadata
 
 
 def _train_and_tell(

@@ -25,11 +25,11 @@ from hw7.files import load_weights, read_json, write_json
 from hw7.models import StudentNet, grouped_convolution, stacked_convolutions, teacher_resnet18
 from hw7.solution import Solution, running
 from hw7.training import (
+    Distillation,
     Phase,
     Run,
     Step,
     cross_entropy_step,
-    distillation_step,
     evaluate,
     load_run,
     predict,
@@ -233,6 +233,7 @@ class Reproduction:
             self.source = f"plates:{self.profile.plates}"
         self.plates = self.source if self.source.startswith("plates") else f"plates:{self.profile.plates}"
         self._splits: dict[str, Split] = {}
+        self._teachers: dict[str, nn.Module] = {}
 
     # --- what runs -------------------------------------------------------------------------------------------------
 
@@ -246,15 +247,18 @@ class Reproduction:
             ids = [name for name in ids if name != "pretraining"]
         for name in ("training", "validation", "testing"):
             self.split(name)  # before anything is written: data that cannot be read leave no folder behind
-        self.out.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.out / ".lock", timeout=0):
-                self._claim()
-                for number, name in enumerate(ids, start=1):
-                    self._run_one(EXPERIMENTS[name], f"[{number:2}/{len(ids)}]")
-                return self.results()
-        except filelock.Timeout as error:
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.out / ".lock").acquire(timeout=0)
+        except filelock.Timeout as error:  # an OSError, too
             raise HW7Error(f"another hw7 is at work in {self.out}; wait for it, or choose another folder") from error
+        except OSError as error:
+            raise HW7Error(f"{self.out} cannot hold the results ({error}); choose another folder") from error
+        with lock:
+            self._claim()
+            for number, name in enumerate(ids, start=1):
+                self._run_one(EXPERIMENTS[name], f"[{number:2}/{len(ids)}]")
+            return self.results()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -335,9 +339,10 @@ class Reproduction:
 
         with running("pruning.iterative_prune", self.solution.directory):
             networks = self.solution.pruning.iterative_prune(student, experiment.keep_rate, experiment.steps, finetune)
-        if len(steps) != experiment.steps or len(networks) != experiment.steps:
+        given = len(networks) if isinstance(networks, list) else 0
+        if len(steps) != experiment.steps or given != experiment.steps:
             raise HW7Error(
-                f"pruning.iterative_prune gave {len(networks)} networks and called finetune {len(steps)} times; "
+                f"pruning.iterative_prune gave {given} networks and called finetune {len(steps)} times; "
                 f"both must be {experiment.steps}, once a step"
             )
         return {**steps[-1], "steps": steps}
@@ -385,11 +390,15 @@ class Reproduction:
             network = NETWORKS[experiment.network](self.solution, len(self.split("training").classes)).to(self.device)
         return network, load_run(network, self.directory(name))
 
+    def _teacher(self, name: str) -> nn.Module:
+        if name not in self._teachers:
+            self._teachers[name] = self._finished(name)[0]
+        return self._teachers[name]
+
     def _step(self, experiment: Experiment) -> Step:
         if not experiment.teacher:
             return cross_entropy_step
-        teacher, _ = self._finished(experiment.teacher)
-        return distillation_step(self.solution, teacher)
+        return Distillation(self.solution, self._teacher(experiment.teacher))
 
     def _train_network(
         self,
@@ -426,7 +435,7 @@ class Reproduction:
             "epochs": len(run.history),
         }
         if experiment.teacher:
-            teacher, _ = self._finished(experiment.teacher)
+            teacher = self._teacher(experiment.teacher)
             with running("losses.kd_loss", self.solution.directory):
                 logits = predict(network, validation.images), predict(teacher, validation.images)
                 result["distillation_loss"] = self.solution.losses.kd_loss(*logits, validation.labels).item()

@@ -7,6 +7,7 @@ killed goes on from its last checkpoint to the very weights it would have had.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -89,19 +90,30 @@ def cross_entropy_step(network: nn.Module, images: Tensor, labels: Tensor, optim
     return loss.detach()
 
 
-def distillation_step(solution: Solution, teacher: nn.Module, temperature: float = 20.0, alpha: float = 0.5) -> Step:
+@dataclass(frozen=True)
+class Distillation:
     """The solution's own distillation step, as a step of this loop."""
 
-    def step(network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer) -> Tensor:
-        with running("losses.distillation_step", solution.directory):
-            loss = solution.losses.distillation_step(network, teacher, images, labels, optimizer, temperature, alpha)
+    solution: Solution
+    teacher: nn.Module
+    temperature: float = 20.0
+    alpha: float = 0.5
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer) -> Tensor:
+        step = self.solution.losses.distillation_step
+        with running("losses.distillation_step", self.solution.directory):
+            loss = step(network, self.teacher, images, labels, optimizer, self.temperature, self.alpha)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             raise HW7Error(
                 f"losses.distillation_step must return the loss, a tensor of shape [], but gave {loss!r:.80}"
             )
         return loss.detach()
 
-    return step
+    def __str__(self) -> str:
+        return (
+            f"distillation by {self.solution.digest} from {_fingerprint(self.teacher)}, "
+            f"T = {self.temperature:g}, alpha = {self.alpha:g}"
+        )
 
 
 def predict(network: nn.Module, images: Tensor) -> Tensor:
@@ -157,7 +169,7 @@ def train(
     for split in (training, validation):
         if not split.labelled:
             raise HW7Error(f"{split.source}, {split.name}: images without labels cannot be trained on or scored")
-    identity = _identity(network, training, phases, seed, augmentation)
+    identity = _identity(network, training, phases, step, seed, augmentation)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if (directory / "run.json").exists():
         return load_run(network, directory, identity)
@@ -184,12 +196,14 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = phase.learning_rate_at(epoch)
             loss = _train_epoch(network, training, phase.batch, optimizer, step, augmentation, generator(seed, number))
-            if not math.isfinite(loss):
-                raise HW7Error(
-                    f"{label}: the loss is {loss} in epoch {number + 1}. Is the loss function finite for large logits? "
-                    f"If it is, try a smaller learning rate than {phase.learning_rate}."
-                )
             validation_loss, accuracy = evaluate(network, validation)
+            # The loss is taken before a step moves the weights: only the validation loss sees what the last step did.
+            for what, value in (("loss", loss), ("validation loss", validation_loss)):
+                if not math.isfinite(value):
+                    raise HW7Error(
+                        f"{label}: the {what} is {value} in epoch {number + 1}. Is the loss function finite for large "
+                        f"logits? If it is, try a smaller learning rate than {phase.learning_rate}."
+                    )
             history.append(Epoch(loss, validation_loss, accuracy, phase.learning_rate_at(epoch), phase.optimizer))
             if best is None or accuracy > history[best_epoch].validation_accuracy:
                 best_epoch = number
@@ -249,6 +263,7 @@ def _train_epoch(
 ) -> float:
     """One pass over the data; the mean loss of an image."""
     device = training.images.device
+    torch.manual_seed(random.initial_seed())  # for dropout, in a network that has it
     order = torch.randperm(len(training), generator=random).to(device)
     parameters = None
     if augmentation is not None:
@@ -266,10 +281,19 @@ def _channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def _fingerprint(network: nn.Module) -> str:
+    """A hash over a network's tensors and their names."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _identity(
     network: nn.Module,
     training: Split,
     phases: tuple[Phase, ...],
+    step: Step,
     seed: int,
     augmentation: augment.Recipe | None,
 ) -> dict[str, Any]:
@@ -282,6 +306,8 @@ def _identity(
         "phases": [asdict(phase) for phase in phases],
         "seed": seed,
         "augmentation": None if augmentation is None else asdict(augmentation),
+        "first weights": _fingerprint(network),
+        "step": str(step) if isinstance(step, Distillation) else "labels alone",
     }
     return json.loads(json.dumps(identity))  # tuples and lists compare alike after a file
 

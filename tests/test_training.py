@@ -24,7 +24,7 @@ from hw7.augment import Recipe
 from hw7.data import Split
 from hw7.errors import HW7Error
 from hw7.solution import Solution, default_directory, load_solution
-from hw7.training import Phase, Run, Step, batches, cross_entropy_step, distillation_step, evaluate, predict, train
+from hw7.training import Distillation, Phase, Run, Step, batches, cross_entropy_step, evaluate, predict, train
 
 PHASES = (Phase(3, learning_rate=1e-2, batch=8), Phase(3, "sgd", learning_rate=1e-2, batch=5, schedule="cosine"))
 STEPS = 3 * 3 + 3 * 4  # optimizer steps of PHASES on 20 images
@@ -524,7 +524,7 @@ def test_distillation_goes_through_the_solutions_step(tmp_path: Path) -> None:
         "    return torch.tensor(2.5, requires_grad=True)\n",
     )
     net, teacher = network(), network(seed=1)
-    result, weights = run(tmp_path / "out", net, step=distillation_step(solution, teacher, 3.0, 0.25))
+    result, weights = run(tmp_path / "out", net, step=Distillation(solution, teacher, 3.0, 0.25))
     calls = solution.losses.calls
     assert len(calls) == STEPS
     assert all(call[0] is net and call[1] is teacher and call[4:] == (3.0, 0.25) for call in calls)
@@ -535,7 +535,7 @@ def test_distillation_goes_through_the_solutions_step(tmp_path: Path) -> None:
 
 def test_a_killed_distillation_ends_with_the_very_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     solution = load_solution()
-    step, real = distillation_step(solution, network(seed=1)), solution.losses.distillation_step
+    step, real = Distillation(solution, network(seed=1)), solution.losses.distillation_step
     whole = run(tmp_path / "whole", step=step)
     done: list[int] = []
 
@@ -572,7 +572,7 @@ def test_a_killed_distillation_ends_with_the_very_weights(tmp_path: Path, monkey
 def test_a_solution_that_fails_is_told_where(tmp_path: Path, body: str, says: list[str]) -> None:
     solution = solution_with(tmp_path / "my solution", f"{SIGNATURE}\n    {body}\n")
     with pytest.raises(HW7Error) as error:
-        run(tmp_path / "out", step=distillation_step(solution, network()))
+        run(tmp_path / "out", step=Distillation(solution, network()))
     message = str(error.value)
     assert message.startswith("losses.distillation_step")
     assert [part for part in says if part not in message] == []
