@@ -560,6 +560,32 @@ def test_plates_are_the_generators_in_its_order(split: str) -> None:
     assert loaded.classes == (plates.PRETRAINING_CLASSES if split == "pretraining" else plates.CLASSES)
 
 
+KNOBS = ("clutter", "occlusion", "light", "noise", "variation", "confusion")
+
+
+@pytest.mark.parametrize(
+    ("options", "seed", "knobs"),
+    [
+        ("difficulty=1", 0, {}),
+        ("difficulty=0.5", 0, dict(zip(KNOBS, (0.25, 0.15, 0.25, 0.15, 0.25, 0.2), strict=True))),
+        ("seed=7,noise=0", 7, {"noise": 0.0}),
+        ("7,label_noise=0.5", 7, {"label_noise": 0.5}),
+    ],
+)  # fmt: skip
+def test_plates_take_a_seed_and_knobs(options: str, seed: int, knobs: dict[str, float]) -> None:
+    loaded = load_split(f"plates:{options}", "training", 16, limit=40)
+    images, labels = plates.draw("training", 40, 16, seed=seed, difficulty=plates.Difficulty(**knobs))
+    assert torch.equal(loaded.images, images)
+    assert torch.equal(loaded.labels, labels)
+    assert not torch.equal(loaded.images, load_split("plates:8", "training", 16, limit=40).images)
+
+
+@pytest.mark.parametrize("options", ["noise=", "noise=much", "sugar=1", "difficulty", "noise=2"])
+def test_plates_options_that_are_none(options: str) -> None:
+    with pytest.raises(HW7Error, match="not understood|between 0 and 1"):
+        load_split(f"plates:{options}", "training", 16, limit=4)
+
+
 def test_plates_of_a_secret_seed(cache: Path) -> None:
     secret = 2**127 + 12345
     assert len(load_split(f"plates:{secret}", "testing", 16, limit=3)) == 3
