@@ -321,6 +321,8 @@ def _plan_food11(argument: str, split: str, limit: int | None, workers: int, dev
     if not argument:
         raise HW7Error("food11 needs the folder that holds training, validation and testing: food11:DIR")
     root = Path(argument).expanduser().absolute()
+    if not root.is_dir():
+        raise HW7Error(f"there is no folder {root}; name the one that holds training, validation and testing")
     names = ("testing", "evaluation") if split == "testing" else (split,)
     folder = next((root / name for name in names if (root / name).is_dir()), None)
     if folder is None:
