@@ -156,7 +156,8 @@ class Page:
 
     def _data(self) -> Section:
         training = self.reproduction.split("training")
-        sheet = Picture("samples.png", "Training images, a row for each class.", sample_sheet(training, 8))
+        caption = "Training images as the networks see them, a row for each class."
+        sheet = Picture("samples.png", caption, sample_sheet(training, 8))
         return Section(
             "The data", [f"{len(training.classes)} classes: {', '.join(training.classes)}."], pictures=[sheet]
         )
@@ -175,7 +176,7 @@ class Page:
             pairs = zip(cells, counted, (parameters.verdict, size.verdict), strict=True)
             sizes.append((name, *(cell for pair in pairs for cell in pair)))
             accuracy, loss = self.verdicts[f"q1.{key}.accuracy"], self.verdicts[f"q1.{key}.loss"]
-            printed = f"{accuracy.figure.value:.1%}", str(loss.figure.value)
+            printed = f"{accuracy.figure.value:.1%}", loss.figure.printed
             accuracies.append(
                 (name, printed[0], self._accuracy(run), self._test(run), printed[1], _number(loss), accuracy.verdict)
             )  # fmt: skip
@@ -461,4 +462,5 @@ def _numbers(verdict: Verdict) -> str:
 def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}"
