@@ -4,7 +4,9 @@
     data, plates, augment    pictures: where they come from, how they are drawn, how they are varied
     training, solution       the one training loop, and the solution directory it takes losses and networks from
     ledger, experiments      the report's figures, and the runs that measure them again
-    report, cli, doctor      the pages, the `hw7` command, and what may be wrong with an installation
+    verdicts, report         printed beside measured, and the page that shows it
+    cli, doctor              the `hw7` command, and what may be wrong with an installation
+    vision, files, errors    the door to torchvision, whole files or none, the error that is a plain message
 
 Importing `hw7` itself imports nothing else, so that `hw7 doctor` can speak where torch is missing.
 """

@@ -269,7 +269,12 @@ def prune(
 def quantize(
     weights: Annotated[Path, typer.Argument(help="A weights.safetensors, as `hw7 train` or `hw7 distill` writes it.")],
     out: Annotated[Path, typer.Option("--out", help="The compressed file to write.")],
-    bits: Annotated[int, typer.Option("--bits", help="Bits of a weight: 16, or 2 to 8.")] = 8,
+    bits: Annotated[
+        int,
+        typer.Option(
+            "--bits", help="Bits of a weight: 16, or 2 to 8 (fewer than 8 save bytes only if your compress packs them)."
+        ),
+    ] = 8,
     source: Annotated[
         str | None, typer.Option("--data", help="Measure the accuracy before and after on this source.")
     ] = None,

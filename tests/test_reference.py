@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hw7.models import STUDENT_WIDTHS, StudentNet
+from hw7.plates import draw
 from hw7.solution import PROJECT, load_solution
 
 REFERENCE = load_solution(PROJECT / "reference_solutions" / "hw7")
@@ -616,6 +617,17 @@ def test_a_compressed_weight_takes_little_more_than_a_byte_an_entry(shape: tuple
 def test_final_models_file_is_within_the_courses_limit() -> None:
     state = models.final_model().state_dict()
     assert len(safetensors.torch.save(quantization.compress(state))) <= 300_000
+
+
+def test_the_weights_handed_in_are_small_and_know_the_dishes() -> None:
+    path = REFERENCE.directory / "weights.safetensors"
+    assert path.stat().st_size <= 300_000
+    network = models.final_model()
+    network.load_state_dict(quantization.decompress(safetensors.torch.load_file(path)))
+    images, labels = draw("testing", 330, 128, seed=2**64 + 1)  # no training has seen them
+    with torch.no_grad():
+        accuracy = (network.eval()(images / 255).argmax(1) == labels).double().mean()
+    assert accuracy > 0.6  # measured: see docs/results; chance is 0.09, and one standard error here 0.03
 
 
 def test_compress_twice_gives_the_same_twice() -> None:
