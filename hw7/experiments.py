@@ -162,7 +162,7 @@ PROFILES: dict[str, Profile] = {
         about="the whole report on two CPU cores in about eight minutes",
         size=32,
         plates="difficulty=0.5",
-        images={"training": 2000, "validation": 1000, "testing": 1000, "pretraining": 8000},
+        images={"training": 2000, "validation": 1000, "testing": 4000, "pretraining": 8000},
         recipes={
             "pretraining": _cosine(8),
             "fine-tuning": _cosine(10, learning_rate=5e-4),
@@ -319,23 +319,20 @@ class Reproduction:
             training, validation = hold_out(training)
         network = self._network(experiment, len(training.classes))
         run = self._train_network(network, experiment, training, validation, self.directory(experiment.id), number)
-        return self._measured(network, experiment, run, validation)
+        return {**self._measured(network, run, validation), **self._measured_once(network, experiment, validation)}
 
     def _prune(self, experiment: Experiment, number: str) -> dict[str, Any]:
         assert experiment.keep_rate
         assert experiment.start
         student, _ = self._finished(experiment.start)
+        training, validation = self.split("training"), self.split("validation")
         steps: list[dict[str, Any]] = []
 
         def finetune(network: StudentNet) -> None:
             directory = self.directory(experiment.id) / f"step-{len(steps) + 1:02}"
             label = f"{number} step {len(steps) + 1}/{experiment.steps}"
-            run = self._train_network(
-                network, experiment, self.split("training"), self.split("validation"), directory, label
-            )
-            steps.append(
-                {"widths": list(network.widths), **self._measured(network, experiment, run, self.split("validation"))}
-            )
+            run = self._train_network(network, experiment, training, validation, directory, label)
+            steps.append({"widths": list(network.widths), **self._measured(network, run, validation)})
 
         with running("pruning.iterative_prune", self.solution.directory):
             networks = self.solution.pruning.iterative_prune(student, experiment.keep_rate, experiment.steps, finetune)
@@ -345,7 +342,7 @@ class Reproduction:
                 f"pruning.iterative_prune gave {given} networks and called finetune {len(steps)} times; "
                 f"both must be {experiment.steps}, once a step"
             )
-        return {**steps[-1], "steps": steps}
+        return {**steps[-1], **self._measured_once(networks[-1], experiment, validation), "steps": steps}
 
     def _quantize(self, experiment: Experiment) -> dict[str, Any]:
         assert experiment.bits
@@ -353,10 +350,9 @@ class Reproduction:
         network, run = self._finished(experiment.start)
         tensors, restored = quantized(self.solution, network.state_dict(), experiment.bits)
         network.load_state_dict(restored)
-        return {
-            **self._measured(network, experiment, run, self.split("validation")),
-            "file_bytes": measure.file_bytes(tensors),
-        }
+        validation = self.split("validation")
+        measured = {**self._measured(network, run, validation), **self._measured_once(network, experiment, validation)}
+        return {**measured, "file_bytes": measure.file_bytes(tensors)}
 
     # --- their parts -----------------------------------------------------------------------------------------------
 
@@ -423,9 +419,10 @@ class Reproduction:
             checkpoint_seconds=self.profile.checkpoint_seconds,
         )
 
-    def _measured(self, network: nn.Module, experiment: Experiment, run: Run, validation: Split) -> dict[str, Any]:
+    def _measured(self, network: nn.Module, run: Run, validation: Split) -> dict[str, Any]:
+        """What is measured of every network that a run ends with."""
         loss, accuracy = evaluate(network, validation)
-        result: dict[str, Any] = {
+        return {
             "accuracy": accuracy,
             "loss": loss,
             "images": len(validation),
@@ -434,12 +431,16 @@ class Reproduction:
             "best_epoch": run.best_epoch + 1,
             "epochs": len(run.history),
         }
+
+    def _measured_once(self, network: nn.Module, experiment: Experiment, validation: Split) -> dict[str, Any]:
+        """What is measured of an experiment's last network only: the loss by its teacher, and the test images."""
+        result: dict[str, Any] = {}
         if experiment.teacher:
-            teacher = self._teacher(experiment.teacher)
+            logits = predict(network, validation.images), predict(self._teacher(experiment.teacher), validation.images)
             with running("losses.kd_loss", self.solution.directory):
-                logits = predict(network, validation.images), predict(teacher, validation.images)
                 result["distillation_loss"] = self.solution.losses.kd_loss(*logits, validation.labels).item()
         if experiment.data == "training" and (testing := self.split("testing")).labelled:
+            result["test_images"] = len(testing)
             result["test_loss"], result["test_accuracy"] = evaluate(network, testing)
         return result
 
