@@ -52,7 +52,7 @@ class Phase:
     def make_optimizer(self, network: nn.Module) -> Optimizer:
         if self.optimizer == "adamw":
             return AdamW(network.parameters(), lr=self.learning_rate)
-        return SGD(network.parameters(), lr=self.learning_rate, momentum=0.9)
+        return SGD(network.parameters(), lr=self.learning_rate)  # no momentum: the report names none
 
 
 @dataclass(frozen=True)
