@@ -107,7 +107,12 @@ def summary(
     if layers:
         network = _known(layers, NETWORKS)(own, 11)
         typer.echo(f"\n{layers} on a {size} x {size} image\n")
-        typer.echo(measure.format_layer_table(measure.layer_table(network, (3, size, size))))
+        shape = (3, size, size)
+        typer.echo(measure.format_layer_table(measure.layer_table(network, shape)))
+        speed = measure.latency(network, shape)
+        typer.echo(
+            f"\n{measure.macs(network, shape):,} multiply-accumulates and {1000 * speed.median_s:.1f} ms an image"
+        )
 
 
 @cli.command()
@@ -320,7 +325,7 @@ def reproduce(
     seed: SeedOption = 0,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="Run this experiment and what it needs; may be given several times."),
+        typer.Option("--only", help="Only these experiments and what they need: --only student-c,student-e."),
     ] = None,
     pretraining: Annotated[
         str, typer.Option("--pretraining", help="What the teacher has seen before: plates, imagenet, or auto.")
@@ -339,7 +344,7 @@ def reproduce(
     reproduction = Reproduction(
         source, profile, out, load_solution(solution), _device(device), seed, pretraining, say=_say
     )
-    reproduction.run(only or ())
+    reproduction.run([name for names in only or () for name in names.split(",")])
     typer.echo(f"wrote {write_report(reproduction)}")
 
 

@@ -24,11 +24,10 @@ from matplotlib.figure import Figure as Plot
 from PIL import Image
 from tabulate import tabulate
 
-from hw7 import __version__, ledger
+from hw7 import __version__, ledger, measure
 from hw7.data import Split
 from hw7.experiments import EXPERIMENTS, NETWORKS, Reproduction, quantized
 from hw7.files import read_json, write_file, write_json
-from hw7.measure import file_bytes
 from hw7.verdicts import KEPT_ALIKE, RATES, Verdict, comparable, judge, standard_error
 
 if TYPE_CHECKING:
@@ -284,9 +283,10 @@ class Page:
         for name in ("plain-1mb", "depthwise-1mb", "grouped-1mb"):
             if run := self.runs.get(name):
                 size = f"{run['tensor_bytes'] / 2**20:.2f} MB"
-                row = (f"{run['parameters']:,}", size, self._accuracy(name), self._test(name))
+                macs = measure.macs(NETWORKS[EXPERIMENTS[name].network](self.reproduction.solution, 11))
+                row = (f"{run['parameters']:,}", size, f"{macs / 1e6:.1f} M", self._accuracy(name), self._test(name))
                 rows.append((EXPERIMENTS[name].title, *row))
-        headers = ("network", "parameters", "size", "validation accuracy", "test accuracy")
+        headers = ("network", "parameters", "size", "MACs at 128 px", "validation accuracy", "test accuracy")
         text = (
             "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB."
         )
@@ -375,9 +375,9 @@ class Page:
         }
         states = [NETWORKS[name](solution, 11).state_dict() for name in names]
         sizes = {
-            32: [file_bytes(state) for state in states],
-            16: [file_bytes(quantized(solution, state, 16)[0]) for state in states],
-            8: [file_bytes(quantized(solution, state, 8)[0]) for state in states],
+            32: [measure.file_bytes(state) for state in states],
+            16: [measure.file_bytes(quantized(solution, state, 16)[0]) for state in states],
+            8: [measure.file_bytes(quantized(solution, state, 8)[0]) for state in states],
         }
 
         def draw(axes: Axes) -> None:

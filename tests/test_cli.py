@@ -232,6 +232,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 DISTILL = ("distill", "student_dw", "--out", "OUT", *QUICK, "--teacher")
+
+
+def test_only_takes_a_list(hw7: Hw7, tmp_path: Path) -> None:
+    options = ("--only", "student-c,student-x", "--profile", "smoke", "--device", "cpu", "--out", tmp_path / "out")
+    code, _, err = hw7("reproduce", *options)
+    assert code == 1
+    assert "no experiment 'student-x'" in err
+
+
 REPRODUCE = ("reproduce", "--out", "OUT", "--profile", "smoke", "--only", "student-c", "--device", "cpu")
 MISTAKES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "unknown network": (("train", "vgg", "--out", "OUT", *QUICK), ["'vgg'", "student_dw"]),
