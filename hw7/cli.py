@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -461,6 +462,7 @@ def _train_and_tell(
 
 def app() -> None:
     """The entry point: mistakes that the user can mend are told in a line, without a traceback."""
+    warnings.formatwarning = lambda message, *_args, **_options: f"hw7: warning: {message}\n"
     try:
         cli()
     except HW7Error as error:

@@ -28,7 +28,7 @@ from hw7 import __version__, ledger, measure
 from hw7.data import Split
 from hw7.experiments import EXPERIMENTS, NETWORKS, Reproduction, quantized
 from hw7.files import read_json, write_file, write_json
-from hw7.verdicts import KEPT_ALIKE, RATES, Verdict, comparable, judge, standard_error
+from hw7.verdicts import KEPT_ALIKE, RATES, Verdict, judge, not_comparable, standard_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,12 +116,18 @@ class Page:
 
     @property
     def lead(self) -> str:
-        if comparable(self.results):
+        obstacle, profile = not_comparable(self.results), f"the profile “{self.results['profile']}”"
+        if not obstacle:
             return "Measured on Food-11 with the report's own recipe: counts and accuracies are compared with its own."
+        if obstacle == "other recipe":
+            whose = f"on Food-11, but at {profile}, with fewer, smaller images and fewer epochs than the report's"
+        else:
+            whose = (
+                f"on {self.results['data']} at {profile}: they are that data set's own and say nothing about Food-11"
+            )
         return (
-            f"The accuracies on this page were measured on {self.results['data']} at the profile "
-            f"“{self.results['profile']}”. They are that data set's own and say nothing about Food-11: compare rows "
-            "with each other, not with what the report printed. Counts do not depend on data and are compared exactly."
+            f"The accuracies on this page were measured {whose}. Compare rows with each other, not with what the "
+            "report printed. Counts do not depend on data and are compared exactly."
         )
 
     @property

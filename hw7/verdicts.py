@@ -1,7 +1,7 @@
 """Printed beside measured: what the ledger's figures come to when counted on live networks or measured by a run.
 
 Counts are exact on every machine. Accuracies and losses are compared with the report only on its own data with its own
-recipe, Food-11 at the profile `full`; anywhere else they are another data set's, and the verdict says so.
+recipe, Food-11 at the profile `full`; anywhere else the verdict is "other data" or "other recipe".
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from hw7.ledger import Figure
 from hw7.models import StudentNet
 from hw7.solution import Solution, running
 
-OTHER_DATA = "other data"
 FILE_OVERHEAD = 0.02  # what a file format may add to the tensors: names, shapes, alignment
 RATES = (0.975, 0.95, 0.9)
 KEPT_ALIKE = RATES[:2]  # the two ladders that meet
@@ -105,26 +104,28 @@ def judge(solution: Solution, results: Mapping[str, Any]) -> list[Verdict]:
     for name, result in results["experiments"].items():
         for figure_id, key in EXPERIMENTS[name].figures.items():
             measured[figure_id], images[figure_id] = result[key], result["images"]
-    own_data = comparable(results)
+    obstacle = not_comparable(results)
     verdicts = []
     for figure in ledger.load().values():
         value = measured.get(figure.id)
-        verdicts.append(Verdict(figure, value, _verdict(figure, value, own_data, images.get(figure.id))))
+        verdicts.append(Verdict(figure, value, _verdict(figure, value, obstacle, images.get(figure.id))))
     return verdicts
 
 
-def comparable(results: Mapping[str, Any]) -> bool:
-    """Whether accuracies may be compared with the report's: its data, its recipe."""
-    return bool(results["data"].startswith("food11") and results["profile"] == "full")
+def not_comparable(results: Mapping[str, Any]) -> str:
+    """Why accuracies must not be compared with the report's: "other data", "other recipe", or "" where they may be."""
+    if not results["data"].startswith("food11"):
+        return "other data"
+    return "" if results["profile"] == "full" else "other recipe"
 
 
-def _verdict(figure: Figure, measured: Any, own_data: bool = False, images: int | None = None) -> str:
+def _verdict(figure: Figure, measured: Any, obstacle: str = "", images: int | None = None) -> str:
     if figure.obtained == "given":
         return "setting" if measured is None else "for comparison"
     if measured is None:
         return "not measured"
     if figure.obtained == "training":
-        return _trained(figure, measured, images) if own_data else OTHER_DATA
+        return obstacle or _trained(figure, measured, images)
     if figure.unit in ("bytes", "KB") and figure.id != "q1.cnn.bytes.least":
         return _stored(figure, measured)
     value = list(figure.value) if isinstance(figure.value, tuple) else figure.value

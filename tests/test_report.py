@@ -224,9 +224,19 @@ def test_food11_at_full_is_compared(food11: Pages) -> None:
     assert any(cell.startswith("lower by 25.9 points") for cell in food11.cells("e: student distilled"))
 
 
-@pytest.mark.parametrize(("source", "profile"), [("food11:/d", "quick"), ("plates", "full")])
-def test_half_the_conditions_are_not_enough(report: Report, source: str, profile: str) -> None:
-    assert OTHER_DATA in report(source, profile, ids=["student-c"]).text
+@pytest.mark.parametrize(
+    ("source", "profile", "verdict", "sentence"),
+    [
+        ("food11:/d", "quick", "other recipe", "fewer epochs than the report's"),
+        ("plates", "full", "other data", OTHER_DATA),
+    ],
+)
+def test_half_the_conditions_are_not_enough(
+    report: Report, source: str, profile: str, verdict: str, sentence: str
+) -> None:
+    pages = report(source, profile, ids=["student-c"])
+    assert sentence in pages.text
+    assert verdict in pages.cells("c: student from scratch")
 
 
 # ---- the files -------------------------------------------------------------------------------------------------
