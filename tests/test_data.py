@@ -19,6 +19,7 @@ from PIL import Image
 from hw7 import data, plates
 from hw7.data import FOOD11_CLASSES, Split, cache_dir, load_split, read_idx, write_food11
 from hw7.errors import HW7Error
+from hw7.ledger import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Food-11 has")  # these folders are small on purpose
 
@@ -610,3 +611,7 @@ def test_plates_cache_knows_seed_count_and_generator(
     monkeypatch.setattr(plates, "__file__", str(other))
     load_split("plates", "testing", 16, limit=4)
     assert len(calls) == 4
+
+
+def test_plates_have_the_classes_of_food11_and_of_the_report() -> None:
+    assert plates.CLASSES == FOOD11_CLASSES == load()["data.class_names"].value

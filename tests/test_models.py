@@ -8,6 +8,7 @@ from urllib.error import URLError
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import count, scramble
 from torch import Tensor, nn
 
 import hw7.models
@@ -18,24 +19,6 @@ from hw7.solution import load_solution
 from hw7.vision import resnet18
 
 PRUNED = (16, 32, 64, 50, 60, 70, 80, 256)
-
-
-def count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def scramble(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Batch-norm parameters and statistics that are no longer 0 and 1, so that a wrong one shows."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                for tensor in (module.weight, module.bias, module.running_mean):
-                    assert tensor is not None
-                    tensor.normal_(generator=generator)
-                assert module.running_var is not None
-                module.running_var.uniform_(0.5, 2, generator=generator)
-    return network
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from networks import count, scramble
 from torch import Tensor, nn
 
 from hw7.models import STUDENT_WIDTHS, StudentNet
@@ -23,26 +24,6 @@ pruning, quantization = REFERENCE.pruning, REFERENCE.quantization
 
 FLOAT32_EPS = float(np.finfo(np.float32).eps)
 NARROW = (4, 6, 8, 20, 24, 24, 24, 10)
-
-
-def count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def scramble(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Batch norms with scales of both signs, all distinct, and statistics that are no longer 0 and 1."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                module.weight.uniform_(0.2, 2, generator=generator)
-                module.weight[::2] *= -1
-                module.bias.normal_(generator=generator)
-                module.running_mean.normal_(generator=generator)
-                module.running_var.uniform_(0.5, 2, generator=generator)
-    return network
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
