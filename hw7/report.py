@@ -316,7 +316,13 @@ class Page:
         return Section(
             "Every figure of the report",
             [f"{len(shown)} figures that counting or training gives; {settings} settings stand in the ledger, too."],
-            [Table(("figure", "what", "printed", "measured", "verdict", "note"), rows, ("figure", "what", "verdict"))],
+            [
+                Table(
+                    ("figure", "what", "printed", "measured", "verdict", "contradiction"),
+                    rows,
+                    ("figure", "what", "verdict"),
+                )
+            ],
         )
 
     # --- their parts -----------------------------------------------------------------------------------------------
