@@ -259,7 +259,7 @@ class Page:
             )
         if ladders:
             text.append(
-                "Every step has the report's number of parameters: "
+                "Parameters after each step against the report's: "
                 + ", ".join(f"{rate} {self.verdicts[f'q3.ladder.{rate}'].verdict}" for rate in ladders) + "."
             )  # fmt: skip
             last = [

@@ -29,6 +29,5 @@ def _import_torchvision() -> None:
 _import_torchvision()
 
 from torchvision.models import ResNet, ResNet18_Weights, resnet18  # noqa: E402
-from torchvision.models.resnet import BasicBlock  # noqa: E402
 
-__all__ = ["BasicBlock", "ResNet", "ResNet18_Weights", "resnet18"]
+__all__ = ["ResNet", "ResNet18_Weights", "resnet18"]
