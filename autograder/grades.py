@@ -1,0 +1,98 @@
+"""A grade: what the journal keeps and every export is made from. Plain data that goes to JSON and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hw7.checks.cases import Verdict
+
+
+@dataclass(frozen=True)
+class PartGrade:
+    """One line of a task. `message`, `expected`, `got` are the student's to read; `note` is the teacher's alone."""
+
+    part: str
+    points: float
+    out_of: float
+    verdict: Verdict
+    case: str = ""  # the first case that was not right
+    message: str = ""
+    expected: str = ""
+    got: str = ""
+    mistake: str = ""  # an id of hw7/checks/mistakes.toml
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TaskGrade:
+    task: str
+    title: str
+    parts: tuple[PartGrade, ...]
+    seconds: float = 0.0
+
+    @property
+    def points(self) -> float:
+        return sum(part.points for part in self.parts)
+
+    @property
+    def out_of(self) -> float:
+        return sum(part.out_of for part in self.parts)
+
+    @property
+    def verdict(self) -> Verdict:
+        """RIGHT where every part is, else the verdict of the first part that is not."""
+        return next((part.verdict for part in self.parts if part.verdict is not Verdict.RIGHT), Verdict.RIGHT)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """One submission's grade under one rubric and one grader."""
+
+    student: str
+    submission: str  # sha256 of what was graded
+    rubric: str  # sha256 of rubric, data source and hidden seed
+    grader: str  # sha256 of the grader's and the library's own code
+    tier: str  # "A".."D": the jail it was found out in
+    tasks: tuple[TaskGrade, ...]
+    manual: tuple[str, ...] = ()  # written answers of the notebook, for a human to grade
+    remarks: tuple[str, ...] = ()  # what intake found: renamed, ignored, refused files
+    problem: str = ""  # why nothing could be graded, if so
+    output: str = ""  # the beginning of what student code printed: the teacher's alone
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return sum(task.points for task in self.tasks)
+
+    @property
+    def out_of(self) -> float:
+        return sum(task.out_of for task in self.tasks)
+
+    def to_json(self) -> str:
+        """One line of strict JSON."""
+        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Grade:
+        """Raises ValueError, KeyError or TypeError for a line that is no grade."""
+        return cls.from_dict(json.loads(line))
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Grade:
+        values = dict(raw)
+        values["tasks"] = tuple(
+            TaskGrade(
+                **{
+                    **task,
+                    "parts": tuple(
+                        PartGrade(**{**part, "verdict": Verdict(part["verdict"])}) for part in task["parts"]
+                    ),
+                }
+            )
+            for task in values["tasks"]
+        )
+        values["manual"], values["remarks"] = tuple(values["manual"]), tuple(values["remarks"])
+        return cls(**values)

@@ -1,0 +1,89 @@
+"""What is asked of a submission, what came back, and what was made of it. Data only, shared by both sides of a jail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from torch import Tensor
+
+Value = Tensor | int | float | str | bool | None | tuple[int, ...]
+"""What an input may be: it has to survive a pipe."""
+
+
+class Status(IntEnum):
+    """How one call ended. The side that runs the submission writes the first six; the rest is seen from outside."""
+
+    RETURNED = 0
+    VALUE_ERROR = 1  # it raised ValueError (not a subclass that Python itself raises, such as UnicodeError)
+    NOT_IMPLEMENTED = 2  # NotImplementedError: a stub
+    RAISED = 3  # any other exception
+    ABSENT = 4  # there is no such file or function
+    NO_MEMORY = 5  # MemoryError, or torch could not allocate
+    TIME = 6  # stopped at the deadline
+    DIED = 7  # the process ended before it answered
+    FLOOD = 8  # more, larger or other records than may come back
+    UNANSWERED = 9  # the process had been stopped by an earlier call
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of a program of `hw7.checks.programs` with these inputs."""
+
+    program: str
+    inputs: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back of one call: tensors, in the order the program gives them, and nothing that can be believed."""
+
+    status: Status
+    tensors: tuple[Tensor, ...] = ()
+    note: str = ""  # exception and place, cut to 2,000 characters: for the teacher's eyes, never the student's
+
+
+class Verdict(StrEnum):
+    """What is made of an answer."""
+
+    RIGHT = "RIGHT"
+    WRONG = "WRONG"
+    TIME = "TIME"
+    MEMORY = "MEMORY"
+    OUTPUT = "OUTPUT"
+    CRASH = "CRASH"
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A judge's word on one case. `message` is for the student: expected, got, and what to do."""
+
+    verdict: Verdict
+    message: str = ""
+    expected: str = ""
+    got: str = ""
+    mistake: str = ""  # an id of mistakes.toml, where the answer matches one
+    note: str = ""  # for the teacher only
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question: a call, and all that is needed to judge its answer. Flat enough to be saved as safetensors + JSON.
+
+    part: the line of the rubric it belongs to (a key of the task's `points`); all cases of a part must be right.
+    judge: a function of `hw7.checks.judges`. expected: what it compares with, by name.
+    mistakes: for known mistakes, the expected values that would be right if the mistake were none.
+    then: a second call whose inputs are completed with the first answer's tensors, run in a NEW process that got
+    nothing else; the judge then sees both answers.
+    """
+
+    task: str
+    part: str
+    name: str  # unique in the task; says what is special: "confident logits, T = 1"
+    call: Call
+    judge: str
+    expected: Mapping[str, Value]
+    mistakes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    then: Call | None = None
