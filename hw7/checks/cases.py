@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:  # grades are counted and shown without torch
+    from torch import Tensor
 
-Value = Tensor | int | float | str | bool | None | tuple[int, ...]
+Value: TypeAlias = "Tensor | int | float | str | bool | None | tuple[int, ...]"
 """What an input may be: it has to survive a pipe."""
 
 
