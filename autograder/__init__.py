@@ -1,1 +1,12 @@
-"""The autograder: to come. Its place, its command and who trusts whom in it are settled; nothing of it is built yet."""
+"""The autograder: untrusted submissions in, grades out, and no score that was not earned.
+
+    rubric, questions, oracles     what is asked for how many points, and the grader's own answers
+    intake, jail                   a submission's files, read with care, and the place where its code runs
+    grading                        one submission to one grade
+    running, journal               many of them, on any executor, losing nothing
+    grades, exports                what a grade is, and what is made of it for students and teachers
+    stripping, release             what students receive, generated from the reference solutions
+    cli                            the `hw7-grade` command
+
+Submitted code runs in the jail's processes only; nothing here imports it.
+"""

@@ -256,7 +256,7 @@ def _listing(folder: Path) -> str:
 def _plan_plates(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> _Plan:
     from hw7 import plates  # here, because the other sources work without the generator
 
-    seed, difficulty = _plates_options(argument)
+    seed, difficulty = plates_options(argument)
     count = limit or PLATES_COUNTS[split]
     look: dict[str, Any] = {"seed": seed, "difficulty": difficulty}
     generator = hashlib.sha256(Path(plates.__file__).read_bytes()).hexdigest()
@@ -290,7 +290,7 @@ def _plan_plates(argument: str, split: str, limit: int | None, workers: int, dev
     )  # any device draws the same pictures
 
 
-def _plates_options(argument: str) -> tuple[int, Any]:
+def plates_options(argument: str) -> tuple[int, Any]:
     """The seed and the difficulty in "7", "difficulty=0.5" or "seed=7,noise=0"; `difficulty` scales every knob."""
     from hw7.plates import Difficulty
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:  # grades are counted and shown without torch
     from torch import Tensor
 
-Value: TypeAlias = "Tensor | int | float | str | bool | None | tuple[int, ...]"
+Value: TypeAlias = "Tensor | int | float | str | bool | tuple[int, ...] | None"
 """What an input may be: it has to survive a pipe."""
 
 

@@ -1,0 +1,471 @@
+"""One submission to one grade: its code answers in the jail, the judging happens here, outside.
+
+Right submissions take the short way: every question of every task in one process, once more in a second one in another
+order and with repeats, and what feeds on an earlier answer in a third. Whatever is not right on the way is asked again,
+alone in fresh processes, before it costs a point, so that a task never pays for another's crash or global state. Only a
+deadline is final at once: an endless loop costs its limit once, and its own task only.
+
+A score is a function of the submission's bytes and of `Hidden`. Nothing that student code printed or raised reaches
+what a student reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.intake import Submission
+from autograder.jail import Child, Jail
+from autograder.questions import CHECKS, cases
+from autograder.rubric import Rubric, Task
+from hw7 import plates
+from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
+from hw7.checks.judges import judge, outcome_of_status, second_call
+from hw7.data import load_split, plates_options
+from hw7.errors import HW7Error
+from hw7.models import StudentNet
+
+MAX_WEIGHTS = 300_000  # bytes of weights.safetensors: the course's rule
+MAX_SOURCE = 100_000  # bytes of all files under solution/
+IMAGE_SIZE = 128
+NUM_CLASSES = 11
+MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
+STOPPED = (Status.TIME, Status.DIED, Status.FLOOD)
+MIN_SECONDS = 5.0  # for the accuracy task, however fast the machine: starting up is no inference
+OUTSIDE = ("accuracy", "size")  # checks without cases: judged here, from weights and images
+OUTPUT_KEPT = 4_000
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What only the grader knows: a seed for every question and picture, and where the pictures come from."""
+
+    seed: bytes
+    source: str = "plates"
+
+    def derive(self, *purpose: str) -> bytes:
+        """32 bytes of the seed for one purpose."""
+        return hashlib.sha256(b"\0".join([self.seed, *(word.encode() for word in purpose)])).digest()
+
+    def digest(self) -> str:
+        """What may be written down: it tells two hidden sets apart and gives neither away."""
+        return hashlib.sha256(b"hidden\0" + self.source.encode() + b"\0" + self.seed).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The hidden images, shuffled: uint8 [N, 3, 128, 128], their labels [N], and how fast our own network is."""
+
+    images: Tensor
+    labels: Tensor
+    reference_seconds: float
+
+    def batches(self, size: int) -> Iterable[Tensor]:
+        for start in range(0, len(self.images), size):
+            yield self.images[start : start + size].float() / 255
+
+
+@lru_cache(maxsize=4)
+def hidden_cases(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Case, ...]]:
+    """The cases of every task that has some, by task id; made once in a process."""
+    return {
+        task.id: tuple(cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)))
+        for task in rubric.tasks
+        if task.check not in OUTSIDE
+    }
+
+
+@lru_cache(maxsize=2)
+def hidden_images(hidden: Hidden, count: int) -> Images:
+    """`count` labelled images that no student has seen; made once in a process.
+
+    Pictures of `plates` are drawn from the hidden seed and never touch the disk. Raises HW7Error where the source has
+    no labelled split to test on.
+    """
+    kind, _, options = hidden.source.partition(":")
+    if kind == "plates":
+        _, difficulty = plates_options(options)
+        seed = int.from_bytes(hidden.derive("images")[:16])
+        images, labels = plates.draw("testing", count, IMAGE_SIZE, seed=seed, difficulty=difficulty)
+    else:
+        split = load_split(hidden.source, "testing", IMAGE_SIZE, progress=False)
+        if not split.labelled:  # Food-11's testing images may come without labels
+            split = load_split(hidden.source, "validation", IMAGE_SIZE, progress=False)
+        images, labels = split.images, split.labels
+    generator = torch.Generator().manual_seed(int.from_bytes(hidden.derive("image order")[:7]))
+    order = torch.randperm(len(labels), generator=generator)[:count]
+    images, labels = images[order], labels[order]
+    return Images(images, labels, _seconds_of_given_network(images[:50]) * len(images) / len(images[:50]))
+
+
+def _seconds_of_given_network(images: Tensor) -> float:
+    """How long the network of question 3 takes for these images here, on one thread; the best of three."""
+    network, times, threads = StudentNet().eval(), [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            for _ in range(3):
+                start = time.perf_counter()
+                network(images.float() / 255)
+                times.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times)
+
+
+def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) -> Grade:
+    """The grade of one submission. Never raises for anything that the submission did.
+
+    Raises HW7Error for what the teacher must mend: a data source that is not there, thresholds that are missing for it.
+    """
+    start = time.perf_counter()
+    work = _Work(submission, rubric, hidden, jail)
+    tasks = tuple(work.grade(task) for task in rubric.tasks) if submission.problem else work.run()
+    return Grade(
+        student=submission.student,
+        submission=submission.digest,
+        rubric=rubric_digest(rubric, hidden),
+        grader="",
+        tier=jail.tier,
+        tasks=tasks,
+        manual=written_answers(submission.notebook),
+        remarks=submission.remarks,
+        problem=submission.problem,
+        output=work.output[:OUTPUT_KEPT],
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def rubric_digest(rubric: Rubric, hidden: Hidden) -> str:
+    """What a grade depends on besides submission and grader: the rubric's bytes, the data and the hidden seed."""
+    return hashlib.sha256(f"{rubric.digest}\0{hidden.digest()}".encode()).hexdigest()
+
+
+class _Process:
+    """A child of the jail that is replaced when it has died. One deadline holds for all calls of an `ask`."""
+
+    def __init__(self, work: _Work, library: Literal["full", "minimal"] = "full") -> None:
+        self.work, self.library = work, library
+        self.child: Child | None = None
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.close()
+            self.work.output += self.child.output
+            self.child = None
+
+    def ask(self, calls: Sequence[Call], seconds: float, *, replace: bool = True) -> list[Answer]:
+        """An answer for each call. After a death the calls that are left go to a new process, if `replace`."""
+        deadline = time.monotonic() + seconds
+        answers: list[Answer] = []
+        while len(answers) < len(calls):
+            if self.child is None or not self.child.alive:
+                self.close()
+                self.child = self.work.jail.child(self.work.submission.files, library=self.library)
+            left = max(0.0, deadline - time.monotonic())
+            got = self.child.ask(calls[len(answers) :], left)
+            stopped = next((i for i, answer in enumerate(got) if answer.status in STOPPED), len(got))
+            answers += got[: stopped + 1]
+            if stopped < len(got):
+                last = replace_note(got[stopped], self.child.stopped_by)
+                answers[-1] = last
+                if last.status is Status.TIME or not replace:
+                    answers += [Answer(last.status, note=last.note)] * (len(calls) - len(answers))
+        return answers
+
+
+def replace_note(answer: Answer, stopped_by: str) -> Answer:
+    return replace(answer, note=f"{answer.note} [{stopped_by}]".strip()[:2000])
+
+
+@dataclass
+class _Work:
+    """The state of grading one submission."""
+
+    submission: Submission
+    rubric: Rubric
+    hidden: Hidden
+    jail: Jail
+    outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # task -> case -> outcome
+    seconds: dict[str, float] = field(default_factory=dict)
+    output: str = ""
+
+    def run(self) -> tuple[TaskGrade, ...]:
+        asked = [task for task in self.rubric.tasks if task.check not in OUTSIDE]
+        with _Process(self) as process:
+            broken = self.broken_modules(process)
+            for task in asked:
+                if (module := CHECKS[task.check].module) in broken:
+                    self.settle(task, broken[module])
+            asked = [task for task in asked if task.id not in self.outcomes]
+            self.round(process, asked, list)
+        good = [task for task in asked if self.right(task)]
+        with _Process(self) as process:
+            self.round(process, self.shuffled(good, "tasks"), lambda cases: self.again(cases))
+        for task in asked:
+            if not self.right(task) and not self.final(task):
+                self.outcomes[task.id] = {}
+                with _Process(self) as process:
+                    self.round(process, [task], list)
+                if self.right(task):
+                    with _Process(self) as process:
+                        self.round(process, [task], lambda cases: self.again(cases))
+        return tuple(self.grade(task) for task in self.rubric.tasks)
+
+    # ---- tasks with cases ----------------------------------------------------------------------------------
+
+    def broken_modules(self, process: _Process) -> dict[str, Answer]:
+        """The modules whose import does not come to an end, with what came instead; each costs a limit once.
+
+        A module that raises is not among them: that costs nothing, and each task says so for itself.
+        """
+        limit = min(task.seconds for task in self.rubric.tasks)
+        broken: dict[str, Answer] = {}
+        for module in MODULES:
+            (answer,) = process.ask([Call("import_module", {"module": module})], limit)
+            if answer.status in STOPPED:
+                broken[module] = answer
+                if module == "":
+                    return dict.fromkeys(MODULES, answer)
+        return broken
+
+    def settle(self, task: Task, answer: Answer) -> None:
+        """The same answer to every question of a task."""
+        questions = hidden_cases(self.rubric, self.hidden)[task.id]
+        self.outcomes[task.id] = {case.name: judge(case, answer) for case in questions}
+
+    def round(self, process: _Process, tasks: Sequence[Task], order: Callable[[Sequence[Case]], list[Case]]) -> None:
+        """Asks every question of these tasks, the second halves in a process that saw nothing of the first."""
+        halves: dict[str, list[tuple[Case, Answer, Call]]] = {}
+        for task in tasks:
+            start = time.perf_counter()
+            questions = order(hidden_cases(self.rubric, self.hidden)[task.id])
+            answers = process.ask([case.call for case in questions], task.seconds)
+            for case, answer in zip(questions, answers, strict=True):
+                following = second_call(case, answer)
+                if following is None:
+                    self.note(task, case, judge(case, answer))
+                else:
+                    halves.setdefault(task.id, []).append((case, answer, following))
+            self.spend(task, start)
+        with _Process(self) as second:
+            for task in (task for task in tasks if task.id in halves):
+                start = time.perf_counter()
+                answers = second.ask([call for *_, call in halves[task.id]], task.seconds)
+                for (case, first, _), answer in zip(halves[task.id], answers, strict=True):
+                    self.note(task, case, judge(case, first, answer))
+                self.spend(task, start)
+
+    def note(self, task: Task, case: Case, outcome: Outcome) -> None:
+        """The first answer that is not right stays."""
+        known = self.outcomes.setdefault(task.id, {})
+        if case.name not in known or known[case.name].verdict is Verdict.RIGHT:
+            known[case.name] = outcome
+
+    def spend(self, task: Task, start: float) -> None:
+        self.seconds[task.id] = self.seconds.get(task.id, 0.0) + time.perf_counter() - start
+
+    def right(self, task: Task) -> bool:
+        return all(outcome.verdict is Verdict.RIGHT for outcome in self.outcomes[task.id].values())
+
+    def final(self, task: Task) -> bool:
+        """Whether asking again would change nothing (a stub, a missing file), or would cost the limit again."""
+        wrong = {outcome.verdict for outcome in self.outcomes[task.id].values()} - {Verdict.RIGHT}
+        return Verdict.TIME in wrong or wrong == {Verdict.MISSING}
+
+    def shuffled(self, things: Sequence[Any], purpose: str) -> list[Any]:
+        """Another order, the same for every submission."""
+        things = list(things)
+        random.Random(self.hidden.derive("order", purpose)).shuffle(things)
+        return things
+
+    def again(self, questions: Sequence[Case]) -> list[Case]:
+        """The questions in another order, every third one twice."""
+        return self.shuffled([*questions, *questions[::3]], questions[0].task)
+
+    # ---- the network that was handed in --------------------------------------------------------------------
+
+    @cached_property
+    def handed_in(self) -> Outcome | float:
+        """The accuracy on the hidden images, or why there is none."""
+        weights, task = self.submission.weights, self.rubric.of_check("accuracy")
+        assert task is not None
+        if weights is None:
+            return Outcome(Verdict.MISSING, "There is no weights.safetensors in the submission.")
+        if len(weights) > MAX_WEIGHTS:
+            message = "The weights file is too large, so it was not run. Fewer bits, or a smaller network."
+            return Outcome(Verdict.WRONG, message, f"at most {MAX_WEIGHTS:,} bytes", f"{len(weights):,} bytes")
+        try:
+            safetensors.torch.load(weights)
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
+            message = "weights.safetensors is not a whole safetensors file. Write it with safetensors.torch.save_file."
+            if weights[:2] in (b"PK", b"\x80\x02"):
+                message = "weights.safetensors was written by torch.save. Write it with safetensors.torch.save_file."
+            return Outcome(Verdict.WRONG, message, note=str(error)[:300])
+        start = time.perf_counter()
+        result = self.accuracy(task, weights)
+        self.spend(task, start)
+        return result
+
+    def accuracy(self, task: Task, weights: bytes) -> Outcome | float:
+        """Hands over the images batch by batch; labels stay here. Only a row with one largest logit can be right."""
+        images = hidden_images(self.hidden, int(task.parameters["images"]))
+        limit = min(task.seconds, max(MIN_SECONDS, task.parameters["times_reference"] * images.reference_seconds))
+        deadline = time.monotonic() + limit
+        right, start = 0, 0
+        with _Process(self, "minimal") as process:
+            data = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
+            (answer,) = process.ask([Call("final_model", {"weights": data})], limit, replace=False)
+            if answer.status is not Status.RETURNED:
+                return outcome_of_status(answer)
+            for batch in images.batches(int(task.parameters["batch"])):
+                left = max(0.0, deadline - time.monotonic())
+                (answer,) = process.ask([Call("final_logits", {"images": batch})], left, replace=False)
+                if answer.status is not Status.RETURNED:
+                    return outcome_of_status(answer)
+                logits = answer.tensors[0] if len(answer.tensors) == 1 else torch.empty(0)
+                expected = (len(batch), NUM_CLASSES)
+                if logits.shape != expected or not logits.is_floating_point():
+                    got = f"{list(logits.shape)} {str(logits.dtype).removeprefix('torch.')}"
+                    message = "final_model must give one row of logits for each image."
+                    return Outcome(Verdict.WRONG, message, f"{list(expected)} float32", got)
+                right += _unique_hits(logits.float(), images.labels[start : start + len(batch)])
+                start += len(batch)
+        return right / start
+
+    def accuracy_parts(self, task: Task) -> list[PartGrade]:
+        result, parts = self.handed_in, []
+        kind = self.hidden.source.partition(":")[0]
+        if kind not in task.thresholds:
+            raise HW7Error(
+                f"the rubric {self.rubric.path} has no thresholds for {kind} in task {task.id}; it has them for "
+                f"{', '.join(task.thresholds)}. Add [task.thresholds.{kind}] there."
+            )
+        for part, points in task.points.items():
+            level = task.thresholds[kind][part]
+            if isinstance(result, Outcome):
+                parts.append(_part(part, points, result))
+                continue
+            outcome = Outcome(
+                Verdict.RIGHT if result >= level else Verdict.WRONG,
+                f"Accuracy on {int(task.parameters['images']):,} hidden images." if result >= level else
+                "The network is not accurate enough on hidden images for these points: train longer, distil from a "
+                "better teacher, quantize with smaller steps.",
+                f"at least {level:.1%}",
+                f"{result:.1%}",
+            )  # fmt: skip
+            parts.append(_part(part, points, outcome))
+        return parts
+
+    def size_parts(self, task: Task) -> list[PartGrade]:
+        """The budgets; they count only with a network that works, that is, earns the first accuracy points."""
+        weights, source = self.submission.weights, sum(len(data) for data in self.submission.files.values())
+        sizes = {
+            "weights": (0 if weights is None else len(weights), MAX_WEIGHTS),
+            "source": (source, MAX_SOURCE),
+        }
+        accuracy = self.rubric.of_check("accuracy")
+        works = accuracy is not None and any(part.points > 0 for part in self.accuracy_parts(accuracy))
+        parts = []
+        for part, points in task.points.items():
+            size, limit = sizes[part]
+            expected, got = f"at most {limit:,} bytes", f"{size:,} bytes"
+            if weights is None:
+                outcome = Outcome(Verdict.MISSING, "There is no weights.safetensors in the submission.", expected)
+            elif size > limit:
+                outcome = Outcome(Verdict.WRONG, f"The {part} is too large.", expected, got)
+            elif not works:
+                message = "Sizes count only for a network that passes the first accuracy threshold."
+                outcome = Outcome(Verdict.WRONG, message, expected, got)
+            else:
+                outcome = Outcome(Verdict.RIGHT, "", expected, got)
+            parts.append(_part(part, points, outcome))
+        return parts
+
+    # ---- adding up -----------------------------------------------------------------------------------------
+
+    def grade(self, task: Task) -> TaskGrade:
+        if self.submission.problem:
+            outcome = Outcome(Verdict.MISSING, f"Nothing could be graded: {self.submission.problem}")
+            parts = [_part(part, points, outcome) for part, points in task.points.items()]
+        elif task.check == "accuracy":
+            parts = self.accuracy_parts(task)
+        elif task.check == "size":
+            parts = self.size_parts(task)
+        else:
+            parts = [self.case_part(task, part, points) for part, points in task.points.items()]
+        return TaskGrade(task.id, task.title, tuple(parts), round(self.seconds.get(task.id, 0.0), 3))
+
+    def case_part(self, task: Task, part: str, points: float) -> PartGrade:
+        """All cases of a part must be right; the first that is not is shown."""
+        outcomes = [
+            (case.name, self.outcomes[task.id][case.name])
+            for case in hidden_cases(self.rubric, self.hidden)[task.id]
+            if case.part == part
+        ]
+        wrong = [(name, outcome) for name, outcome in outcomes if outcome.verdict is not Verdict.RIGHT]
+        if not outcomes or wrong:
+            name, outcome = wrong[0] if wrong else ("", Outcome(Verdict.MISSING, "Nothing was asked."))
+            # Of several wrong cases the one that shows a known mistake says most.
+            name, outcome = next(((n, o) for n, o in wrong if o.mistake), (name, outcome))
+            return _part(part, points, outcome, name)
+        return _part(part, points, Outcome(Verdict.RIGHT))
+
+
+def _part(part: str, points: float, outcome: Outcome, case: str = "") -> PartGrade:
+    return PartGrade(
+        part=part,
+        points=points if outcome.verdict is Verdict.RIGHT else 0.0,
+        out_of=points,
+        verdict=outcome.verdict,
+        case=case,
+        message=outcome.message,
+        expected=outcome.expected,
+        got=outcome.got,
+        mistake=outcome.mistake,
+        note=outcome.note,
+    )
+
+
+def _unique_hits(logits: Tensor, labels: Tensor) -> int:
+    """Rows whose one largest logit, and no other, is the label's; a row with NaN or infinity is wrong."""
+    best = logits.amax(dim=1, keepdim=True)
+    alone = (logits == best).sum(dim=1) == 1
+    fine = logits.isfinite().all(dim=1)
+    return int((fine & alone & (logits.argmax(dim=1) == labels)).sum())
+
+
+def written_answers(notebook: bytes | None) -> tuple[str, ...]:
+    """The cells of the report notebook that a human grades: "question-1 (2 points)"; empty ones are named as such."""
+    if notebook is None:
+        return ("no hw7.ipynb: there are no written answers to grade",)
+    found = []
+    try:
+        for cell in json.loads(notebook)["cells"]:
+            mark = cell.get("metadata", {}).get("nbgrader", {})
+            if mark.get("grade") and mark.get("solution"):
+                text = cell.get("source", "")
+                text = "".join(text) if isinstance(text, list) else text
+                state = "" if text.strip() else ", left empty"
+                found.append(f"{str(mark.get('grade_id'))[:60]} ({float(mark.get('points', 0)):g} points{state})")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ("hw7.ipynb cannot be read as a notebook: look at it by hand",)
+    return tuple(found[:100])
