@@ -12,7 +12,6 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -97,8 +96,13 @@ def write_report(reproduction: Reproduction) -> Path:
         for picture in section.pictures:
             write_file(reproduction.out / "pictures" / picture.name, picture.data)
     for name in ("report.md", "report.html"):
-        environment = jinja2.Environment(autoescape=name.endswith("html"), trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string(resources.files("hw7").joinpath(f"{name}.j2").read_text("utf-8"))
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("hw7", "."),
+            autoescape=name.endswith("html"),
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        template = environment.get_template(f"{name}.j2")
         write_file(reproduction.out / name, template.render(page=page, sections=sections).encode())
     return reproduction.out / "report.html"
 

@@ -1,0 +1,109 @@
+"""What is made from the journal and can be thrown away and made again: pages, Gradescope's results, nbgrader's gradebook.
+
+Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of each
+student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from autograder.grades import Grade, PartGrade, TaskGrade
+from hw7.checks.cases import Verdict
+from hw7.errors import HW7Error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autograder.rubric import Rubric, Task
+
+EXPORTERS = {
+    "csv": ("autograder.running", "export_csv"),
+    "gradescope": ("autograder.exports.gradescope", "export_gradescope"),
+    "nbgrader": ("autograder.exports.nbgrader", "export_nbgrader"),
+    "html": ("autograder.exports.html", "export_html"),
+}
+"""What `hw7-grade export --to` takes, and where it is made."""
+
+# Characters that turn the direction of text around them: a name may not rewrite the line it stands in.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def export(to: str, grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
+    """Makes one kind of export; the path of the file, or of the page to open first. Raises HW7Error."""
+    if to not in EXPORTERS:
+        raise HW7Error(f"there is no export to {to!r}; there are {', '.join(EXPORTERS)}")
+    module, function = EXPORTERS[to]
+    exporter: Callable[[Sequence[Grade], Rubric, Path], Path] = getattr(import_module(module), function)
+    return exporter(grades, rubric, out)
+
+
+def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
+    """The grades by student, each with every task of the rubric in its order: one that could not be graded has zeros.
+
+    Raises HW7Error where a student has two grades, or a grade was given under another rubric.
+    """
+    seen: set[str] = set()
+    for grade in grades:
+        if grade.student in seen:
+            raise HW7Error(f"there are two grades of {grade.student!r}; export only the current one of each student")
+        seen.add(grade.student)
+    return [_aligned(grade, rubric) for grade in sorted(grades, key=lambda grade: grade.student)]
+
+
+def _aligned(grade: Grade, rubric: Rubric) -> Grade:
+    graded = {task.task: task for task in grade.tasks}
+    tasks = tuple(graded.pop(task.id, None) or _ungraded(task, grade.problem) for task in rubric.tasks)
+    for task, wanted in zip(tasks, rubric.tasks, strict=True):
+        if abs(task.out_of - wanted.out_of) > 1e-6:  # points are written with a few decimals
+            graded[task.task] = task
+    if graded:
+        raise HW7Error(
+            f"{grade.student!r} was graded under another rubric (tasks {', '.join(graded)} differ): "
+            "grade again with this one, or name the rubric of then with --rubric"
+        )
+    return replace(grade, tasks=tasks)
+
+
+def _ungraded(task: Task, why: str) -> TaskGrade:
+    message = why or "This task was not graded."
+    parts = (PartGrade(part, 0.0, points, Verdict.MISSING, message=message) for part, points in task.points.items())
+    return TaskGrade(task.id, task.title, tuple(parts))
+
+
+def printable(text: str) -> str:
+    """The text without what a file cannot hold (lone surrogates) or a reader cannot see: controls, turned directions."""
+    return "".join("\ufffd" if _unprintable(character) else character for character in text)
+
+
+def _unprintable(character: str) -> bool:
+    return character in _TURNING or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+
+
+def digest(text: str) -> str:
+    """SHA-256 of any text, lone surrogates included."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def student_id(student: str) -> str:
+    """The student as one printable line; where that differs from the name, a hash keeps two such names apart."""
+    line = " ".join(printable(student).split())
+    return line if line == student else f"{line} #{digest(student)[:12]}".strip()
+
+
+def file_name(student: str) -> str:
+    """A name for the student's file that any system takes, without its ending: a readable part and a hash."""
+    ascii_only = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:40].strip("-")
+    return f"{slug or 'student'}-{digest(student)[:16]}"
+
+
+def points(value: float) -> str:
+    """Points as a teacher writes them: at most two decimals, and none for nothing."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
