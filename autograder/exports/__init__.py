@@ -1,12 +1,13 @@
-"""What is made from the journal and can be thrown away and made again: pages, Gradescope's results, nbgrader's gradebook.
+"""What is made from the journal and can be made again at any time: pages, Gradescope's results, nbgrader's gradebook.
 
-Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of each
-student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
+Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of
+each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from autograder.grades import Grade, PartGrade, TaskGrade
 from hw7.checks.cases import Verdict
+from hw7.checks.mistakes import Mistake, load_mistakes
 from hw7.errors import HW7Error
 
 if TYPE_CHECKING:
@@ -59,13 +61,13 @@ def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
 
 def _aligned(grade: Grade, rubric: Rubric) -> Grade:
     graded = {task.task: task for task in grade.tasks}
-    tasks = tuple(graded.pop(task.id, None) or _ungraded(task, grade.problem) for task in rubric.tasks)
-    for task, wanted in zip(tasks, rubric.tasks, strict=True):
-        if abs(task.out_of - wanted.out_of) > 1e-6:  # points are written with a few decimals
-            graded[task.task] = task
-    if graded:
+    tasks = tuple(graded.get(task.id) or _ungraded(task, grade.problem) for task in rubric.tasks)
+    wanted = {task.id: task.out_of for task in rubric.tasks}
+    # Points are written with a few decimals.
+    other = [task.task for task in grade.tasks if abs(task.out_of - wanted.get(task.task, math.inf)) > 1e-6]
+    if other:
         raise HW7Error(
-            f"{grade.student!r} was graded under another rubric (tasks {', '.join(graded)} differ): "
+            f"{grade.student!r} was graded under another rubric (tasks {', '.join(other)} differ): "
             "grade again with this one, or name the rubric of then with --rubric"
         )
     return replace(grade, tasks=tasks)
@@ -77,8 +79,19 @@ def _ungraded(task: Task, why: str) -> TaskGrade:
     return TaskGrade(task.id, task.title, tuple(parts))
 
 
+def known(mistake: str) -> Mistake | None:
+    """The row of the table of known mistakes; None for no mistake, or one that the table no longer has."""
+    return load_mistakes().get(mistake)
+
+
+def hint(part: PartGrade) -> str:
+    """What to do against the part's known mistake, unless its message says so already; "" where none is known."""
+    row = known(part.mistake)
+    return row.hint if row and row.hint not in part.message else ""
+
+
 def printable(text: str) -> str:
-    """The text without what a file cannot hold (lone surrogates) or a reader cannot see: controls, turned directions."""
+    """The text without what no file can hold (lone surrogates) and no reader can see (controls, turned directions)."""
     return "".join("\ufffd" if _unprintable(character) else character for character in text)
 
 

@@ -1,0 +1,122 @@
+"""Gradescope's results.json: a visible test for each task, and what only teachers may see in a hidden one.
+
+Gradescope shows students the tests that are visible and the overall output, and keeps its standard output and hidden
+tests for the staff. So both are made of different fields: a student's text never has a part's note or student output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autograder.exports import aligned, file_name, hint, points, printable
+from autograder.grades import Grade, TaskGrade
+from hw7.checks.cases import Verdict
+from hw7.files import write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autograder.rubric import Rubric
+
+FOR_TEACHERS = "For teachers"
+
+
+def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
+    """Writes a results.json for each student into the folder OUT; with one grade, and OUT ending in .json, that file.
+
+    Raises HW7Error where the grades do not belong to the rubric, or a file cannot be written.
+    """
+    grades = aligned(grades, rubric)
+    if len(grades) == 1 and out.suffix == ".json":
+        write_json(out, results(grades[0]))
+        return out
+    for grade in grades:
+        write_json(out / f"{file_name(grade.student)}.json", results(grade))
+    return out
+
+
+def results(grade: Grade) -> dict[str, Any]:
+    """The contents of results.json for a grade that has all tasks of its rubric."""
+    tests = [_test(task) for task in grade.tasks]
+    if for_teachers := _for_teachers(grade):
+        tests.append(
+            {"name": FOR_TEACHERS, "output": printable(for_teachers), "output_format": "text", "visibility": "hidden"}
+        )
+    return {
+        "score": round(grade.total, 6),
+        "execution_time": round(grade.seconds, 3),
+        "output": printable(_overall(grade)),
+        "output_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "tests": tests,
+        "extra_data": {"submission": grade.submission, "rubric": grade.rubric, "grader": grade.grader},
+    }
+
+
+def failed(message: str, out_of: float, for_teachers: str = "") -> dict[str, Any]:
+    """The contents of results.json where there is no grade at all: no points, and who has to do something now."""
+    test = {"name": FOR_TEACHERS, "output": printable(for_teachers), "output_format": "text", "visibility": "hidden"}
+    return {
+        "score": 0.0,
+        "output": printable(message),
+        "output_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "tests": [
+            {"name": "Grading", "score": 0.0, "max_score": out_of, "status": "failed", "output": printable(message),
+             "output_format": "text", "visibility": "visible"},
+            *([test] if for_teachers else []),
+        ],
+    }  # fmt: skip
+
+
+def _test(task: TaskGrade) -> dict[str, Any]:
+    return {
+        "number": task.task,
+        "name": printable(task.title),
+        "name_format": "text",
+        "score": round(task.points, 6),  # sums of decimals, without their binary dust
+        "max_score": round(task.out_of, 6),
+        "status": "passed" if task.verdict is Verdict.RIGHT else "failed",
+        "output": printable(_feedback(task)),
+        "output_format": "text",
+        "visibility": "visible",
+    }
+
+
+def _feedback(task: TaskGrade) -> str:
+    """What a student reads of a task: a paragraph for each part."""
+    paragraphs = []
+    for part in task.parts:
+        lines = [f"{part.part}: {part.verdict.lower()}, {points(part.points)} of {points(part.out_of)}"]
+        if part.verdict is not Verdict.RIGHT:
+            told = {"asked": part.case, "expected": part.expected, "got": part.got}
+            lines += [part.message, *(f"{name}: {value}" for name, value in told.items() if value)]
+            lines += [f"hint: {text}"] if (text := hint(part)) else []
+        paragraphs.append("\n  ".join(line for line in lines if line))
+    return "\n".join(paragraphs)
+
+
+def _overall(grade: Grade) -> str:
+    lines = [f"{points(grade.total)} of {points(grade.out_of)} automatic points."]
+    if grade.problem:
+        lines = [f"Your submission could not be graded: {grade.problem}", *lines]
+    if grade.tier == "D":
+        lines.append("Not an official grade: it was found without a jail.")
+    lines += [f"Your files: {remark}" for remark in grade.remarks]
+    lines += [f"{question}: to be graded by hand" for question in grade.manual]
+    return "\n".join(lines)
+
+
+def _for_teachers(grade: Grade) -> str:
+    """Notes and student output, or nothing: a hidden test hides the total from students until grades are published."""
+    notes = [
+        f"{task.task} {part.part}: {part.verdict}: {part.note}"
+        for task in grade.tasks
+        for part in task.parts
+        if part.note
+    ]
+    output = ["What student code printed:", grade.output] if grade.output else []
+    return "\n".join([f"Tier {grade.tier}", *notes, *output]) if notes or output else ""

@@ -1,0 +1,280 @@
+"""Pages to hand out: one for each student, and one of the class for the teacher. Each is one file that needs no other.
+
+A student's page shows what the grader wrote for the student (message, expected, got, hint) and never a part's note or
+what student code printed; those stand on the class page, for the failures that a human should look at. Everything is
+escaped; a content security policy forbids the pages to load anything, and to run any script but the class page's own
+few lines that sort its table.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from autograder.exports import aligned, file_name, hint, known, points, printable, student_id
+from autograder.grades import Grade, PartGrade, TaskGrade
+from hw7.checks.cases import Verdict
+from hw7.files import write_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autograder.rubric import Rubric
+
+ADVICE: Mapping[Verdict, str] = {
+    Verdict.WRONG: "It runs, and its answer is another one: compare expected and got, then try the numbers by hand.",
+    Verdict.MISSING: "Nothing was there to grade: the function is still a stub, has another name, or its file could "
+    "not be imported.",
+    Verdict.CRASH: "It raised an exception or ended the process: call it yourself with inputs of the same shapes.",
+    Verdict.TIME: "It was stopped before it answered: look for a loop that never ends, or for work done twice.",
+    Verdict.MEMORY: "It took more memory than there is: look for something that grows with every call.",
+    Verdict.OUTPUT: "It gave back other things than asked for, or far too much of them: read what the task returns.",
+}
+BY_HAND = (Verdict.CRASH, Verdict.MEMORY, Verdict.OUTPUT)
+"""Verdicts that a human should look at: they can be an accident of the grader's machine, or an attack."""
+
+INSECURE = "D"
+BIN = 5  # percent of all points, in the histogram of totals
+FIRST = 3  # as many things are named to be done next
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do next: a task, what can be gained there, and how."""
+
+    task: TaskGrade
+    gain: float
+    text: str
+
+
+def export_html(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
+    """Writes OUT/class.html and a page for each student under OUT/students; the path of the class page.
+
+    Raises HW7Error where the grades do not belong to the rubric, or a file cannot be written.
+    """
+    grades = aligned(grades, rubric)
+    for grade in grades:
+        write_file(out / _page_of(grade), student_page(grade).encode())
+    write_file(out / "class.html", class_page(grades, rubric).encode())
+    return out / "class.html"
+
+
+def student_page(grade: Grade) -> str:
+    """The page of one grade that has all tasks of its rubric."""
+    return _ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
+
+
+def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
+    """The teacher's page of these grades, each with all tasks of the rubric."""
+    script = resources.files("autograder.exports").joinpath("templates", "sort.js").read_text("utf-8")
+    return _ENVIRONMENT.get_template("class.html.j2").render(
+        grades=grades,
+        rubric=rubric,
+        script=script,
+        # The policy names the script by its hash: whatever else came into the page would not run.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        totals=_totals(grades),
+        histogram=_histogram([100 * share(grade) for grade in grades]),
+        tasks=_tasks(grades),
+        mistakes=_mistakes(grades),
+        lost=_lost(grades),
+        failures=_failures(grades),
+        versions={name: sorted({getattr(grade, name) for grade in grades}) for name in ("rubric", "grader", "tier")},
+        page_of=_page_of,
+    )
+
+
+def unexplained(task: TaskGrade) -> set[Verdict]:
+    """The verdicts of a task that no known mistake explains."""
+    return {part.verdict for part in task.parts if part.verdict is not Verdict.RIGHT and not known(part.mistake)}
+
+
+def next_steps(grade: Grade) -> list[Step]:
+    """What to do first: the tasks with the most points to gain, in the order in which they are solved."""
+    open_tasks = [task for task in grade.tasks if task.verdict is not Verdict.RIGHT and task.points < task.out_of]
+    most = sorted(open_tasks, key=lambda task: task.points - task.out_of)[:FIRST]
+    steps = []
+    for task in most:
+        part = next(part for part in task.parts if part.verdict is not Verdict.RIGHT)
+        row = known(part.mistake)
+        steps.append(Step(task, task.out_of - task.points, row.hint if row else ADVICE[part.verdict]))
+    return sorted(steps, key=lambda step: grade.tasks.index(step.task))
+
+
+def share(graded: Grade | TaskGrade | PartGrade) -> float:
+    """The part of the points that was earned, 0 to 1; 1 where there are none to earn."""
+    earned = graded.total if isinstance(graded, Grade) else graded.points
+    return earned / graded.out_of if graded.out_of else 1.0
+
+
+def mood(graded: Grade | TaskGrade | PartGrade) -> str:
+    """The CSS class of a score: all, some or nothing of its points."""
+    return "good" if share(graded) > 1 - 1e-9 else "some" if share(graded) > 0 else "bad"
+
+
+# ---- the class -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the histogram, in percent of the width and of the tallest: percents `low` to `high` of all points."""
+
+    low: int
+    high: int
+    count: int
+    height: float
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """How a task went. full, some, none: students with all, some or none of its points."""
+
+    task: str
+    title: str
+    out_of: float
+    mean: float
+    full: int
+    some: int
+    none: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Something that happened to `count` students, in a task."""
+
+    task: str
+    what: str
+    text: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A submission that a human should look at: why, each with what is known, and what only the teacher may read."""
+
+    grade: Grade
+    reasons: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def _page_of(grade: Grade) -> str:
+    """Where a student's page is, seen from the class page."""
+    return f"students/{file_name(grade.student)}.html"
+
+
+def _totals(grades: Sequence[Grade]) -> list[tuple[str, str]]:
+    """The facts of a class in a few numbers; none where there is nobody."""
+    if not grades:
+        return []
+    totals = [grade.total for grade in grades]
+    quarters = statistics.quantiles(totals, n=4, method="inclusive") if len(totals) > 1 else totals * 3
+    return [
+        ("students", str(len(totals))),
+        ("mean", points(statistics.fmean(totals))),
+        ("median", points(quarters[1])),
+        ("middle half", f"{points(quarters[0])} to {points(quarters[2])}"),
+        ("lowest, highest", f"{points(min(totals))}, {points(max(totals))}"),
+        ("all points", str(sum(mood(grade) == "good" for grade in grades))),
+    ]
+
+
+def _histogram(percents: Sequence[float]) -> list[Bar]:
+    """Counts in bins of BIN percent; the last one has the full score in it."""
+    # A sum of points in binary can be a hair below the bin that it belongs to.
+    counts = Counter(min(math.floor(percent + 1e-9) // BIN, 100 // BIN - 1) for percent in percents)
+    tallest = max(counts.values(), default=1)
+    return [
+        Bar(BIN * n, min(BIN * n + BIN - 1, 100) if n < 100 // BIN - 1 else 100, counts[n], 100 * counts[n] / tallest)
+        for n in range(100 // BIN)
+    ]
+
+
+def _tasks(grades: Sequence[Grade]) -> list[TaskRow]:
+    rows = []
+    for tasks in zip(*(grade.tasks for grade in grades), strict=True):
+        moods = Counter(mood(task) for task in tasks)
+        mean = statistics.fmean(task.points for task in tasks)
+        first = tasks[0]
+        rows.append(
+            TaskRow(first.task, first.title, first.out_of, mean, moods["good"], moods["some"], moods["bad"])
+        )  # fmt: skip
+    return rows
+
+
+def _mistakes(grades: Sequence[Grade]) -> list[Counted]:
+    """Known mistakes by the number of students who made them, each with its hint."""
+    made: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for grade in grades:
+        for task in grade.tasks:
+            for part in task.parts:
+                if part.mistake:
+                    made[task.task, part.mistake].add(grade.student)
+    rows = []
+    for (task_id, mistake), students in made.items():
+        row = known(mistake)
+        rows.append(Counted(task_id, row.title if row else mistake, row.hint if row else "", len(students)))
+    return _most_first(rows)
+
+
+def _lost(grades: Sequence[Grade]) -> list[Counted]:
+    """Parts by the number of students who lost points there, and the cases at which most of them did."""
+    lost: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for grade in grades:
+        for task in grade.tasks:
+            for part in task.parts:
+                if part.points < part.out_of:
+                    lost[task.task, part.part][part.case or part.verdict.lower()] += 1
+    return _most_first(
+        Counted(task_id, name, "; ".join(f"{case} ({count})" for case, count in cases.most_common(2)), cases.total())
+        for (task_id, name), cases in lost.items()
+    )
+
+
+def _most_first(rows: Iterable[Counted]) -> list[Counted]:
+    return sorted(rows, key=lambda row: (-row.count, row.task, row.what))
+
+
+def _failures(grades: Sequence[Grade]) -> list[Failure]:
+    failures = []
+    for grade in grades:
+        reasons, notes = [], []
+        if grade.problem:
+            reasons.append(("not graded", grade.problem))
+        if grade.tier == INSECURE:
+            reasons.append(("tier D", "Graded without a jail: not an official grade."))
+        for task in grade.tasks:
+            for part in task.parts:
+                if part.verdict in BY_HAND:
+                    reasons.append((f"{task.task} {part.verdict.lower()}", part.message))
+                    notes.append(f"{task.task} {part.part}: {part.note}" if part.note else "")
+        if reasons:
+            failures.append(Failure(grade, tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(filter(None, notes)))))
+    return failures
+
+
+def _finalize(value: Any) -> Any:
+    """Every text that enters a page, but for what is markup already."""
+    return printable(value) if type(value) is str else value
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.ChoiceLoader(
+        [jinja2.PackageLoader("autograder.exports", "templates"), jinja2.PackageLoader("hw7", ".")]
+    ),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=_finalize,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters |= {"points": points, "share": share, "mood": mood, "hint": hint, "student_id": student_id}
+_ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE, "unexplained": unexplained}

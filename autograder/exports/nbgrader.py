@@ -1,0 +1,178 @@
+"""Automatic scores into nbgrader's gradebook: a grade cell for each task, all students in one transaction.
+
+It goes through nbgrader's own tables (SQLAlchemy), in bulk: nbgrader's `add_*` and `find_*` methods ask and commit for
+every cell of every student. What a person wrote there (manual scores, extra credit, comments) is never touched, and
+what is there already is updated, so that the same export twice is the same gradebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from autograder.exports import aligned, student_id
+from hw7.errors import HW7Error
+
+try:
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from nbgrader import api
+    from sqlalchemy import URL, bindparam, create_engine, insert, or_, select, update
+    from sqlalchemy.exc import SQLAlchemyError
+except ImportError as error:
+    raise HW7Error(f"the gradebook needs nbgrader ({error}): pip install 'hw7[nbgrader]'") from error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from autograder.grades import Grade
+    from autograder.rubric import Rubric
+
+ASSIGNMENT = NOTEBOOK = "hw7"
+GRADEBOOK = "gradebook.db"
+
+
+def cell_name(task: str) -> str:
+    """The grade_id of a task's cell: task-2-1 for 2.1."""
+    return f"task-{task.replace('.', '-')}"
+
+
+def export_nbgrader(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
+    """Writes into the gradebook OUT (a .db file, made where there is none; or a folder for gradebook.db); its path.
+
+    Raises HW7Error where the file is no gradebook, or the grades do not belong to the rubric.
+    """
+    grades = aligned(grades, rubric)
+    path = out if out.suffix == ".db" else out / GRADEBOOK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _gradebook(path) as gradebook, gradebook.db.begin():
+            _Writer(gradebook.db).write(gradebook.course_id, grades, rubric)
+    except (OSError, SQLAlchemyError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise HW7Error(
+            f"the gradebook {path} cannot be written: {reason}. Its grades are as they were. Close what has it open; "
+            "if another version of nbgrader made it, run `nbgrader db upgrade` beside it first"
+        ) from error
+    return path
+
+
+def _gradebook(path: Path) -> api.Gradebook:
+    """nbgrader's gradebook, made where there is none.
+
+    nbgrader would ask an `alembic` process for the version of its tables, which takes seconds and has to be on the PATH;
+    asked here, it takes milliseconds, and an environment need not be activated to be used.
+    """
+    url = URL.create("sqlite", database=str(path.resolve()))
+    if not path.exists():
+        versions = ScriptDirectory(str(resources.files("nbgrader").joinpath("alembic")))
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            api.Base.metadata.create_all(connection)
+            MigrationContext.configure(connection).stamp(versions, "head")
+        engine.dispose()
+    return api.Gradebook(url)
+
+
+class _Writer:
+    """One transaction: each table is read once, what is missing is inserted at once, and scores that differ are set."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def write(self, course: str, grades: Sequence[Grade], rubric: Rubric) -> None:
+        assignment = self.fill(api.Assignment, ["name"], [{"name": ASSIGNMENT, "course_id": course}])[ASSIGNMENT,]
+        notebook = self.fill(
+            api.Notebook, ["assignment_id", "name"], [{"assignment_id": assignment, "name": NOTEBOOK}]
+        )[assignment, NOTEBOOK]
+        cells = self.cells(notebook, rubric)
+
+        students = {grade.student: student_id(grade.student) for grade in grades}
+        self.fill(api.Student, ["id"], [{"id": student} for student in students.values()])
+        submissions = self.fill(
+            api.SubmittedAssignment,
+            ["assignment_id", "student_id"],
+            [{"assignment_id": assignment, "student_id": student} for student in students.values()],
+        )
+        mine = [submissions[assignment, student] for student in students.values()]
+        handed_in = self.mirror(assignment, mine)
+        scores = [
+            {
+                "cell": cells[cell_name(task.task)],
+                "notebook": handed_in[notebook, submissions[assignment, students[grade.student]]],
+                "score": round(task.points, 6),  # sums of decimals, without their binary dust
+            }
+            for grade in grades
+            for task in grade.tasks
+        ]
+        self.score(scores)
+
+    def cells(self, notebook: str, rubric: Rubric) -> dict[str, str]:
+        """The ids of the tasks' grade cells by name, made where they are missing, worth what the rubric says."""
+        kind = api.GradeCell.__mapper_args__["polymorphic_identity"]
+        rows = [{"notebook_id": notebook, "name": cell_name(task.id), "type": kind} for task in rubric.tasks]
+        ids = self.fill(api.BaseCell, ["notebook_id", "name", "type"], rows)
+        cells = {cell_name(task.id): ids[notebook, cell_name(task.id), kind] for task in rubric.tasks}
+        worth = [{"id": cells[cell_name(task.id)], "max_score": task.out_of} for task in rubric.tasks]
+        self.fill(api.GradeCell, ["id"], [row | {"cell_type": "code"} for row in worth])
+        table = api.GradeCell.__table__
+        self.session.execute(
+            update(table).where(table.c.id == bindparam("cell")),
+            [{"cell": row["id"], "max_score": row["max_score"]} for row in worth],
+        )
+        return cells
+
+    def mirror(self, assignment: str, submissions: Sequence[str]) -> dict[tuple[str, ...], str]:
+        """Gives every submission all notebooks of the assignment, with the grades and comments that nbgrader looks for.
+
+        The ids of the submitted notebooks by (notebook, submission).
+        """
+        notebooks = self.session.scalars(select(api.Notebook.id).where(api.Notebook.assignment_id == assignment)).all()
+        handed_in = self.fill(
+            api.SubmittedNotebook,
+            ["notebook_id", "assignment_id"],
+            [{"notebook_id": notebook, "assignment_id": each} for notebook in notebooks for each in submissions],
+        )
+        for model, kinds in (
+            (api.Grade, (api.GradeCell, api.TaskCell)),
+            (api.Comment, (api.SolutionCell, api.TaskCell)),
+        ):
+            wanted = select(api.BaseCell.id, api.BaseCell.notebook_id).where(
+                api.BaseCell.notebook_id.in_(notebooks),
+                api.BaseCell.type.in_([kind.__mapper_args__["polymorphic_identity"] for kind in kinds]),
+            )
+            cells = self.session.execute(wanted).all()
+            rows = [
+                {"cell_id": cell, "notebook_id": handed_in[notebook, each]}
+                for cell, notebook in cells
+                for each in submissions
+            ]
+            self.fill(model, ["cell_id", "notebook_id"], rows)
+        return handed_in
+
+    def score(self, scores: Sequence[Mapping[str, Any]]) -> None:
+        """Sets automatic scores. Where one changes under a manual score, a person should look again: nbgrader's rule."""
+        table = api.Grade.__table__
+        changed = or_(table.c.auto_score.is_(None), table.c.auto_score != bindparam("score"))
+        statement = (
+            update(table)
+            .where(table.c.cell_id == bindparam("cell"), table.c.notebook_id == bindparam("notebook"), changed)
+            .values(auto_score=bindparam("score"), needs_manual_grade=table.c.manual_score.is_not(None))
+        )
+        if scores:
+            self.session.execute(statement, list(scores))
+
+    def fill(self, model: Any, key: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], str]:
+        """Inserts the rows whose key is not in the table yet; the ids of all of its rows by key."""
+        table = model.__table__
+        columns = select(table.c.id, *(table.c[name] for name in key))
+        ids = {tuple(values): id for id, *values in self.session.execute(columns)}
+        new = {tuple(row[name] for name in key): {"id": uuid4().hex} | dict(row) for row in rows}
+        missing = [row for values, row in new.items() if values not in ids]
+        if missing:
+            self.session.execute(insert(table), missing)
+        return ids | {tuple(row[name] for name in key): row["id"] for row in missing}

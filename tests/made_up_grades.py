@@ -1,0 +1,127 @@
+"""Grades that nobody earned: of every kind that a page, a gradebook or Gradescope may have to show."""
+
+import hashlib
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.rubric import Rubric, Task
+from hw7.checks.cases import Verdict
+
+# A rubric like the real one; its own copy, so that these tests hold for any rubric.
+TASKS = {
+    "1.1": ("Depthwise separable block", {"structure": 2, "values": 3}),
+    "1.2": ("DW + PW ResNet-18", {"parameters": 3, "values": 4}),
+    "1.3": ("The two students", {"cnn": 4, "dw": 4}),
+    "2.1": ("Distillation loss", {"values": 5, "gradient": 4, "confident": 3, "shift": 1, "teacher": 1}),
+    "2.2": ("Distillation step", {"step": 5, "teacher": 3, "loss": 2}),
+    "3.1": ("Channel importance", {"values": 3}),
+    "3.2": ("Channel selection", {"order": 3, "bounds": 2}),
+    "3.3": ("Network slimming", {"dead": 6, "wiring": 4, "bounds": 2}),
+    "3.4": ("Width schedule", {"ladders": 5}),
+    "3.5": ("Iterative pruning", {"falling": 3, "handover": 4}),
+    "4.1": ("Quantize", {"bound": 5, "constant": 3}),
+    "4.2": ("Compress", {"bytes": 4, "names": 4}),
+    "5.1": ("Size", {"size": 2}),
+    "5.2": ("Accuracy", {"simple": 2.5, "strong": 3.5}),
+}
+RUBRIC = Rubric(
+    tuple(Task(id, title, "made_up", 10.0, parts, {}, {}) for id, (title, parts) in TASKS.items()),
+    "0" * 64,
+    Path("rubric.toml"),
+)
+
+# Strings that try to leave the place they are put in. Each raises an alert or changes the title where it succeeds.
+HOSTILE = (
+    "<script>document.title='stolen'</script>",
+    "\"><img src=x onerror=\"document.title='stolen'\">",
+    "'; document.title='stolen'; //",
+    "</title></style><script>document.title='stolen'</script>",
+    "<svg/onload=document.title='stolen'>",
+    "<a href=\"javascript:document.title='stolen'\">click</a>",
+    "{{ 7 * 7 }}{% raise %}",
+    "<meta http-equiv=refresh content='0;url=http://127.0.0.1:9/stolen'>",
+    "<link rel=stylesheet href=http://127.0.0.1:9/stolen.css><iframe src=http://127.0.0.1:9/stolen></iframe>",
+    "-->]]><![CDATA[<!--",
+    "=HYPERLINK(\"http://127.0.0.1:9/stolen\")",
+    "a\u202egnp.exe\u0000\u0007\x1b[31m\udcff\ud800",
+)  # fmt: skip
+
+FAULTS = {
+    Verdict.WRONG: ("Some values differ.", "0.693147", "0.063013"),
+    Verdict.TIME: ("It was stopped after 10 s.", "", ""),
+    Verdict.MEMORY: ("It took more than 1,024 MB.", "", ""),
+    Verdict.OUTPUT: ("It returned another number of tensors.", "3 tensors", "1 tensor"),
+    Verdict.CRASH: ("It raised an exception.", "", ""),
+    Verdict.MISSING: ("There is no such function, or it is a stub.", "", ""),
+}
+MISTAKES = {"2.1": "kd-mean-reduction", "3.1": "importance-signed", "3.4": "schedule-round"}
+
+
+def part(name: str, out_of: float, verdict: Verdict = Verdict.RIGHT, task: str = "") -> PartGrade:
+    """A part with all of its points, or with none and everything that a grader may say."""
+    if verdict is Verdict.RIGHT:
+        return PartGrade(name, out_of, out_of, verdict)
+    message, expected, got = FAULTS[verdict]
+    mistake = MISTAKES.get(task, "") if verdict is Verdict.WRONG else ""
+    note = f"TEACHERS-ONLY: {verdict} in {name}"
+    return PartGrade(name, 0.0, out_of, verdict, "11 classes, T = 2", message, expected, got, mistake, note)
+
+
+def grade(student: str, chance: float = 1.0, verdicts: tuple[Verdict, ...] = (Verdict.WRONG,), seed: int = 0) -> Grade:
+    """A grade each of whose parts is right with this chance, and else has one of these verdicts."""
+    draw = random.Random(f"{student!a} {seed}")
+    tasks = [
+        TaskGrade(
+            id,
+            title,
+            tuple(
+                part(name, out_of, Verdict.RIGHT if draw.random() < chance else draw.choice(verdicts), id)
+                for name, out_of in parts.items()
+            ),
+            0.1,
+        )
+        for id, (title, parts) in TASKS.items()
+    ]
+    digest = hashlib.sha256(student.encode("utf-8", "surrogatepass")).hexdigest()
+    output = "" if chance == 1 else "TEACHERS-ONLY: printed by student code\n"
+    manual = ("question-1", "question-2")
+    return Grade(student, digest, "1" * 64, "2" * 64, "A", tuple(tasks), manual, (), "", output, 1.25)
+
+
+def broken(student: str, problem: str = "The zip file is damaged: hand it in again.") -> Grade:
+    """A submission that could not be graded."""
+    return replace(grade(student, 0.0), tasks=(), manual=(), problem=problem, output="", seconds=0.0)
+
+
+def hostile(text: str, student: str = "") -> Grade:
+    """A grade with this text in every field that holds one."""
+    made = grade(student or text, 0.0)
+    tasks = tuple(
+        replace(
+            task,
+            parts=tuple(
+                replace(p, case=text, message=text, expected=text, got=text, mistake=text, note=f"TEACHERS-ONLY {text}")
+                for p in task.parts
+            ),
+        )
+        for task in made.tasks
+    )
+    return replace(made, tasks=tasks, manual=(text,), remarks=(text,), output=f"TEACHERS-ONLY {text}")
+
+
+def a_class(students: int = 40) -> list[Grade]:
+    """Students of all kinds, most of them good, and some trouble."""
+    draw = random.Random(7)
+    grades = [
+        grade(f"student-{n:04d}", min(1.0, draw.betavariate(5, 1.3) + 0.05), (Verdict.WRONG,) * 6 + tuple(FAULTS))
+        for n in range(students - 4)
+    ]
+    return [
+        *grades,
+        grade("all-right"),
+        grade("all-wrong", 0.0),
+        broken("broken-zip"),
+        replace(grade("no-jail", 0.7), tier="D", remarks=("hw7.ipynb is missing", "notes.txt was ignored")),
+    ]
