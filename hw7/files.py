@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written beside their place, then moved there: a kill leaves nothing half."""
+"""Files that are whole or absent: written beside their place, then moved there: a kill leaves nothing half.
+
+Torch is imported where tensors are written: who writes JSON and pages only need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
 
 from hw7.errors import HW7Error
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 UNFINISHED = ".part"  # the end of a file's name while it is being written
 
@@ -74,6 +78,8 @@ def read_json(path: Path) -> Any:
 
 def save_weights(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """A safetensors file, with what is needed to rebuild the network in its metadata."""
+    import safetensors.torch
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     write_file(path, safetensors.torch.save(tensors, dict(metadata)))
 
@@ -93,6 +99,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     """torch.save, whole or absent."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     write_file(path, buffer.getbuffer())
@@ -100,6 +108,8 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
     """torch.load, of tensors and plain values only. Raises HW7Error where the file is broken."""
+    import torch
+
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load raises nearly anything on a file that is none of its own
