@@ -1,0 +1,269 @@
+"""Submissions for tests: the reference solution with some functions replaced, and what `mutants/` and `alternatives/` hold.
+
+A corpus is a folder of TOML files. Each entry names a module and gives `code`: its functions, classes and constants take
+the place of the reference's of the same name, the rest of the module stays. A mutant may say instead what it changes in
+the file's `right` code (`was` -> `now`, each found exactly once): a list of small differences that can be read.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hw7.solution import PROJECT, Solution, load_solution
+
+REFERENCE = PROJECT / "reference_solutions" / "hw7"
+HERE = Path(__file__).parent
+Files = dict[str, bytes]
+
+
+@cache
+def reference_files() -> Mapping[str, bytes]:
+    """The reference's source files by their names in a submission: "solution/losses.py" and so on."""
+    paths = sorted((REFERENCE / "solution").rglob("*.py"))
+    return {path.relative_to(REFERENCE).as_posix(): path.read_bytes() for path in paths}
+
+
+@cache
+def reference_weights() -> bytes:
+    return (REFERENCE / "weights.safetensors").read_bytes()
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module defines, imports aside."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return set()
+
+
+def replace_definitions(source: str, code: str) -> str:
+    """`source` with `code` at its end, and without what `code` defines anew."""
+    names = {name for node in ast.parse(code).body for name in _defined(node)}
+    lines = source.splitlines()
+    for node in reversed(ast.parse(source).body):
+        if _defined(node) & names:
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            del lines[first - 1 : node.end_lineno]
+    return "\n".join(lines).rstrip() + "\n\n\n" + code.strip("\n") + "\n"
+
+
+def with_code(code: Mapping[str, str]) -> Files:
+    """The reference's files with this code in its modules; modules that it has not are new files."""
+    files = dict(reference_files())
+    for module, text in code.items():
+        name = f"solution/{module}"
+        old = files.get(name, b"").decode()
+        files[name] = (replace_definitions(old, text) if old.strip() else text.lstrip("\n")).encode()
+    return files
+
+
+def write(files: Mapping[str, bytes], weights: bytes | None, directory: Path) -> Path:
+    """The submission as a folder."""
+    for name, data in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(data)
+    if weights is not None:
+        (directory / "weights.safetensors").write_bytes(weights)
+    return directory
+
+
+@contextmanager
+def imported(files: Mapping[str, bytes]) -> Iterator[Solution]:
+    """These files as the module `solution`, in this process: for our own code only. Nothing of it stays imported."""
+
+    def loaded() -> dict[str, Any]:
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "solution"}
+
+    modules, path, cached = loaded(), list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            yield load_solution(write(files, None, Path(directory)))
+    finally:
+        sys.dont_write_bytecode = cached
+        for name in loaded():
+            del sys.modules[name]
+        sys.modules.update(modules)
+        sys.path[:] = path
+        sys.path_importer_cache.clear()
+
+
+# ---- weights -----------------------------------------------------------------------------------------------
+
+State = dict[str, Tensor]
+
+
+@cache
+def _reference() -> tuple[State, Callable[..., State]]:
+    """The trained weights, decompressed, and the reference's `compress`."""
+    with imported(reference_files()) as solution:
+        quantization = solution.quantization
+        return quantization.decompress(safetensors.torch.load(reference_weights())), quantization.compress
+
+
+def _packed(change: Callable[[State], State], bits: int = 8) -> bytes:
+    state, compress = _reference()
+    return safetensors.torch.save(compress(change(dict(state)), bits))
+
+
+def padded(size: int) -> bytes:
+    """The reference's weights in a file of exactly this size, filled up with spaces in its header."""
+    data = reference_weights()
+    header = int.from_bytes(data[:8], "little")
+    missing = size - len(data)
+    return (header + missing).to_bytes(8, "little") + data[8 : 8 + header] + b" " * missing + data[8 + header :]
+
+
+def _untrained(state: State) -> State:
+    torch.manual_seed(0)
+    return {name: torch.randn_like(value) * 0.05 if "weight" in name else value for name, value in state.items()}
+
+
+def _fresh_statistics(state: State) -> State:
+    for name, value in state.items():
+        if name.endswith(("running_mean", "running_var")):
+            state[name] = torch.full_like(value, float(name.endswith("var")))
+    return state
+
+
+def _alphabetical_classes(state: State) -> State:
+    order = torch.tensor(sorted(range(11), key=str))
+    return {name: value[order] if ".fc." in name else value for name, value in state.items()}
+
+
+def _pickled() -> bytes:
+    with tempfile.TemporaryFile() as file:
+        torch.save(_reference()[0], file)
+        file.seek(0)
+        return file.read()
+
+
+WEIGHTS: dict[str, Callable[[], bytes | None]] = {
+    "reference": reference_weights,
+    "none": lambda: None,
+    "empty": lambda: b"",
+    "exactly_the_limit": lambda: padded(300_000),
+    "one_byte_over": lambda: padded(300_001),
+    "float32": lambda: safetensors.torch.save(_reference()[0]),
+    "float16": lambda: safetensors.torch.save(
+        {name: value.half() if value.is_floating_point() else value for name, value in _reference()[0].items()}
+    ),
+    "pickled": _pickled,
+    "cut_off": lambda: reference_weights()[:-1000],
+    "one_tensor_short": lambda: _packed(lambda state: {k: v for k, v in state.items() if not k.endswith("fc.bias")}),
+    "wrapped_names": lambda: _packed(lambda state: {f"module.{name}": value for name, value in state.items()}),
+    "two_bits": lambda: _packed(lambda state: state, bits=2),
+    "untrained": lambda: _packed(_untrained),
+    "fresh_statistics": lambda: _packed(_fresh_statistics),
+    "alphabetical_classes": lambda: _packed(_alphabetical_classes),
+}
+
+
+def own_weights(files: Mapping[str, bytes]) -> bytes:
+    """The trained weights, saved by this submission's own compress under its own final model's names.
+
+    What its network has beside the reference's (a normalisation's buffers) is saved as built.
+    """
+    state = _reference()[0]
+    with imported(files) as solution:
+        own = dict(solution.models.final_model().state_dict())
+        for name, value in state.items():
+            (target,) = [each for each in own if each.endswith(name.removeprefix("1."))]
+            own[target] = value
+        return safetensors.torch.save(solution.quantization.compress(own))
+
+
+# ---- the corpora -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One submission of a corpus. task: the one it is about, "" for all; mistake: an id of mistakes.toml, or ""."""
+
+    id: str
+    task: str
+    about: str  # what is wrong, or what is different
+    mistake: str
+    files: Mapping[str, bytes] = field(repr=False)
+    weights_by: str = "reference"
+
+    def weights(self) -> bytes | None:
+        return own_weights(self.files) if self.weights_by == "own" else WEIGHTS[self.weights_by]()
+
+
+def _changed(right: str, was: str | list[str], now: str | list[str], place: str) -> str:
+    pairs = [(was, now)] if isinstance(was, str) and isinstance(now, str) else list(zip(was, now, strict=True))
+    for old, new in pairs:
+        if right.count(old) != 1:
+            raise AssertionError(f"{place}: {old!r} is {right.count(old)} times in the right code, not once")
+        right = right.replace(old, new)
+    return right
+
+
+@cache
+def mutants() -> tuple[Entry, ...]:
+    """tests/mutants: a file for each task."""
+    entries = []
+    for path in sorted((HERE / "mutants").glob("*.toml")):
+        table = tomllib.loads(path.read_text())
+        for raw in table["mutant"]:
+            name = f"{path.stem}-{raw['name']}"
+            unknown = set(raw) - {"name", "wrong", "mistake", "was", "now", "code", "weights"}
+            assert not unknown, f"{name}: {unknown}"
+            assert ("code" in raw) + ("was" in raw) <= 1, f"{name}: either code or was and now"
+            code = raw.get("code", table["right"])
+            if "was" in raw:
+                code = _changed(code, raw["was"], raw["now"], name)
+            code = code.replace("{padding}", "x" * 100_000)
+            mistake = raw.get("mistake", "")
+            weights = raw.get("weights", "reference")
+            entries.append(Entry(name, path.stem, raw["wrong"], mistake, with_code({table["module"]: code}), weights))
+    return tuple(entries)
+
+
+@cache
+def alternatives() -> tuple[Entry, ...]:
+    """tests/alternatives, and the `right` code of each file of mutants."""
+    entries = []
+    for path in sorted((HERE / "mutants").glob("*.toml")):
+        table = tomllib.loads(path.read_text())
+        about, files = "what the mutants of this task are made from", with_code({table["module"]: table["right"]})
+        weights = "own" if table["module"] == "quantization.py" else "reference"
+        entries.append(Entry(f"{path.stem}-right", path.stem, about, "", files, weights))
+    for path in sorted((HERE / "alternatives").glob("*.toml")):
+        for raw in tomllib.loads(path.read_text())["alternative"]:
+            name = f"{path.stem}-{raw['name']}"
+            unknown = set(raw) - {"name", "different", "code", "bytes", "weights"}
+            assert not unknown, f"{name}: {unknown}"
+            files = with_code(raw.get("code", {}))
+            for change in raw.get("bytes", []):
+                files = BYTES[change](files)
+            entries.append(Entry(name, "", raw["different"], "", files, raw.get("weights", "reference")))
+    return tuple(entries)
+
+
+def _largest_source(files: Files) -> Files:
+    comment = b"\n#" + b"x" * (100_000 - sum(map(len, files.values())) - 2)
+    return files | {"solution/models.py": files["solution/models.py"] + comment}
+
+
+# What editors and systems do to all files of a submission.
+BYTES: dict[str, Callable[[Files], Files]] = {
+    "windows_lines": lambda files: {name: data.replace(b"\n", b"\r\n") for name, data in files.items()},
+    "byte_order_mark": lambda files: {name: b"\xef\xbb\xbf" + data for name, data in files.items()},
+    "largest_source": _largest_source,
+}
