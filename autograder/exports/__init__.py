@@ -107,7 +107,7 @@ def digest(text: str) -> str:
 def student_id(student: str) -> str:
     """The student as one printable line; where that differs from the name, a hash keeps two such names apart."""
     line = " ".join(printable(student).split())
-    return line if line == student else f"{line} #{digest(student)[:12]}".strip()
+    return line if line and line == student else f"{line} #{digest(student)[:12]}".strip()
 
 
 def file_name(student: str) -> str:

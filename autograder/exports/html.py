@@ -83,7 +83,7 @@ def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
         # The policy names the script by its hash: whatever else came into the page would not run.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         totals=_totals(grades),
-        histogram=_histogram([100 * share(grade) for grade in grades]),
+        histogram=histogram([100 * share(grade) for grade in grades]),
         tasks=_tasks(grades),
         mistakes=_mistakes(grades),
         lost=_lost(grades),
@@ -187,7 +187,7 @@ def _totals(grades: Sequence[Grade]) -> list[tuple[str, str]]:
     ]
 
 
-def _histogram(percents: Sequence[float]) -> list[Bar]:
+def histogram(percents: Sequence[float]) -> list[Bar]:
     """Counts in bins of BIN percent; the last one has the full score in it."""
     # A sum of points in binary can be a hair below the bin that it belongs to.
     counts = Counter(min(math.floor(percent + 1e-9) // BIN, 100 // BIN - 1) for percent in percents)

@@ -64,8 +64,8 @@ def export_nbgrader(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
 def _gradebook(path: Path) -> api.Gradebook:
     """nbgrader's gradebook, made where there is none.
 
-    nbgrader would ask an `alembic` process for the version of its tables, which takes seconds and has to be on the PATH;
-    asked here, it takes milliseconds, and an environment need not be activated to be used.
+    nbgrader would ask an `alembic` process for the version of its tables, which takes seconds and must be on the PATH.
+    Asked here, it takes milliseconds, and an environment need not be activated to be used.
     """
     url = URL.create("sqlite", database=str(path.resolve()))
     if not path.exists():
@@ -155,7 +155,7 @@ class _Writer:
         return handed_in
 
     def score(self, scores: Sequence[Mapping[str, Any]]) -> None:
-        """Sets automatic scores. Where one changes under a manual score, a person should look again: nbgrader's rule."""
+        """Sets automatic scores. Where one changes under a manual score, a person should look again, as in nbgrader."""
         table = api.Grade.__table__
         changed = or_(table.c.auto_score.is_(None), table.c.auto_score != bindparam("score"))
         statement = (
