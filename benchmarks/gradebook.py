@@ -4,7 +4,7 @@
 
 Prints a Markdown table, seconds as median (worst): a new gradebook, the same export again, all scores changed, and
 nbgrader's own `nbgrader export` reading it back. With --nbgrader also the same grades through nbgrader's own methods
-(`update_or_create_student`, `update_or_create_submission`, `find_grade`), which takes minutes.
+(`update_or_create_student`, `update_or_create_submission`, `find_grade`), which takes a hundred times as long.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from made_up_grades import RUBRIC, a_class  # noqa: E402
+from made_up_grades import RUBRIC, a_class
 
-from autograder.exports.nbgrader import cell_name, export_nbgrader  # noqa: E402
-from autograder.grades import Grade  # noqa: E402
+from autograder.exports.nbgrader import cell_name, export_nbgrader
+from autograder.grades import Grade
 
 
 def changed(grades: list[Grade]) -> list[Grade]:
