@@ -1,11 +1,307 @@
-"""The `hw7-grade` command. The autograder is not built yet, and the command says so instead of pretending."""
+"""The `hw7-grade` command: a thin layer that turns words into calls, and mistakes of its user into one plain line.
 
+Heavy imports stand inside the commands; what runs the grading here needs no torch, so that it is at work at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
 import sys
+import warnings
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hw7 import __version__
+from hw7.errors import HW7Error
+
+if TYPE_CHECKING:
+    from autograder import running
+    from autograder.grades import Grade
+    from autograder.jail import Tier
+
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+
+cli = typer.Typer(
+    name="hw7-grade",
+    help="Grade submissions of Homework 7. Start with `hw7-grade doctor`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class TierName(StrEnum):
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+
+
+class To(StrEnum):
+    csv = "csv"
+    gradescope = "gradescope"
+    nbgrader = "nbgrader"
+    html = "html"
+
+
+OutOption = Annotated[Path, typer.Option("--out", help="The folder of the run: its journal, grades.csv and exports.")]
+
+
+@cli.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        typer.echo(f"hw7-grade {__version__}")
+        raise typer.Exit
+
+
+@cli.command()
+def run(
+    submissions: Annotated[
+        Path, typer.Argument(help="A folder or zip for each student; also an nbgrader, Gradescope or Moodle export.")
+    ],
+    out: OutOption,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")] = None,
+    rubric: Annotated[Path | None, typer.Option("--rubric", help="Another rubric than the course's.")] = None,
+    data: Annotated[
+        str, typer.Option("--data", help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
+    ] = "plates",
+    hidden_seed: Annotated[
+        str | None, typer.Option("--hidden-seed", help="Any text. Default: random, made once and kept in OUT.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0.1, help="No task gets more seconds than this.")
+    ] = None,
+    tier: Annotated[
+        TierName | None, typer.Option("--tier", help="The jail. Default: the best that works here, never D.")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="The address of a Dask scheduler; its workers grade.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", help="I/N, I from 0 to N - 1: grade one N-th of the students only.")
+    ] = None,
+) -> None:
+    """Grade what is not graded yet. Stop it, kill it, run it again: it goes on where it was."""
+    from autograder import running
+    from autograder.rubric import load_rubric
+
+    table = load_rubric(rubric)
+    if timeout is not None:
+        table = table.with_timeout(timeout)
+    part = _shard(shard)
+    settings = running.Settings(table, running.hidden_seed(out, hidden_seed), data, _tier(tier))
+    if settings.tier == "D":
+        typer.echo(f"hw7-grade: these grades are {running.NOT_SECURE}", err=True)
+    with ExitStack() as stack:
+        executor, in_flight = stack.enter_context(running.dask_executor(dask)) if dask else (None, None)
+        result = running.run(
+            submissions, out, settings, jobs=jobs or _cores(), executor=executor, in_flight=in_flight, shard=part,
+            timeout=timeout,
+        )  # fmt: skip
+    _tell(result, out, part)
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def show(
+    student: Annotated[str, typer.Argument(help="The student's name, or a part of it that no other's has.")],
+    out: OutOption,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Also what only teachers may see: notes, and what the code printed.")
+    ] = False,
+) -> None:
+    """One student's grade, line by line."""
+    from autograder.running import current_grades
+
+    grades, _, missing = current_grades(out)
+    typer.echo(format_grade(_of_student(student, grades, missing), teacher))
+
+
+@cli.command()
+def export(
+    out: OutOption,
+    to: Annotated[To, typer.Option("--to", help="What to make.")],
+    target: Annotated[
+        Path | None, typer.Option("--target", help="The folder or file to write. Default: OUT/exports/ and its name.")
+    ] = None,
+) -> None:
+    """Make the grades into what others read. Can be thrown away and made again."""
+    from autograder import exports
+    from autograder.running import current_grades
+
+    grades, rubric, missing = current_grades(out)
+    path = exports.export(to.value, grades, rubric, target or out / "exports" / to.value)
+    _warn_of_missing(missing)
+    typer.echo(f"wrote {path}: {len(grades)} students")
+
+
+@cli.command()
+def gradescope_image(
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to upload to Gradescope.")],
+) -> None:
+    """Make the autograder that Gradescope runs."""
+    from autograder.exports.gradescope import gradescope_image
+
+    typer.echo(f"wrote {gradescope_image(out)}")
+
+
+@cli.command()
+def release(
+    out: Annotated[Path, typer.Argument(help="The folder for what students receive.")] = Path("assignments/hw7"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: only see whether the folder is what would be written.")
+    ] = False,
+) -> None:
+    """Make the assignment from the reference solutions."""
+    from autograder.release import release
+
+    release(out, check)
+
+
+@cli.command()
+def doctor() -> None:
+    """Which jail this machine gives, why not a better one, and what else grading needs."""
+    from autograder.doctor import examine
+    from hw7.doctor import format_findings
+
+    findings = examine()
+    typer.echo(format_findings(findings))
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)
+
+
+# ---- what the commands share ------------------------------------------------------------------------------------
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    numbers = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not numbers or int(numbers[1]) >= int(numbers[2]):
+        raise HW7Error(f"--shard {text}: say I/N, with I from 0 to N - 1, for example 0/16 to 15/16")
+    return int(numbers[1]), int(numbers[2])
+
+
+def _tier(asked: TierName | None) -> Tier:
+    """The tier to grade in. Raises HW7Error where the one asked for does not work here, or none that is secure."""
+    from autograder.jail import best_tier
+
+    if asked is TierName.D:
+        return "D"
+    best, reasons = best_tier()
+    if asked is None:
+        if best == "D":
+            why = "; ".join(f"{tier}: {reason}" for tier, reason in reasons.items() if tier != "D")
+            raise HW7Error(f"no secure jail works here ({why}). See `hw7-grade doctor`, or ask for --tier D by name.")
+        return best
+    if reasons[asked.value] != "works":
+        raise HW7Error(f"--tier {asked} does not work here: {reasons[asked.value]}. The best that does is {best}.")
+    return asked.value
+
+
+def _tell(result: running.Result, out: Path, shard: tuple[int, int] | None) -> None:
+    from collections import Counter
+
+    from autograder.running import kind
+
+    counts = Counter(kind(grade) for grade in result.grades)
+    of = len(result.grades) + len(result.missing)
+    words = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "failed"))
+    typer.echo(f"{len(result.grades)} of {of} students have a grade ({words}), {result.graded} of them new")
+    typer.echo(f"wrote {out / 'grades.csv'}")
+    if result.failures:
+        names = ", ".join(visible(name) for name in result.failures[:10])
+        typer.echo(
+            f"hw7-grade: the grader itself failed on {len(result.failures)} ({names}); look with "
+            "`hw7-grade show STUDENT --teacher`, and run the same again",
+            err=True,
+        )
+    if result.interrupted:
+        typer.echo("hw7-grade: interrupted; nothing is lost. Run the same again, and it goes on.", err=True)
+    elif result.missing and shard is None:
+        _warn_of_missing(list(result.missing))
+
+
+def _warn_of_missing(missing: list[str]) -> None:
+    if missing:
+        typer.echo(
+            f"hw7-grade: {len(missing)} students have no grade under the present rubric and grader; "
+            "run `hw7-grade run` again",
+            err=True,
+        )
+
+
+def _of_student(student: str, grades: list[Grade], missing: list[str]) -> Grade:
+    """The grade of this student, by the whole name or a part that is in no other's."""
+    for grade in grades:
+        if grade.student == student:
+            return grade
+    if student in missing:
+        raise HW7Error(f"{student!r} is not graded yet: run `hw7-grade run` again")
+    like = [grade for grade in grades if student.casefold() in grade.student.casefold()]
+    if len(like) == 1:
+        return like[0]
+    if like:
+        raise HW7Error(f"{student!r} may be {', '.join(visible(grade.student) for grade in like[:10])}: say which")
+    raise HW7Error(f"there is no grade of {student!r}; see grades.csv for the names")
+
+
+def format_grade(grade: Grade, teacher: bool = False) -> str:
+    """A grade as a table for a terminal; `teacher` adds what no student may see."""
+    from tabulate import tabulate
+
+    from autograder.exports import hint, points
+    from autograder.running import NOT_SECURE
+
+    rows = []
+    for task in grade.tasks:
+        for number, part in enumerate(task.parts):
+            words = " ".join(filter(None, (part.message, hint(part))))
+            row = [task.task if number == 0 else "", part.part, f"{points(part.points)}/{points(part.out_of)}"]
+            row += [part.verdict.value, part.expected, part.got, words]
+            rows.append([*row, f"{part.case}: {part.note}".strip(": ")] if teacher else row)
+    headers = ["task", "part", "points", "verdict", "expected", "got", "hint", *(["note"] if teacher else [])]
+    widths = [None, None, None, None, 24, 24, 48, *([48] if teacher else [])]
+    table = tabulate(
+        [[visible(cell) for cell in row] for row in rows], headers, maxcolwidths=widths, disable_numparse=True
+    )
+    lines = [f"{visible(grade.student)}: {points(grade.total)} of {points(grade.out_of)} points, tier {grade.tier}"]
+    lines += [f"could not be graded: {visible(grade.problem)}"] if grade.problem else []
+    lines += [NOT_SECURE] if grade.tier == "D" else []
+    lines += ["", table] if rows else []
+    lines += [f"\n{name}:\n{visible(', '.join(texts))}" for name, texts in _lists(grade) if texts]
+    if teacher and grade.output:
+        lines += ["\nprinted by the student's code:", *(f"  | {visible(line)}" for line in grade.output.split("\n"))]
+    return "\n".join(lines)
+
+
+def _lists(grade: Grade) -> list[tuple[str, tuple[str, ...]]]:
+    return [("remarks", grade.remarks), ("to be graded by hand", grade.manual)]
+
+
+def visible(text: str) -> str:
+    """One line in which nothing can steer a terminal: control characters and the like are shown, not obeyed."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
 
 def app() -> None:
-    """Exits with status 2: a script that expects grades must not take silence for success."""
-    typer.echo("hw7-grade: not there yet. This release has the library and the reference solutions only.", err=True)
-    sys.exit(2)
+    """The entry point: mistakes that the user can mend are told in a line, without a traceback."""
+    warnings.formatwarning = lambda message, *_args, **_options: f"hw7-grade: warning: {message}\n"
+    try:
+        cli()
+    except HW7Error as error:
+        typer.echo(f"hw7-grade: {error}", err=True)
+        sys.exit(1)

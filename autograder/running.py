@@ -1,0 +1,445 @@
+"""Hundreds of submissions to grades, on any executor, losing nothing.
+
+The coordinator reads submissions, hands them out, and is the only one who writes: each grade goes to the journal the
+moment it is there. It never loads torch. A worker keeps one jail and its hidden questions, and knows no other
+submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one.
+
+OUT holds `journal.jsonl`, `hidden-seed`, `run.json` and `rubric.toml` (what the last run was asked), and `grades.csv`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from autograder.exports import aligned, points, printable, student_id
+from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.intake import Submission, find_submissions, take_in
+from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
+from autograder.rubric import Rubric, load_rubric
+from autograder.workers import Workers
+from hw7.errors import HW7Error
+from hw7.files import read_json, write_file
+
+if TYPE_CHECKING:
+    from autograder.jail import Jail, Tier
+
+ATTEMPTS = 3  # a submission whose worker died is graded again twice
+NOT_SECURE = "not secure: graded in tier D, where student code can do what the teacher's account can"
+PACKAGES = ("autograder", "hw7")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+# ---- what a grade depends on ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a grade depends on besides the submission. Goes to every worker."""
+
+    rubric: Rubric
+    seed: bytes = field(repr=False)  # no log shows it
+    source: str = "plates"
+    tier: Tier = "A"
+
+    @property
+    def rubric_digest(self) -> str:
+        """Tells rubrics, data sources and hidden seeds apart, and gives none away."""
+        hidden = hashlib.sha256(b"hidden\0" + self.source.encode() + b"\0" + self.seed).hexdigest()
+        return hashlib.sha256(f"{self.rubric.digest}\0{hidden}".encode()).hexdigest()
+
+    @property
+    def grader_digest(self) -> str:
+        return grader_digest(self.tier)
+
+    def key(self, submission: Submission) -> Key:
+        return Key(submission.student, submission.digest, self.rubric_digest, self.grader_digest)
+
+
+@cache
+def grader_digest(tier: str) -> str:
+    """sha256 of the grader's and the library's own files, of torch's version and of the tier."""
+    digest = hashlib.sha256(f"torch {importlib.metadata.version('torch')}\0tier {tier}\0".encode())
+    for package in PACKAGES:
+        for path in sorted((_ROOT / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                data = path.read_bytes()
+                digest.update(f"{path.relative_to(_ROOT).as_posix()}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def hidden_seed(out: Path, given: str | None = None) -> bytes:
+    """The seed of this OUT: what `hidden-seed` there holds, else `given`, else 128 random bits, kept there from now on.
+
+    Raises HW7Error where another one was given than OUT has: its grades could never be found out again.
+    """
+    path = out / "hidden-seed"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path, f"{given or secrets.token_hex(16)}\n")
+        kept = path.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise HW7Error(f"the hidden seed {path} cannot be read or written: {error}") from error
+    if not kept:
+        raise HW7Error(f"the hidden seed {path} is empty: delete the file, and a new one is made")
+    if given is not None and given.strip() != kept:
+        raise HW7Error(
+            f"{path} holds another seed than --hidden-seed: leave the option out, name another --out, "
+            "or delete the file to have everything graded again"
+        )
+    return kept.encode()
+
+
+def _create(path: Path, text: str) -> None:
+    """A new file that only its owner reads, whole from the moment it is seen. Keeps the other where there is one: of
+    the shards of a cluster that start together, one is first."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except OSError:  # it is there already, or this file system has no links
+            if not path.exists():
+                os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---- in the worker ----------------------------------------------------------------------------------------------
+
+_here = threading.local()
+
+
+def grade_one(submission: Submission, settings: Settings) -> Grade:
+    """Grades one submission here, in the jail that this thread keeps.
+
+    Raises HW7Error for what the teacher must mend, another version of the grader on this machine among it.
+    """
+    from autograder.grading import Hidden, grade_submission
+
+    hidden = Hidden(settings.seed, settings.source)
+    grade = grade_submission(submission, settings.rubric, hidden, _jail(settings.tier))
+    return replace(grade, rubric=settings.rubric_digest, grader=settings.grader_digest)
+
+
+def _jail(tier: Tier) -> Jail:
+    """One thread, one jail: a jail serves one child at a time."""
+    import torch
+
+    from autograder.jail import Jail
+
+    kept: Jail | None = getattr(_here, "jail", None)
+    if kept is None or kept.tier != tier:
+        if kept is not None:
+            kept.__exit__(None, None, None)
+        torch.set_num_threads(1)  # the cores are for other workers
+        _here.jail = kept = Jail(tier)
+        kept.__enter__()
+        atexit.register(kept.__exit__, None, None, None)
+    return kept
+
+
+def checked(
+    grade: Callable[[Submission, Settings], Grade], submission: Submission, settings: Settings, grader: str
+) -> Grade:
+    """What a worker runs: first of all it makes sure that it is the same grader as the coordinator's."""
+    if settings.grader_digest != grader:
+        raise HW7Error("a worker has another version of the grader, of hw7 or of torch: install the same everywhere")
+    return grade(submission, settings)
+
+
+# ---- the run ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: the current grades, and who has none yet."""
+
+    grades: tuple[Grade, ...]
+    missing: tuple[str, ...]
+    graded: int  # in this run
+    failures: tuple[str, ...]  # students on whom the grader itself failed; graded again by the next run
+    interrupted: bool = False
+
+
+def run(
+    submissions: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    in_flight: int | None = None,
+    shard: tuple[int, int] | None = None,
+    timeout: float | None = None,
+    grade: Callable[[Submission, Settings], Grade] = grade_one,
+) -> Result:
+    """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
+
+    executor: any of concurrent.futures; without one, `jobs` local processes. in_flight: how many submissions may be
+    out at once (a bound on memory); 2 a worker if not given. shard: (index, count), every count-th student only.
+    timeout: what --timeout was, for the record; `settings.rubric` has it already. grade: a function that can be sent to
+    the executor's workers. Raises HW7Error where the teacher must mend something; what was graded before is kept.
+    """
+    found = find_submissions(submissions)
+    mine = found if shard is None else found[shard[0] :: shard[1]]
+    graded: list[Grade] = []
+    interrupted = False
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(out / journal_name(shard)))
+        _record(out, settings, timeout, [each.student for each in found])
+        earlier = read_journals(out)
+        known = {Key.of(old): old for old in earlier}
+        last = {old.student: Key.of(old) for old in earlier}
+        progress = stack.enter_context(Progress(len(mine)))
+        away = _Away(executor or stack.enter_context(Workers(jobs)), settings, grade)
+
+        def keep(grades: Iterable[Grade]) -> None:
+            for each in grades:
+                journal.append(each)
+                progress.add(each)
+                graded.append(each)
+
+        try:
+            for each in mine:
+                submission = take_in(each)
+                key = settings.key(submission)
+                old = known.get(key)
+                # A grade whose problem is not the submission's own tells that the grader failed: that is not for ever.
+                if old is not None and old.problem == submission.problem:
+                    if last[key.student] != key:  # it changed and changed back: the last line is the current one
+                        journal.append(old)
+                    progress.add(old, new=False)
+                    continue
+                while len(away.futures) >= (in_flight or 2 * jobs):
+                    keep(away.wait())
+                away.send(submission)
+            while away.futures:
+                keep(away.wait())
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            keep(away.cancel())
+            with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to mend
+                export_csv(*current_grades(out)[:2], out / "grades.csv")
+    grades, _, missing = current_grades(out)
+    failures = tuple(each.student for each in graded if not each.tasks)
+    return Result(tuple(grades), tuple(missing), len(graded), failures, interrupted)
+
+
+class _Away:
+    """The submissions that are with the executor."""
+
+    def __init__(self, executor: Executor, settings: Settings, grade: Callable[[Submission, Settings], Grade]) -> None:
+        self.executor, self.settings, self.grade = executor, settings, grade
+        self.futures: dict[Future[Grade], Submission] = {}
+        self.attempts: Counter[str] = Counter()
+
+    def send(self, submission: Submission) -> None:
+        self.attempts[submission.student] += 1
+        arguments = (self.grade, submission, self.settings, self.settings.grader_digest)
+        try:
+            future = self.executor.submit(checked, *arguments)
+        except BrokenExecutor as error:  # not one of ours, which mend themselves
+            raise HW7Error(f"the executor is broken ({error}); what is graded is kept: run the same again") from error
+        self.futures[future] = submission
+
+    def wait(self) -> Iterator[Grade]:
+        """Waits for some, and gives the grades that are there. What failed is sent again, or is a grade in the end."""
+        done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+        for future in done:
+            submission, error = self.futures.pop(future), future.exception()
+            if error is None:
+                yield future.result()
+            elif isinstance(error, HW7Error):
+                raise error
+            elif self.attempts[submission.student] < ATTEMPTS:
+                self.send(submission)
+            else:
+                yield self.failure(submission, error)
+
+    def cancel(self) -> Iterator[Grade]:
+        """Gives what has come back meanwhile, and cancels the rest."""
+        for future in list(self.futures):
+            if not future.cancel() and future.done() and future.exception() is None:
+                yield future.result()
+            del self.futures[future]
+
+    def failure(self, submission: Submission, error: BaseException) -> Grade:
+        """The grade of a submission on which the grader failed each time."""
+        died = isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"  # the latter is Dask's
+        return Grade(
+            *self.settings.key(submission),
+            tier=self.settings.tier,
+            tasks=(),
+            remarks=submission.remarks,
+            problem="the grader's worker died" if died else "the grader failed",
+            output=f"{ATTEMPTS} times: {error}"[-4000:],
+        )
+
+
+@dataclass
+class Progress:
+    """Counts and the time left, on stderr: a bar on a terminal, elsewhere a line now and then."""
+
+    total: int
+    every: float = 10.0  # seconds between two lines
+    counts: Counter[str] = field(default_factory=Counter)
+    new: int = 0
+
+    def __enter__(self) -> Progress:
+        self.start = self.told = time.monotonic()
+        self.bar = tqdm(total=self.total, unit="", smoothing=0, desc="grading", disable=not sys.stderr.isatty())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def add(self, grade: Grade, new: bool = True) -> None:
+        self.counts[kind(grade)] += 1
+        self.new += new
+        if not new and not self.bar.disable:
+            self.bar.initial += 1  # takes no time, so says nothing about the time left
+        self.bar.set_postfix_str(self.text, refresh=False)
+        self.bar.update()
+        now = time.monotonic()
+        if self.bar.disable and now - self.told >= self.every:
+            self.told = now
+            done = self.counts.total()
+            left = (now - self.start) / max(self.new, 1) * (self.total - done)
+            print(f"graded {done} of {self.total}: {self.text}; {left:.0f} s left", file=sys.stderr, flush=True)
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{self.counts[word]} {word}" for word in ("right", "wrong", "failed"))
+
+
+def kind(grade: Grade) -> str:
+    """right: every point; failed: could not be graded; wrong: all others."""
+    if grade.problem:
+        return "failed"
+    return "right" if grade.total >= grade.out_of - 1e-9 else "wrong"
+
+
+def comparable(grade: Grade) -> Grade:
+    """What must be equal whenever the same submission is graded with the same seed, wherever and among whatever else.
+
+    Left out are times, and what student code printed or raised: both can hold addresses, process numbers, the hour.
+    """
+
+    def part(each: PartGrade) -> PartGrade:
+        return replace(each, note="")
+
+    def task(each: TaskGrade) -> TaskGrade:
+        return replace(each, seconds=0.0, parts=tuple(part(line) for line in each.parts))
+
+    return replace(grade, seconds=0.0, output="", tasks=tuple(task(each) for each in grade.tasks))
+
+
+# ---- OUT --------------------------------------------------------------------------------------------------------
+
+
+def _record(out: Path, settings: Settings, timeout: float | None, students: Sequence[str]) -> None:
+    """Writes down what this run was asked, so that journals can be read by it later."""
+    write_file(out / "rubric.toml", settings.rubric.path.read_bytes())
+    asked = {
+        "rubric": settings.rubric_digest,
+        "grader": settings.grader_digest,
+        "source": settings.source,
+        "tier": settings.tier,
+        "timeout": timeout,
+        "students": list(students),
+    }
+    write_file(out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
+
+
+def current_grades(out: Path) -> tuple[list[Grade], Rubric, list[str]]:
+    """The current grades of the last run's students, its rubric, and the students that have none yet.
+
+    A grade under an older rubric or by an older grader is not current. Raises HW7Error where OUT holds no run.
+    """
+    if not (out / "run.json").exists():
+        raise HW7Error(f"{out} holds no grades; make some with `hw7-grade run SUBMISSIONS --out {out}`")
+    asked = read_json(out / "run.json")
+    rubric = load_rubric(out / "rubric.toml")
+    if asked["timeout"] is not None:
+        rubric = rubric.with_timeout(asked["timeout"])
+    current = last_of_each(read_journals(out), asked["rubric"], asked["grader"])
+    grades = [current[student] for student in asked["students"] if student in current]
+    return grades, rubric, [student for student in asked["students"] if student not in current]
+
+
+def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
+    """grades.csv: student, total, the points of each task, the verdict of each task, remarks; by student.
+
+    OUT is the file, or a folder for it. No cell can be taken for a formula.
+    """
+    path = out if out.suffix == ".csv" else out / "grades.csv"
+    tasks = [task.id for task in rubric.tasks]
+    rows: list[list[str]] = [["student", "total", *tasks, *(f"verdict {task}" for task in tasks), "remarks"]]
+    for grade in aligned(grades, rubric):
+        remarks = [grade.problem, NOT_SECURE if grade.tier == "D" else "", *grade.remarks]
+        rows.append(
+            [
+                student_id(grade.student),
+                points(grade.total),
+                *(points(task.points) for task in grade.tasks),
+                *(task.verdict for task in grade.tasks),
+                "; ".join(remark for remark in remarks if remark),
+            ]
+        )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    write_file(path, text.getvalue().encode())
+    return path
+
+
+def _cell(text: str) -> str:
+    """One line that a spreadsheet takes for text."""
+    text = " ".join(printable(text).split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
+
+
+# ---- a cluster --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
+    """The executor of a Dask cluster, and how many submissions to have out there. Raises HW7Error."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise HW7Error("--dask needs Dask: pip install 'hw7[cluster]'") from error
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise HW7Error(f"there is no Dask scheduler at {address}: {error}") from error
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise HW7Error(f"the Dask scheduler at {address} has no workers: start some with `dask worker {address}`")
+        yield client.get_executor(pure=False), max(8, 2 * threads)
