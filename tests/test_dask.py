@@ -1,0 +1,79 @@
+"""A real Dask cluster of two workers, one of which is killed in the middle: every grade is there, and is the same."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from test_running import Class, a_class, graded, rubric, settings  # noqa: F401  (fixtures)
+
+from autograder.journal import read_journals
+from autograder.running import Result, dask_executor
+from hw7.errors import HW7Error
+
+pytestmark = pytest.mark.slow
+distributed = pytest.importorskip("distributed", reason="Dask is an extra: pip install 'hw7[cluster]'")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator["distributed.LocalCluster"]:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def run_on(cluster: "distributed.LocalCluster", made: Class, **options: object) -> Result:
+    with dask_executor(cluster.scheduler_address) as (executor, in_flight):
+        return made.run(executor=executor, in_flight=in_flight, **options)
+
+
+def kill_a_worker_after(cluster: "distributed.LocalCluster", made: Class, lines: int) -> list[int]:
+    """Waits for so many grades, then kills one of the worker processes; the list gets its process number."""
+    killed: list[int] = []
+    with distributed.Client(cluster) as client:
+        pids = list(client.run(os.getpid).values())
+
+    def kill() -> None:
+        while not made.out.exists() or len(read_journals(made.out)) < lines:
+            time.sleep(0.01)
+        os.kill(pids[0], signal.SIGKILL)
+        killed.append(pids[0])
+
+    threading.Thread(target=kill, daemon=True).start()
+    return killed
+
+
+def test_a_worker_is_killed_in_the_middle(
+    a_class: Class,  # noqa: F811
+    cluster: "distributed.LocalCluster",
+) -> None:
+    a_class.hand_in(**{f"student{n:02}": f"sleep 0.2{n:02}" for n in range(20)})
+    out = a_class.out
+    a_class.out = out / "alone"
+    wanted = graded(a_class.run(jobs=2))
+    a_class.out = out / "undisturbed"
+    assert graded(run_on(cluster, a_class)) == wanted
+    a_class.out = out / "killed"
+    killed = kill_a_worker_after(cluster, a_class, 5)
+    result = run_on(cluster, a_class)
+    assert killed
+    assert graded(result) == wanted
+    assert a_class.lines() == 20  # and each once
+    assert run_on(cluster, a_class).graded == 0
+
+
+def test_one_that_kills_every_worker_has_a_grade_that_says_so(
+    a_class: Class,  # noqa: F811
+    cluster: "distributed.LocalCluster",
+) -> None:
+    a_class.hand_in(student04="die")
+    result = run_on(cluster, a_class)
+    assert len(result.grades) == 12
+    assert result.failures == ("student04",)
+    assert [grade.problem for grade in result.grades if not grade.tasks] == ["the grader's worker died"]
+
+
+def test_no_scheduler() -> None:
+    with pytest.raises(HW7Error, match="no Dask scheduler"), dask_executor("tcp://127.0.0.1:9"):
+        pass
