@@ -1,5 +1,7 @@
 """The `hw7-grade` command: what a teacher types, what is printed, and what cannot go wrong quietly."""
 
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,12 +9,14 @@ from pathlib import Path
 
 import made_up_grades
 import pytest
+import typer.main
 from test_running import Class, a_class, rubric, settings  # noqa: F401  (fixtures)
 from typer.testing import CliRunner
 
 from autograder import cli, running
 from hw7.checks.cases import Verdict
 from hw7.errors import HW7Error
+from hw7.solution import PROJECT
 
 
 def call(*words: object) -> str:
@@ -200,6 +204,25 @@ def test_the_coordinator_needs_no_torch() -> None:
     code = "import sys, autograder.cli, autograder.running; print('torch' in sys.modules, 'numpy' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "False"]
+
+
+def documented() -> list[list[str]]:
+    """The words after `hw7-grade` of every command in the docs' shell blocks."""
+    found = []
+    for page in [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]:
+        for block in re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                names = [word.split("/")[-1] for word in words]
+                if "hw7-grade" in names:
+                    found.append(words[names.index("hw7-grade") + 1 :])
+    return found
+
+
+@pytest.mark.parametrize("words", documented(), ids=" ".join)
+def test_every_command_in_the_docs_is_understood(words: list[str]) -> None:
+    group = typer.main.get_command(cli.cli)
+    group.commands[words[0]].make_context(words[0], words[1:])  # type: ignore[attr-defined]
 
 
 def test_every_command_has_help() -> None:
