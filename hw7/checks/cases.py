@@ -31,7 +31,10 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a program of `hw7.checks.programs` with these inputs."""
+    """One run of a program of `hw7.checks.programs` with these inputs.
+
+    Several cases may hold the very same Call: it is enough to ask it once, and each judge looks at its own share.
+    """
 
     program: str
     inputs: Mapping[str, Value]
@@ -39,7 +42,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back of one call: tensors, in the order the program gives them, and nothing that can be believed."""
+    """What came back of one call: tensors, in the order the program gives them, and nothing that can be believed.
+
+    Where the submission raised in the middle, these are the tensors that were there before.
+    """
 
     status: Status
     tensors: tuple[Tensor, ...] = ()
@@ -76,9 +82,10 @@ class Case:
 
     part: the line of the rubric it belongs to (a key of the task's `points`); all cases of a part must be right.
     judge: a function of `hw7.checks.judges`. expected: what it compares with, by name.
-    mistakes: for known mistakes, the expected values that would be right if the mistake were none.
-    then: a second call whose inputs are completed with the first answer's tensors, run in a NEW process that got
-    nothing else; the judge then sees both answers.
+    mistakes: for known mistakes, what replaces entries of `expected` if the mistake were none; None stands for any
+    other value, and an entry `not_finite` for infinities or NaN anywhere.
+    then: a second call whose inputs are completed with the first answer's tensors (`judges.second_call`), run in a NEW
+    process that got nothing else; the judge then sees both answers.
     """
 
     task: str

@@ -1,0 +1,486 @@
+"""The side that compares: what came back against what is expected. Runs no submission and believes no answer.
+
+A judge looks first at the status, then at the exact set of tensors, their shapes, dtypes and finiteness, and only then
+at values. A wrong answer that is what a known mistake gives is named. What a student reads is made here, of numbers and
+of the case's own words; nothing that student code printed, named or raised is in it.
+
+`expected` of a case names the tensors in the order in which the program yields them; its other entries are options:
+
+    rtol, atol   how far a floating tensor may be off: atol + rtol * its largest expected entry; whole numbers and bools
+                 are compared exactly
+    exact        names ("one; another") of floating tensors that are compared bit for bit
+    moves        names of tensors that must NOT be as given here: that something was done at all
+    only         names of the tensors that are looked at; without it, all
+    returns      what the function returns, in words, for the message
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
+from hw7.checks.mistakes import load_mistakes
+from hw7.checks.programs import ROLES, pack_names
+
+SHOWN = 6  # entries of a tensor in a message
+MAX_NAMES, MAX_NAME = 10_000, 1_000  # of a compressed state_dict: entries, characters
+HEADER = 600  # bytes of a file's header that are allowed for one entry of a state_dict
+
+_OF_STATUS: dict[Status, tuple[Verdict, str]] = {
+    Status.VALUE_ERROR: (Verdict.CRASH, "The function refused (ValueError) an input that it must take."),
+    Status.NOT_IMPLEMENTED: (Verdict.MISSING, "Not done yet: the function raises NotImplementedError."),
+    Status.RAISED: (Verdict.CRASH, "The function raised an exception. Run the public tests: they show it in full."),
+    Status.ABSENT: (Verdict.MISSING, "There is no such file or function in the submission."),
+    Status.NO_MEMORY: (Verdict.MEMORY, "The function asked for more memory than there is."),
+    Status.TIME: (Verdict.TIME, "The time limit was reached. Look for a loop that does not end."),
+    Status.DIED: (Verdict.CRASH, "The process ended before the function returned."),
+    Status.FLOOD: (Verdict.OUTPUT, "Far more came back than the function should return."),
+    Status.UNANSWERED: (Verdict.CRASH, "The process had ended before, so this could not be asked."),
+}
+
+
+def outcome_of_status(answer: Answer, case: Case | None = None) -> Outcome:
+    """The outcome of a call that did not return."""
+    verdict, message = _OF_STATUS[answer.status]
+    return Outcome(verdict, message, case.name if case else "", "", note=answer.note)
+
+
+# ---- words ---------------------------------------------------------------------------------------------------
+
+
+def kind(tensor: Tensor) -> str:
+    """ "float32 [4, 11]"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def words(tensor: Tensor) -> str:
+    """The first entries of a tensor: "0.25" or "[3, 1, 2] (int64 [3])"."""
+    flat = tensor.detach().flatten()[:SHOWN].tolist()
+    numbers = [f"{number:.6g}" if isinstance(number, float) else str(number) for number in flat]
+    if tensor.ndim == 0:
+        return numbers[0]
+    more = ", …" if tensor.numel() > SHOWN else ""
+    return f"[{', '.join(numbers)}{more}] ({kind(tensor)})"
+
+
+# ---- values --------------------------------------------------------------------------------------------------
+
+
+def _names(expected: Mapping[str, Value]) -> list[str]:
+    return [name for name, value in expected.items() if isinstance(value, Tensor)]
+
+
+def _listed(expected: Mapping[str, Value], option: str) -> list[str]:
+    return str(expected.get(option, "")).split("; ")
+
+
+def _allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
+    if name in _listed(expected, "exact") or not wanted.is_floating_point():
+        return 0.0
+    rtol, atol = (float(expected.get(option, 0.0)) for option in ("rtol", "atol"))  # type: ignore[arg-type]
+    finite = wanted[wanted.isfinite()]
+    return atol + rtol * (finite.abs().max().item() if finite.numel() else 0.0)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Value]) -> tuple[str, str, str] | None:
+    """(what is wrong, expected, got), or None where nothing is."""
+    same_kind = wanted.dtype == got.dtype or (wanted.is_floating_point() and got.is_floating_point())
+    if not same_kind or wanted.shape != got.shape:
+        return f"{_capital(name)} has another shape or dtype.", kind(wanted), kind(got)
+    if got.is_floating_point() and not got.isfinite().all() and wanted.isfinite().all():
+        bad = int((~got.isfinite()).sum())
+        return (
+            f"{_capital(name)} is not finite.",
+            words(wanted),
+            f"{bad:,} of {got.numel():,} entries are NaN or infinite",
+        )
+    if not wanted.numel():
+        return None
+    off = (wanted.double() - got.double()).abs().nan_to_num(torch.inf)
+    off[wanted.isnan() & got.isnan()] = 0
+    if off.max().item() <= _allowed(name, wanted, expected):
+        return None
+    if wanted.numel() == 1:
+        return f"{_capital(name)} is wrong.", words(wanted), words(got)
+    place = int(off.argmax())
+    index = [int(i) for i in torch.unravel_index(torch.tensor(place), wanted.shape)]
+    what = f"{_capital(name)} is wrong; furthest off at {index}."
+    pair = [f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got)]
+    if wanted.numel() <= SHOWN:
+        pair = [words(wanted), words(got)]
+    return what, pair[0], pair[1]
+
+
+def _looked_at(expected: Mapping[str, Value]) -> list[str]:
+    only = expected.get("only")
+    return [name for name in _names(expected) if only is None or name in _listed(expected, "only")]
+
+
+def _matches(expected: Mapping[str, Value], change: Mapping[str, Value], got: Mapping[str, Tensor]) -> bool:
+    """Whether a wrong answer is right once these entries of `expected` are replaced. None stands for any value."""
+    if change.get("not_finite"):
+        return any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in got.values())
+    for name in _looked_at(expected):
+        wanted = change.get(name, expected[name])
+        if name in _listed(expected, "moves") or wanted is None:
+            continue
+        assert isinstance(wanted, Tensor)
+        if difference(name, wanted, got[name], expected) is not None:
+            return False
+    return not change.get("other_count")
+
+
+def _wrong(case: Case, message: str, expected: str, got: str, mistake: str = "", note: str = "") -> Outcome:
+    """A wrong answer; of a known mistake the table says what to do."""
+    if mistake:
+        known = load_mistakes()[mistake]
+        message = f"{known.title} {known.hint}"
+    return Outcome(Verdict.WRONG, message, expected, got, mistake, note)
+
+
+def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
+    names = _names(case.expected)
+    if len(got) != len(names):
+        returns = str(case.expected.get("returns", "tensors"))
+        message = f"The function must return {returns}; what came back is something else."
+        mistake = next((id_ for id_, change in case.mistakes.items() if change.get("other_count")), "")
+        return _wrong(case, message, f"{len(names)} tensors", f"{len(got)} tensors", mistake, note)
+    answer = dict(zip(names, got, strict=True))
+    for name in _looked_at(case.expected):
+        wanted = case.expected[name]
+        assert isinstance(wanted, Tensor)
+        found = difference(name, wanted, answer[name], case.expected)
+        if name in _listed(case.expected, "moves"):
+            same_shape = answer[name].shape == wanted.shape and bool(answer[name].isfinite().all())
+            if found is not None and same_shape:
+                continue
+            found = f"{_capital(name)} is what it was before the call.", "another value", words(answer[name])
+        if found is not None:
+            mistakes = (id_ for id_, change in case.mistakes.items() if _matches(case.expected, change, answer))
+            return _wrong(case, *found, next(mistakes, ""), note)
+    return Outcome(Verdict.RIGHT)
+
+
+def values(case: Case, answer: Answer) -> Outcome:
+    """All tensors, in order."""
+    return _judge_values(case, answer.tensors, answer.note)
+
+
+def refuses(case: Case, answer: Answer) -> Outcome:
+    """ValueError, and nothing else. `expected["reason"]` says why, in words."""
+    if answer.status is Status.VALUE_ERROR:
+        return Outcome(Verdict.RIGHT)
+    if answer.status is not Status.RETURNED:
+        outcome = outcome_of_status(answer, case)
+        if answer.status is not Status.RAISED:
+            return outcome
+        message = "Bad input must raise ValueError; another exception was raised."
+        return Outcome(Verdict.WRONG, message, "ValueError", "another exception", note=answer.note)
+    message = f"Bad input must be refused: {case.expected['reason']}."
+    mistake = next(iter(case.mistakes), "")
+    return _wrong(case, message, "ValueError", "no exception", mistake)
+
+
+# ---- networks (tasks 1.1 to 1.3) ------------------------------------------------------------------------------
+
+
+def _table(answer: Answer) -> tuple[list[tuple[int, ...]], Sequence[Tensor]] | None:
+    """[(role, *shape)] of the parameters that came back, and the tensors after them."""
+    roles, *tensors = answer.tensors or (torch.empty(0),)
+    if roles.dtype != torch.int64 or roles.ndim != 1 or len(tensors) < len(roles) or len(roles) > MAX_NAMES:
+        return None
+    numbers = roles.tolist()
+    if not all(0 <= number < len(ROLES) for number in numbers):
+        return None
+    return [(n, *t.shape) for n, t in zip(numbers, tensors, strict=False)], tensors[len(numbers) :]
+
+
+def _rows(table: Tensor) -> list[tuple[int, ...]]:
+    """A table [n, 1 + dimensions], filled up with -1."""
+    return [tuple(int(number) for number in row if number >= 0) for row in table.tolist()]
+
+
+def _count(rows: Sequence[tuple[int, ...]]) -> int:
+    return sum(int(torch.Size(row[1:]).numel()) for row in rows)
+
+
+def layers(case: Case, answer: Answer) -> Outcome:
+    """Roles and shapes of all parameters, counted here. `expected["layers"]`: a table [n, 5], filled up with -1."""
+    found = _table(answer)
+    if found is None:
+        if answer.status is not Status.RETURNED:
+            return outcome_of_status(answer, case)
+        return _wrong(case, "The function must return an nn.Module.", "a network", "something else", note=answer.note)
+    got = found[0]
+    table = case.expected["layers"]
+    assert isinstance(table, Tensor)
+    wanted = _rows(table)
+    if Counter(got) == Counter(wanted):
+        return Outcome(Verdict.RIGHT)
+    mistake, total = "", _count(got)
+    for same in (lambda rows: Counter(rows) == Counter(got), lambda rows: _count(rows) == total):
+        for id_, change in case.mistakes.items():
+            other = change.get("layers")
+            if not mistake and isinstance(other, Tensor) and same(_rows(other)):
+                mistake = id_
+    message = "The layers are not those of the task."
+    if total == _count(wanted):
+        message = "The number of parameters is right, but the layers are not those of the task."
+    pair = [f"{_count(rows):,} parameters in {len(rows)} tensors" for rows in (wanted, got)]
+    for place, (one, other) in enumerate(((wanted, got), (got, wanted))):
+        only = Counter(one) - Counter(other)
+        if only:
+            parts = [f"{n} x {ROLES[row[0]]} {list(row[1:])}" for row, n in list(only.items())[:4]]
+            pair[place] += f"; only here: {', '.join(parts)}{', …' if len(only) > 4 else ''}"
+    return _wrong(case, message, pair[0], pair[1], mistake)
+
+
+def outputs(case: Case, answer: Answer) -> Outcome:
+    """The outputs that follow the parameters."""
+    if answer.status is not Status.RETURNED:
+        return outcome_of_status(answer, case)
+    found = _table(answer)
+    if found is None:
+        return _wrong(case, "The function must return an nn.Module.", "a network", "something else", note=answer.note)
+    return _judge_values(case, found[1], answer.note)
+
+
+# ---- special ones ---------------------------------------------------------------------------------------------
+
+
+def shift(case: Case, answer: Answer) -> Outcome:
+    """Task 2.1: the loss, the same loss once more, and another one."""
+    if len(answer.tensors) != 3 or any(tensor.numel() != 1 for tensor in answer.tensors):
+        return _wrong(case, "The loss must be a scalar.", "three losses", "something else", note=answer.note)
+    loss, shifted, other = (tensor.double().item() for tensor in answer.tensors)
+    allowed = float(case.expected["rtol"]) * max(1.0, abs(loss))  # type: ignore[arg-type]
+    if not abs(loss - shifted) <= allowed:
+        message = (
+            "The loss changes where the same number is added to all logits of a sample: a softmax would not see it."
+        )
+        return _wrong(case, message, f"{loss:.6g}", f"{shifted:.6g}")
+    if not abs(loss - other) > allowed:
+        return _wrong(case, "The loss does not depend on the logits.", f"not {loss:.6g}", f"{other:.6g}")
+    return Outcome(Verdict.RIGHT)
+
+
+# ---- there and back (tasks 4.1, 4.2) --------------------------------------------------------------------------
+
+
+def second_call(case: Case, answer: Answer) -> Call | None:
+    """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
+    if case.then is None or answer.status is not Status.RETURNED:
+        return None
+    if case.judge == "quantized":
+        if len(answer.tensors) != 4:
+            return None
+        fed = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
+    else:
+        parts = _parts(case, answer)
+        if parts is None:
+            return None
+        loaded = safetensors.torch.load(parts[0])  # what a file keeps, in the order of a file
+        fed = {"names": pack_names(list(loaded)), **{str(i): t for i, t in enumerate(loaded.values())}}
+    return Call(case.then.program, {**case.then.inputs, **fed})
+
+
+def _unpack_names(tensor: Tensor) -> list[str] | None:
+    if tensor.dtype != torch.uint8 or tensor.numel() > MAX_NAMES * MAX_NAME:
+        return None
+    try:
+        names = json.loads(bytes(tensor.flatten().tolist()))
+    except (ValueError, RecursionError):
+        return None
+    fine = isinstance(names, list) and all(isinstance(name, str) and len(name) <= MAX_NAME for name in names)
+    return names if fine and len(names) == len(set(names)) <= MAX_NAMES else None
+
+
+def _parts(case: Case, answer: Answer) -> tuple[bytes, Sequence[Tensor]] | None:
+    """The file of a compressed state_dict, and the state_dict's tensors after; None where it can be no file."""
+    if len(answer.tensors) < 2:
+        return None
+    savable, packed, *tensors = answer.tensors
+    names = _unpack_names(packed)
+    left = len(tensors) - len(_state_dict(case))
+    if names is None or len(names) != left or savable.numel() != 1 or not savable.item() or "__metadata__" in names:
+        return None
+    try:
+        return safetensors.torch.save(dict(zip(names, tensors, strict=False))), tensors[left:]
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, UnicodeError):
+        return None
+
+
+def _state_dict(case: Case) -> dict[str, Tensor]:
+    return {name: value for name, value in case.expected.items() if isinstance(value, Tensor) and ":" not in name}
+
+
+def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Outcome:
+    """Each entry within `allowed:NAME`, a tensor of one bound an entry. 0 means bit for bit."""
+    for name, right in wanted.items():
+        allowed = case.expected.get(f"allowed:{name}")
+        if not isinstance(allowed, Tensor):
+            continue
+        off = (right.double() - got[name].double()).abs().nan_to_num(torch.inf)
+        if bool((off <= allowed).all()):
+            continue
+        if got[name].is_floating_point() and not got[name].isfinite().all():
+            difference = ("What comes back is not finite.", words(right), words(got[name]))
+        else:
+            place = int((off - allowed).argmax())
+            bound = float(allowed.expand(right.shape).flatten()[place])
+            wanted_entry, got_entry = (float(tensor.double().flatten()[place]) for tensor in (right, got[name]))
+            bound_words = f"within {bound:.3g}" if bound else "bit for bit"
+            what = "What comes back is too far from what was given."
+            difference = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
+        return _wrong(case, *difference, _mistake_of_entry(case, name, got[name]))
+    return Outcome(Verdict.RIGHT)
+
+
+def _mistake_of_entry(case: Case, name: str, got: Tensor) -> str:
+    """The mistake that gives these entries. A mistake's value is known up to float32's rounding."""
+    for id_, change in case.mistakes.items():
+        value = change.get(name)
+        if change.get("not_finite") and got.is_floating_point() and not got.isfinite().all():
+            return id_
+        if isinstance(value, Tensor) and value.shape == got.shape and value.isfinite().all() and got.isfinite().all():
+            close = 1e-5 * max(1e-6, value.abs().max().item())
+            if (value.double() - got.double()).abs().max().item() <= close:
+                return id_
+        if name in change and value is None:
+            return id_
+    return ""
+
+
+def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
+    """Task 4.1. expected: `weight`; `levels` 2^bits; `channels` C, or 0 for one scale; `allowed:weight` [as weight]."""
+    weight, levels, channels = case.expected["weight"], int(case.expected["levels"]), int(case.expected["channels"])  # type: ignore[arg-type]
+    assert isinstance(weight, Tensor)
+    if len(answer.tensors) != 4:
+        return _wrong(
+            case, "quantize must return (q, scale, zero_point).", "3 tensors", "something else", note=answer.note
+        )
+    q, scale, zero_point, after = answer.tensors
+    if q.dtype != torch.uint8 or q.shape != weight.shape:
+        return _wrong(case, "q has another shape or dtype.", f"uint8 {list(weight.shape)}", kind(q))
+    shape = [channels] if channels else []
+    for name, tensor in (("scale", scale), ("zero_point", zero_point)):
+        if list(tensor.shape) != shape:
+            mistake = next((id_ for id_, change in case.mistakes.items() if change.get("shapes")), "")
+            return _wrong(case, f"{name} has another shape.", str(shape), str(list(tensor.shape)), mistake)
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            mistake = next((id_ for id_, change in case.mistakes.items() if change.get("not_finite")), "")
+            return _wrong(case, f"{name} is not finite.", "finite numbers", words(tensor), mistake)
+    if int(q.max()) >= levels:
+        mistake = next((id_ for id_, change in case.mistakes.items() if change.get("range")), "")
+        return _wrong(case, "q is out of range.", f"0..{levels - 1}", f"up to {int(q.max())}", mistake)
+    if not torch.equal(after, weight):
+        return _wrong(
+            case, "quantize changed the weight that it was given.", words(weight), words(after), "changes-its-input"
+        )
+    if back is None:
+        return _wrong(case, "q, scale and zero_point cannot be given to dequantize.", "3 tensors", "something else")
+    if back.status is not Status.RETURNED:
+        return _not_back(case, back)
+    if len(back.tensors) != 1 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
+        got = kind(back.tensors[0]) if len(back.tensors) == 1 else "something else"
+        mistake = next((id_ for id_, change in case.mistakes.items() if change.get("dtype")), "")
+        message = "dequantize must give back float32 of the weight's shape."
+        return _wrong(case, message, kind(weight.float()), got, mistake if "float" in got else "", note=back.note)
+    return _back(case, {"weight": weight}, {"weight": back.tensors[0]})
+
+
+def _not_back(case: Case, back: Answer) -> Outcome:
+    """The second half failed, in a process that has nothing but what the first half returned."""
+    outcome = outcome_of_status(back, case)
+    if outcome.verdict is Verdict.CRASH:
+        message = "The way back failed in a new process that has nothing but what came out of the first half."
+        return Outcome(outcome.verdict, message, "", "", "kept-in-a-global" if case.mistakes else "", back.note)
+    return outcome
+
+
+def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
+    """Task 4.2. expected: the state_dict by name; `allowed:NAME`; `most_bytes` of the file, where that is asked."""
+    wanted = _state_dict(case)
+    parts = _parts(case, answer)
+    if parts is None or back is None:
+        message = (
+            "compress must return a flat dict of tensors with names that safetensors can save: contiguous, and none "
+            "sharing storage with another."
+        )
+        return _wrong(case, message, "a dict of tensors", "something else", note=answer.note)
+    file, after = parts
+    for (name, tensor), left in zip(wanted.items(), after, strict=True):
+        if tensor.dtype != left.dtype or not torch.equal(tensor, left):
+            return _wrong(
+                case,
+                "compress changed the state_dict that it was given.",
+                words(tensor),
+                words(left),
+                "changes-its-input",
+            )
+    if back.status is not Status.RETURNED:
+        return _not_back(case, back)
+    names = _unpack_names(back.tensors[0]) if back.tensors else None
+    if names is None or len(names) != len(back.tensors) - 1:
+        return _wrong(
+            case,
+            "decompress must return a dict of tensors.",
+            f"{len(wanted)} entries",
+            "something else",
+            note=back.note,
+        )
+    got = dict(zip(names, back.tensors[1:], strict=True))
+    if names != list(wanted):
+        mistake = "order-lost" if sorted(names) == sorted(wanted) else "names-lost"
+        pair = [
+            ", ".join(list(each)[:SHOWN]) for each in (wanted, [n if n in wanted else "(another name)" for n in names])
+        ]
+        return _wrong(case, "The names or their order did not come back.", *pair, mistake)
+    for name, tensor in wanted.items():
+        if got[name].shape != tensor.shape or got[name].dtype != tensor.dtype:
+            mistake = "shape-lost" if got[name].dtype == tensor.dtype else "dtype-lost"
+            return _wrong(
+                case, f"{name} came back with another shape or dtype.", kind(tensor), kind(got[name]), mistake
+            )
+    outcome = _back(case, wanted, got)
+    most = case.expected.get("most_bytes")
+    if outcome.verdict is Verdict.RIGHT and isinstance(most, int) and len(file) > most:
+        message = "The file is too large."
+        return _wrong(case, message, f"at most {most:,} bytes", f"{len(file):,} bytes", "not-compressed")
+    return outcome
+
+
+JUDGES: dict[str, Callable[..., Outcome]] = {
+    judge.__name__: judge
+    for judge in (values, refuses, layers, outputs, shift, quantized, compressed)
+}  # fmt: skip
+_SEES_STATUS = ("refuses", "layers", "outputs")
+_DTYPES = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+}  # fmt: skip
+
+
+def judge(case: Case, *answers: Answer) -> Outcome:
+    """The outcome of a case, given the answer to its call and, where it has a `then`, to that."""
+    first = answers[0]
+    if first.status is not Status.RETURNED and case.judge not in _SEES_STATUS:
+        return outcome_of_status(first, case)
+    if any(tensor.dtype not in _DTYPES for answer in answers for tensor in answer.tensors):
+        return _wrong(
+            case, "What came back has a dtype that nothing here needs.", "float, int or bool", "another dtype"
+        )
+    arguments: tuple[Any, ...] = answers
+    return JUDGES[case.judge](case, *arguments)
