@@ -3,6 +3,11 @@
 What differs between those is one function, the step: (network, images, labels, optimizer) -> loss. Everything random
 in an epoch (its order, its augmentation) comes from a generator seeded with (seed, epoch), so that a run that was
 killed goes on from its last checkpoint to the very weights it would have had.
+
+The data live on the device, and an epoch never waits for it: losses and accuracies are summed there, and fetched once
+an epoch. On a GPU the networks compute in bfloat16, and a batch's whole work (its augmentation, the teacher, the
+student, the loss, its gradient, the optimizer) is recorded as one CUDA graph and replayed. Elsewhere the same code runs
+as it is. A GPU adds in no fixed order: there, a run that goes on ends with weights as good, not with the very same.
 """
 
 from __future__ import annotations
@@ -11,8 +16,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +34,12 @@ from hw7 import augment, measure
 from hw7.data import Split
 from hw7.errors import HW7Error
 from hw7.files import load_checkpoint, load_weights, read_json, save_checkpoint, save_weights, write_json
+from hw7.recording import Work, recorded
 from hw7.solution import Solution, running
 
 Step = Callable[[nn.Module, Tensor, Tensor, Optimizer], Tensor]
+"""One optimizer step on a batch -> its loss [], detached. It does the same on every call: a GPU may replay it."""
+PRECISIONS = ("float32", "bfloat16")
 EVALUATION_BATCH = 256
 CHECKPOINT_SECONDS = 20.0
 
@@ -50,9 +60,15 @@ class Phase:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
 
     def make_optimizer(self, network: nn.Module) -> Optimizer:
+        """On a GPU: one that can be replayed, all its tensors in one kernel, its learning rate a tensor there."""
+        device = next(network.parameters()).device
+        rate: Any = self.learning_rate
+        options: dict[str, Any] = {}
+        if device.type == "cuda":
+            rate, options = torch.tensor(rate, device=device), {"fused": True}
         if self.optimizer == "adamw":
-            return AdamW(network.parameters(), lr=self.learning_rate)
-        return SGD(network.parameters(), lr=self.learning_rate)  # no momentum: the report names none
+            return AdamW(network.parameters(), lr=rate, capturable=device.type == "cuda", **options)
+        return SGD(network.parameters(), lr=rate, **options)  # no momentum: the report names none
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,43 @@ class Distillation:
         )
 
 
+class TimeIsUp(HW7Error):
+    """The run was stopped because its time was over. Its checkpoint is written; the same again goes on from there."""
+
+
+def best_precision(device: torch.device | str) -> str:
+    """ "bfloat16" on a GPU that computes in it, else "float32"."""
+    cuda = torch.device(device).type == "cuda"
+    return "bfloat16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+@contextmanager
+def computing_in(precision: str, *networks: nn.Module) -> Iterator[None]:
+    """In here, the networks compute in this precision: float32 images in, float32 logits out, weights stay float32.
+
+    Losses, gradients of weights and the optimizer's arithmetic stay float32, whoever wrote them.
+    """
+    own = [(network, type(network)) for network in networks]
+    try:
+        if precision != "float32":
+            for network in networks:
+                network.__class__ = _lowered(type(network), getattr(torch, precision))
+        yield
+    finally:
+        for network, kind in own:
+            network.__class__ = kind
+
+
+def _lowered(kind: type[nn.Module], dtype: torch.dtype) -> type[nn.Module]:
+    """A subclass, and no attribute of the network, so that a copy of it computes with its own weights."""
+
+    def forward(self: nn.Module, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, dtype):
+            return kind.forward(self, images).float()
+
+    return type(kind.__name__, (kind,), {"forward": forward})
+
+
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Logits [N, C] in eval mode, batch by batch, for uint8 images [N, 3, S, S]."""
     network.eval()
@@ -126,9 +179,15 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
 
 def evaluate(network: nn.Module, split: Split) -> tuple[float, float]:
     """(cross entropy, accuracy) on a labelled split."""
+    loss, accuracy = _scores(network, split).tolist()
+    return loss, accuracy
+
+
+def _scores(network: nn.Module, split: Split) -> Tensor:
+    """float64 [2], on the split's device: cross entropy and accuracy."""
     logits = predict(network, split.images)
     accuracy = (logits.argmax(dim=1) == split.labels).double().mean()
-    return F.cross_entropy(logits.double(), split.labels).item(), accuracy.item()
+    return torch.stack([F.cross_entropy(logits.double(), split.labels), accuracy])
 
 
 def generator(*key: int) -> torch.Generator:
@@ -157,19 +216,27 @@ def train(
     metadata: dict[str, str] | None = None,
     label: str = "training",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    precision: str | None = None,
+    until: float = math.inf,
+    progress: bool = True,
 ) -> Run:
     """Trains the network in place and leaves it with the weights of its best epoch by validation accuracy.
 
     `directory` gets checkpoints while the run lasts, and `weights.safetensors` and `run.json` when it is done. Called
     again, a finished run is loaded and a killed one goes on. The network and the data are on one device.
 
+    precision: "float32" or "bfloat16" (weights stay float32); None is `best_precision` of the device. The validation
+    scores in the history are computed in it, too. until: no epoch begins that would end after this time.time().
+
     Raises HW7Error where the directory holds another run, where the loss is no longer finite, where the training data
-    has no labels, or where the disk is full.
+    has no labels, or where the disk is full; TimeIsUp where `until` came before the end.
     """
     for split in (training, validation):
         if not split.labelled:
             raise HW7Error(f"{split.source}, {split.name}: images without labels cannot be trained on or scored")
-    identity = _identity(network, training, phases, step, seed, augmentation)
+    device = training.images.device
+    precision = precision or best_precision(device)
+    identity = _identity(network, training, phases, step, seed, augmentation, precision)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if (directory / "run.json").exists():
         return load_run(network, directory, identity)
@@ -179,24 +246,56 @@ def train(
     state: dict[str, Any] = {"identity": identity, "history": [], "best": None, "best_epoch": -1, "seconds": 0.0}
     optimizer: Optimizer | None = None
     if (directory / "checkpoint.pt").exists():
-        state = load_checkpoint(directory / "checkpoint.pt", training.labels.device)
+        state = load_checkpoint(directory / "checkpoint.pt", device)
         _check_identity(directory, state["identity"], identity)
         network.load_state_dict(state["network"])
         optimizer = plan[len(state["history"]) - 1][0].make_optimizer(network)
-        optimizer.load_state_dict(state["optimizer"])
+        # Its memory only: what kind it is depends on the device, which may be another one than before.
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state["optimizer"]["state"]})
     history: list[Epoch] = [Epoch(**row) for row in state["history"]]
     best, best_epoch, earlier = state["best"], state["best_epoch"], state["seconds"]
 
-    saved = time.monotonic()
-    with tqdm(plan, initial=len(history), desc=label, unit="epoch", leave=False, disable=None) as bar:
+    def save() -> None:
+        assert optimizer is not None
+        checkpoint = {
+            "identity": identity,
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "history": [asdict(row) for row in history],
+            "best": best,
+            "best_epoch": best_epoch,
+            "seconds": earlier + time.monotonic() - started,
+        }
+        save_checkpoint(directory / "checkpoint.pt", checkpoint)
+
+    scores = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def validate() -> None:
+        scores.copy_(_scores(network, validation))
+
+    saved, took, fresh = time.monotonic(), 0.0, False
+    passes: Passes | None = None
+    networks = (network, step.teacher) if isinstance(step, Distillation) else (network,)
+    with (
+        computing_in(precision, *networks),
+        tqdm(plan, initial=len(history), desc=label, unit="epoch", leave=False, disable=not progress or None) as bar,
+    ):
+        score = recorded(validate, f"{label}: validation", device)
         for number in range(len(history), len(plan)):
+            began = time.time()
+            if began + took > until:
+                if fresh:
+                    save()
+                raise TimeIsUp(f"{label}: stopped after {len(history)} of {len(plan)} epochs, because its time is up")
             phase, epoch = plan[number]
             if optimizer is None or epoch == 0:
-                optimizer = phase.make_optimizer(network)
-            for group in optimizer.param_groups:
-                group["lr"] = phase.learning_rate_at(epoch)
-            loss = _train_epoch(network, training, phase.batch, optimizer, step, augmentation, generator(seed, number))
-            validation_loss, accuracy = evaluate(network, validation)
+                optimizer, passes = phase.make_optimizer(network), None
+            _set_learning_rate(optimizer, phase.learning_rate_at(epoch))
+            if passes is None:
+                passes = Passes(network, training, phase.batch, optimizer, step, augmentation, label)
+            mean = _train_epoch(passes, generator(seed, number))
+            score()
+            loss, validation_loss, accuracy = torch.cat([mean.view(1), scores]).tolist()  # the epoch's only wait
             # The loss is taken before a step moves the weights: only the validation loss sees what the last step did.
             for what, value in (("loss", loss), ("validation loss", validation_loss)):
                 if not math.isfinite(value):
@@ -212,18 +311,10 @@ def train(
             bar.set_postfix_str(
                 f"loss {loss:.3f}, accuracy {accuracy:.3f}, best {history[best_epoch].validation_accuracy:.3f}"
             )
+            fresh, took = True, time.time() - began
             if number + 1 < len(plan) and time.monotonic() - saved >= checkpoint_seconds:
-                checkpoint = {
-                    "identity": identity,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "history": [asdict(row) for row in history],
-                    "best": best,
-                    "best_epoch": best_epoch,
-                    "seconds": earlier + time.monotonic() - started,
-                }
-                save_checkpoint(directory / "checkpoint.pt", checkpoint)
-                saved = time.monotonic()
+                save()
+                saved, fresh = time.monotonic(), False
 
     network.load_state_dict(best)
     run = Run(tuple(history), best_epoch, earlier + time.monotonic() - started)
@@ -252,28 +343,105 @@ def load_into(network: nn.Module, path: Path) -> dict[str, str]:
     return metadata
 
 
-def _train_epoch(
-    network: nn.Module,
-    training: Split,
-    batch: int,
-    optimizer: Optimizer,
-    step: Step,
-    augmentation: augment.Recipe | None,
-    random: torch.Generator,
-) -> float:
-    """One pass over the data; the mean loss of an image."""
-    device = training.images.device
-    torch.manual_seed(random.initial_seed())  # for dropout, in a network that has it
-    order = torch.randperm(len(training), generator=random).to(device)
-    parameters = None
-    if augmentation is not None:
-        parameters = augment.draw(len(training), training.images.shape[-1], random, augmentation).to(device)
-    total = torch.zeros((), dtype=torch.float64, device=device)  # summed on the device: no waiting for it in an epoch
-    for indices in batches(order, batch):
-        images = training.images[indices]
-        inputs = images.float() / 255 if parameters is None else augment.augment(images, parameters[indices])
-        total += step(network, _channels_last(inputs), training.labels[indices], optimizer).double() * len(indices)
-    return total.item() / len(training)
+class Passes:
+    """Passes over the data with one network and one optimizer: how the images of a batch become an optimizer step.
+
+    What changes from batch to batch stands in tensors that stay where they are: the epoch's order and augmentation, how
+    many images are done, the sum of their losses. So a batch's work needs no argument, and a GPU can replay it. Batches
+    are of one size, or of two where the last one differs: each size is recorded.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        training: Split,
+        batch: int,
+        optimizer: Optimizer,
+        step: Step,
+        augmentation: augment.Recipe | None,
+        label: str = "training",
+    ) -> None:
+        self.network, self.training, self.optimizer, self.step = network, training, optimizer, step
+        self.augmentation = augmentation
+        count, device = len(training), training.images.device
+        self.order = torch.arange(count, device=device)
+        self.parameters = self._draw(generator(0))
+        self.done = torch.zeros((), dtype=torch.int64, device=device)
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.sizes = [len(part) for part in batches(torch.arange(count), batch)]
+        self.within = torch.arange(max(self.sizes), device=device)
+        self.work: dict[int, Work] = {size: partial(self._batch, size) for size in self.sizes}
+        with unchanged(network, optimizer):
+            for size, work in self.work.items():
+                self.work[size] = recorded(work, f"{label}: a step of {size} images", device)
+
+    def __call__(self, random: torch.Generator) -> Tensor:
+        """One pass; the mean loss of an image, float64 [], on the device."""
+        torch.manual_seed(random.initial_seed())  # for dropout, in a network that has it
+        self.order.copy_(torch.randperm(len(self.training), generator=random))
+        if self.parameters is not None:
+            drawn = self._draw(random)
+            for mine, new in zip(vars(self.parameters).values(), vars(drawn).values(), strict=True):
+                mine.copy_(new)
+        self.done.zero_()
+        self.total.zero_()
+        for size in self.sizes:
+            self.work[size]()
+        return self.total / len(self.training)
+
+    def _draw(self, random: torch.Generator) -> augment.Parameters | None:
+        if self.augmentation is None:
+            return None
+        images = self.training.images
+        return augment.draw(len(images), images.shape[-1], random, self.augmentation).to(images.device)
+
+    def _batch(self, size: int) -> None:
+        """The work on the next `size` images."""
+        # Round and round, because recording runs this more often than a pass does.
+        indices = self.order[(self.done + self.within[:size]) % len(self.order)]
+        images = self.training.images[indices]
+        inputs = images.float() / 255 if self.parameters is None else augment.augment(images, self.parameters[indices])
+        loss = self.step(self.network, _channels_last(inputs), self.training.labels[indices], self.optimizer)
+        self.total += loss.double() * size
+        self.done += size
+
+
+def _train_epoch(passes: Passes, random: torch.Generator) -> Tensor:
+    return passes(random)
+
+
+@contextmanager
+def unchanged(network: nn.Module, optimizer: Optimizer) -> Iterator[None]:
+    """Whatever runs in here, network and optimizer are afterwards what they were, in the same tensors.
+
+    An optimizer's memory that is made in here stays, and is zero, as both AdamW's and SGD's are before the first step.
+    """
+
+    def tensors() -> list[Tensor]:
+        memory = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+        return [*network.state_dict().values(), *memory]
+
+    before = [(tensor, tensor.clone()) for tensor in tensors()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor in tensors():
+                if all(tensor.data_ptr() != old.data_ptr() for old, _ in before):
+                    tensor.zero_()
+            for tensor, value in before:
+                tensor.copy_(value)
+            for parameter in network.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.zero_()  # not dropped: a recorded step may add to it
+
+
+def _set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)  # a recorded step reads it there
+        else:
+            group["lr"] = rate
 
 
 def _channels_last(images: Tensor) -> Tensor:
@@ -296,6 +464,7 @@ def _identity(
     step: Step,
     seed: int,
     augmentation: augment.Recipe | None,
+    precision: str,
 ) -> dict[str, Any]:
     """What a run is a run of, in words that an error message can show."""
     shapes = [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()]
@@ -305,6 +474,7 @@ def _identity(
         "data": f"{training.source}, {training.name}, {len(training)} images of {training.images.shape[-1]} px",
         "phases": [asdict(phase) for phase in phases],
         "seed": seed,
+        "precision": precision,
         "augmentation": None if augmentation is None else asdict(augmentation),
         "first weights": _fingerprint(network),
         "step": str(step) if isinstance(step, Distillation) else "labels alone",
