@@ -127,9 +127,11 @@ class Journal:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
             os.fsync(self._file)
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C as well: the next line must not be written behind half a line
             with suppress(OSError):
                 os.ftruncate(self._file, end)
+            if not isinstance(error, OSError):
+                raise
             raise HW7Error(
                 f"cannot write {self.path}: {error.strerror}. What was written before is safe: "
                 "make room, then run the same again."

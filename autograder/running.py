@@ -157,8 +157,9 @@ def _jail(tier: Tier) -> Jail:
         if kept is not None:
             kept.__exit__(None, None, None)
         torch.set_num_threads(1)  # the cores are for other workers
-        _here.jail = kept = Jail(tier)
+        kept = Jail(tier)
         kept.__enter__()
+        _here.jail = kept
         atexit.register(kept.__exit__, None, None, None)
     return kept
 
@@ -201,7 +202,7 @@ def run(
     """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
 
     executor: any of concurrent.futures; without one, `jobs` local processes. in_flight: how many submissions may be
-    out at once (a bound on memory); 2 a worker if not given. shard: (index, count), every count-th student only.
+    out at once (a bound on memory); 2 for each job if not given. shard: (index, count), every count-th student only.
     timeout: what --timeout was, for the record; `settings.rubric` has it already. grade: a function that can be sent to
     the executor's workers. Raises HW7Error where the teacher must mend something; what was graded before is kept.
     """
@@ -272,7 +273,10 @@ class _Away:
         """Waits for some, and gives the grades that are there. What failed is sent again, or is a grade in the end."""
         done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
         for future in done:
-            submission, error = self.futures.pop(future), future.exception()
+            submission = self.futures.pop(future)
+            if future.cancelled():  # not by us: its scheduler is gone
+                raise HW7Error("the executor gave up; what is graded is kept: run the same again")
+            error = future.exception()
             if error is None:
                 yield future.result()
             elif isinstance(error, HW7Error):
