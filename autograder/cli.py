@@ -51,6 +51,11 @@ class To(StrEnum):
 
 OutOption = Annotated[Path, typer.Option("--out", help="The folder of the run: its journal, grades.csv and exports.")]
 
+RubricOption = Annotated[Path | None, typer.Option("--rubric", help="Another rubric than the course's.")]
+DataOption = Annotated[
+    str, typer.Option("--data", help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
+]
+
 
 @cli.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
@@ -66,10 +71,8 @@ def run(
     ],
     out: OutOption,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")] = None,
-    rubric: Annotated[Path | None, typer.Option("--rubric", help="Another rubric than the course's.")] = None,
-    data: Annotated[
-        str, typer.Option("--data", help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
-    ] = "plates",
+    rubric: RubricOption = None,
+    data: DataOption = "plates",
     hidden_seed: Annotated[
         str | None, typer.Option("--hidden-seed", help="Any text. Default: random, made once and kept in OUT.")
     ] = None,
@@ -146,24 +149,31 @@ def export(
 @cli.command()
 def gradescope_image(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to upload to Gradescope.")],
+    rubric: RubricOption = None,
+    data: DataOption = "plates",
+    hidden_seed: Annotated[str | None, typer.Option("--hidden-seed", help="Any text. Default: random.")] = None,
 ) -> None:
     """Make the autograder that Gradescope runs."""
-    from autograder.exports.gradescope import gradescope_image
+    from autograder.exports.gradescope_image import build_image
 
-    typer.echo(f"wrote {gradescope_image(out)}")
+    typer.echo(f"wrote {build_image(out, rubric, data, hidden_seed)}; it holds the hidden seed, so keep it to yourself")
 
 
 @cli.command()
 def release(
-    out: Annotated[Path, typer.Argument(help="The folder for what students receive.")] = Path("assignments/hw7"),
+    out: Annotated[
+        Path | None, typer.Argument(help="The folder for what students receive. Default: assignments/hw7 in here.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing: only see whether the folder is what would be written.")
     ] = False,
 ) -> None:
     """Make the assignment from the reference solutions."""
     from autograder.release import release
+    from hw7.solution import PROJECT
 
-    release(out, check)
+    files = release(out or PROJECT, check)
+    typer.echo(f"{out or PROJECT}: {len(files)} files are {'as they should be' if check else 'there'}")
 
 
 @cli.command()
