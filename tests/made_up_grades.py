@@ -56,7 +56,7 @@ FAULTS = {
     Verdict.CRASH: ("It raised an exception.", "", ""),
     Verdict.MISSING: ("There is no such function, or it is a stub.", "", ""),
 }
-MISTAKES = {"2.1": "kd-mean-reduction", "3.1": "importance-signed", "3.4": "schedule-round"}
+MISTAKES = {"2.1": "kd-mean-over-classes", "3.1": "importance-signed", "3.4": "schedule-rounds"}
 
 
 def part(name: str, out_of: float, verdict: Verdict = Verdict.RIGHT, task: str = "") -> PartGrade:

@@ -24,7 +24,9 @@ else
     python3 -m uv venv --quiet --seed --python 3.12 "$root/venv"
 fi
 
-# The second index has torch without CUDA: gigabytes less to download. Versions are those that the project is tested with.
-"$root/venv/bin/python" -m pip install -q --extra-index-url https://download.pytorch.org/whl/cpu \
-    -c "$source/project/constraints.txt" "$source/project"
+# Versions are those that the project is tested with. Torch without CUDA, gigabytes smaller, has an index of its own;
+# where that cannot be reached, the usual torch does as well.
+pip() { "$root/venv/bin/python" -m pip install -q -c "$source/project/constraints.txt" "$@"; }
+pip --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu torch torchvision || true
+pip "$source/project"
 "$root/venv/bin/python" -m compileall -q "$root/venv" > /dev/null || true
