@@ -292,14 +292,11 @@ def format_grade(grade: Grade, teacher: bool = False) -> str:
     lines += [f"could not be graded: {visible(grade.problem)}"] if grade.problem else []
     lines += [NOT_SECURE] if grade.tier == "D" else []
     lines += ["", table] if rows else []
-    lines += [f"\n{name}:\n{visible(', '.join(texts))}" for name, texts in _lists(grade) if texts]
+    for name, texts in (("remarks", grade.remarks), ("to be graded by hand", grade.manual)):
+        lines += [f"\n{name}:", *(f"  {visible(text)}" for text in texts)] if texts else []
     if teacher and grade.output:
         lines += ["\nprinted by the student's code:", *(f"  | {visible(line)}" for line in grade.output.split("\n"))]
     return "\n".join(lines)
-
-
-def _lists(grade: Grade) -> list[tuple[str, tuple[str, ...]]]:
-    return [("remarks", grade.remarks), ("to be graded by hand", grade.manual)]
 
 
 def visible(text: str) -> str:

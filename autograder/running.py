@@ -246,8 +246,8 @@ def run(
         finally:
             keep(away.cancel())
             with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to mend
-                export_csv(*current_grades(out)[:2], out / "grades.csv")
-    grades, _, missing = current_grades(out)
+                grades, rubric, missing = current_grades(out)
+                export_csv(grades, rubric, out / "grades.csv")
     failures = tuple(each.student for each in graded if not each.tasks)
     return Result(tuple(grades), tuple(missing), len(graded), failures, interrupted)
 
