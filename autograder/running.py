@@ -317,7 +317,9 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self.start = self.told = time.monotonic()
-        self.bar = tqdm(total=self.total, unit="", smoothing=0, desc="grading", disable=not sys.stderr.isatty())
+        self.bar = tqdm(
+            total=self.total, unit="", smoothing=0, miniters=1, desc="grading", disable=not sys.stderr.isatty()
+        )
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -359,7 +359,8 @@ def start(a_class: Class) -> subprocess.Popen[str]:
     """The same run in a process group of its own, as a shell starts it."""
     folder = a_class.out.parent
     (folder / "start.py").write_text(RUN)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, folder / "start.py", folder],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
