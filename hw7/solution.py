@@ -52,14 +52,19 @@ def load_solution(directory: Path | str | None = None) -> Solution:
     if missing:
         files = ", ".join(f"solution/{name}.py" for name in missing)
         raise HW7Error(f"{directory} is not a solution directory: it lacks {files}")
-    _forget_solution()
-    sys.path.insert(0, str(directory))
-    importlib.invalidate_caches()
+    select_solution(directory)
     modules = {}
     for name in MODULES:
         with running(f"import solution.{name}", directory):
             modules[name] = importlib.import_module(f"solution.{name}")
     return Solution(directory, _digest(package), **modules)
+
+
+def select_solution(directory: Path) -> None:
+    """From now on `import solution` finds the package in this directory; what was imported of another is forgotten."""
+    _forget_solution()
+    sys.path.insert(0, str(directory.resolve()))
+    importlib.invalidate_caches()
 
 
 def _forget_solution() -> None:

@@ -1,0 +1,206 @@
+"""What students receive, made from the reference solutions, the rubric and the library; never written by hand.
+
+    hw7/                        the library, with the checks
+    assignments/hw7/            in the shape of a submission: stubs, bugs, the notebook, public tests with their data
+    docs/, README.md, …         the handout, how to begin, how to install
+
+`release(OUT)` writes that tree. Into the project itself it writes `assignments/hw7/` only: the rest is there already.
+Nothing is written before every file has been looked through for answers (`autograder.leaks`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import safetensors.torch
+import torch
+
+from autograder.leaks import refuse_leaks
+from autograder.questions import CHECKS, cases
+from autograder.rubric import Rubric, load_rubric
+from autograder.stripping import secrets, stated, strip
+from hw7.checking import write_tasks
+from hw7.checks.storage import save_cases
+from hw7.errors import HW7Error
+from hw7.files import write_file
+from hw7.solution import PROJECT
+
+PUBLIC_SEED = b"public"
+REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"
+SOURCES = (".py", ".ipynb")  # of the reference: what is stripped and released; weights are not
+GIVEN = ("LICENSE", "constraints.txt", "docs/handout.md")
+LIBRARY = (".py", ".toml", ".j2")
+FOR_STUDENTS = ("pytest", "ipykernel", "jupyterlab")  # beside what the library needs
+DATA = "plates"  # the source that public thresholds are for
+SHOWN = 40
+Files = dict[str, bytes]
+
+
+def release(out: Path, check: bool = False) -> list[str]:
+    """Writes the students' tree to `out`, or with `check` only compares; the names of its files.
+
+    `out` may be the project itself; then only `assignments/hw7/` is meant. What stands there and belongs to no release
+    is removed in the project's `assignments/hw7/`, and refused elsewhere.
+
+    Raises HW7Error where something would give an answer away, where `check` finds differences (each is named), or
+    where `out` holds other files.
+    """
+    files = student_tree()
+    inside = out.resolve() == PROJECT
+    if inside:
+        files = {name: data for name, data in files.items() if name.startswith(f"{ASSIGNMENT}/")}
+    there = _files(out / ASSIGNMENT if inside else out, out)
+    if check:
+        if found := list(_differences(files, there)):
+            shown = "\n".join(f"  {line}" for line in found[:SHOWN])
+            more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            raise HW7Error(f"{out}: {len(found)} differences from what is released now\n{shown}{more}")
+        return sorted(files)
+    extra = sorted(set(there) - set(files))
+    if extra and not inside:
+        raise HW7Error(f"{out} holds other files ({', '.join(extra[:5])}); name an empty folder")
+    for name in extra:
+        (out / name).unlink()
+    for name, data in files.items():
+        if name not in there or not _same(name, data, there[name]):
+            write_file(out / name, data)
+    return sorted(files)
+
+
+def student_tree(rubric: Rubric | None = None) -> Files:
+    """Every file that students receive, by its path in their tree. Raises HW7Error where one gives an answer away."""
+    rubric = rubric or load_rubric()
+    files = {name: _given(name) for name in GIVEN}
+    files |= {name: data for name, data in _files(PROJECT / "hw7", PROJECT).items() if name.endswith(LIBRARY)}
+    hidden, public = list[str](), list[str]()
+    for name, text in reference_sources().items():
+        place = f"{REFERENCE}/{name}"
+        files[f"{ASSIGNMENT}/{name}"] = strip(text, place).encode()
+        hidden += secrets(text, place)
+        public += stated(text, place) if name.endswith(".py") else []
+    files |= {f"{ASSIGNMENT}/tests/{name}": data for name, data in public_tests(rubric).items()}
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=_with_versions(FOR_STUDENTS))
+    files["README.md"] = _rendered("README.md", tasks=rubric.tasks)
+    refuse_leaks(files, hidden, public)
+    return dict(sorted(files.items()))
+
+
+def reference_sources() -> dict[str, str]:
+    """The hand-written files of the reference that have a student's version, by their path in a submission."""
+    root = PROJECT / REFERENCE
+    return {name: data.decode() for name, data in _files(root, root).items() if name.endswith(SOURCES)}
+
+
+def public_tests(rubric: Rubric) -> Files:
+    """The data of the public tests: points and limits, and for each task its questions with the answers expected."""
+    files = {"tasks.json": write_tasks([_row(task) for task in rubric.tasks])}
+    for task in rubric.tasks:
+        if task.check in CHECKS:
+            files[f"cases/{task.id}.safetensors"] = _cases(task.id, task.check, json.dumps(dict(task.parameters)))
+    return files
+
+
+def _row(task: Any) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "title": task.title,
+        "check": task.check,
+        "seconds": task.seconds,
+        "points": dict(task.points),
+        "thresholds": dict(task.thresholds.get(DATA, {})),
+    }
+
+
+@cache
+def _cases(task: str, check: str, parameters: str) -> bytes:
+    """Made on one thread, which makes them the same at every time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        made = cases(task, check, json.loads(parameters), PUBLIC_SEED)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "cases.safetensors"
+            save_cases(made, path)
+            return path.read_bytes()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _given(name: str) -> bytes:
+    try:
+        return (PROJECT / name).read_bytes()
+    except OSError as error:
+        raise HW7Error(f"{name} is to be released and cannot be read: {error}") from error
+
+
+def _files(folder: Path, root: Path) -> Files:
+    """All files below a folder by their path from `root`; nothing that Python or an editor leaves behind."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path: path.relative_to(root).as_posix() for path in paths}
+    parts = {path: path.relative_to(folder).parts for path in paths}
+    clean = [p for p in paths if not any(part.startswith(".") or part == "__pycache__" for part in parts[p])]
+    return {names[path]: path.read_bytes() for path in clean}
+
+
+def _rendered(name: str, **values: Any) -> bytes:
+    loader = jinja2.PackageLoader("autograder", "released")
+    environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)  # no HTML
+    return (environment.get_template(f"{name}.j2").render(**values).rstrip() + "\n").encode()
+
+
+def _with_versions(packages: tuple[str, ...]) -> list[str]:
+    """Lower bounds from constraints.txt, by major version."""
+    lines = (PROJECT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    return [f"{package}>={pinned[package].partition('.')[0]}" for package in packages]
+
+
+# ---- comparing -------------------------------------------------------------------------------------------------
+
+
+def _differences(files: Mapping[str, bytes], there: Mapping[str, bytes]) -> Iterator[str]:
+    """A line for each file that is missing, too many, or different: where it differs first."""
+    for name in sorted({*files, *there}):
+        if name not in there:
+            yield f"{name}: is missing"
+        elif name not in files:
+            yield f"{name}: belongs to no release"
+        elif not _same(name, files[name], there[name]):
+            yield f"{name}: {_first_difference(files[name], there[name])}"
+
+
+def _same(name: str, new: bytes, old: bytes) -> bool:
+    """Whether two files are one. Expected values may differ by rounding: another torch adds in another order."""
+    if new == old or not name.endswith(".safetensors"):
+        return new == old
+    try:
+        size = 8 + int.from_bytes(new[:8], "little")
+        pairs = zip(*(safetensors.torch.load(data).items() for data in (new, old)), strict=True)
+        return new[:size] == old[:size] and all(
+            a == b and torch.allclose(x.double(), y.double(), rtol=1e-6, atol=1e-7, equal_nan=True)
+            for (a, x), (b, y) in pairs
+        )
+    except (safetensors.SafetensorError, ValueError, RuntimeError):
+        return False
+
+
+def _first_difference(new: bytes, old: bytes) -> str:
+    try:
+        lines = list(difflib.unified_diff(old.decode().splitlines(), new.decode().splitlines(), n=0, lineterm=""))
+    except UnicodeDecodeError:
+        return f"{len(old):,} bytes, to be {len(new):,}, or other values"
+    changed = [line for line in lines[2:] if not line.startswith("@@")]
+    return (
+        f"line {lines[2].split()[1].lstrip('-').partition(',')[0]}: {' / '.join(changed[:2])}"
+        if changed
+        else "line ends"
+    )
