@@ -5,12 +5,16 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from test_running import Class, a_class, graded, rubric, settings  # noqa: F401  (fixtures)
+import submissions
+from test_running import REAL_RUBRIC, Class, a_class, graded, rubric, settings  # noqa: F401  (fixtures)
 
+from autograder.jail import best_tier
 from autograder.journal import read_journals
-from autograder.running import Result, dask_executor
+from autograder.rubric import load_rubric
+from autograder.running import Result, Settings, dask_executor, grade_one
 from hw7.errors import HW7Error
 
 pytestmark = pytest.mark.slow
@@ -44,23 +48,26 @@ def kill_a_worker_after(cluster: "distributed.LocalCluster", made: Class, lines:
     return killed
 
 
-def test_a_worker_is_killed_in_the_middle(
-    a_class: Class,  # noqa: F811
-    cluster: "distributed.LocalCluster",
-) -> None:
-    a_class.hand_in(**{f"student{n:02}": f"sleep 0.2{n:02}" for n in range(20)})
-    out = a_class.out
-    a_class.out = out / "alone"
-    wanted = graded(a_class.run(jobs=2))
-    a_class.out = out / "undisturbed"
-    assert graded(run_on(cluster, a_class)) == wanted
-    a_class.out = out / "killed"
-    killed = kill_a_worker_after(cluster, a_class, 5)
-    result = run_on(cluster, a_class)
+def test_a_worker_is_killed_in_the_middle(tmp_path: Path, cluster: "distributed.LocalCluster") -> None:
+    """Real submissions, through the jail of each worker."""
+    (tmp_path / "rubric.toml").write_text(REAL_RUBRIC)
+    settings = Settings(load_rubric(tmp_path / "rubric.toml"), b"seed", tier=best_tier()[0])  # noqa: F811
+    made = Class(tmp_path, settings)
+    wrong = [entry.files for entry in submissions.mutants() if entry.task == "3.4"]
+    right = [entry.files for entry in submissions.alternatives()]
+    for n, files in enumerate((wrong + right)[:20]):
+        submissions.write(files, None, made.submissions / f"student{n:02}")
+    made.out = tmp_path / "alone"
+    wanted = graded(made.run(jobs=2, grade=grade_one))
+    made.out = tmp_path / "undisturbed"
+    assert graded(run_on(cluster, made, grade=grade_one)) == wanted
+    made.out = tmp_path / "killed"
+    killed = kill_a_worker_after(cluster, made, 5)
+    result = run_on(cluster, made, grade=grade_one)
     assert killed
     assert graded(result) == wanted
-    assert a_class.lines() == 20  # and each once
-    assert run_on(cluster, a_class).graded == 0
+    assert made.lines() == 20  # and each once
+    assert run_on(cluster, made, grade=grade_one).graded == 0
 
 
 def test_one_that_kills_every_worker_has_a_grade_that_says_so(

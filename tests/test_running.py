@@ -28,7 +28,17 @@ from autograder.grades import Grade, PartGrade, TaskGrade
 from autograder.intake import Submission
 from autograder.journal import Key, read_journals
 from autograder.rubric import Rubric, load_rubric
-from autograder.running import Result, Settings, comparable, current_grades, export_csv, grader_digest, hidden_seed, run
+from autograder.running import (
+    Result,
+    Settings,
+    comparable,
+    current_grades,
+    export_csv,
+    grade_one,
+    grader_digest,
+    hidden_seed,
+    run,
+)
 from autograder.workers import Workers
 from hw7.checks.cases import Verdict
 from hw7.errors import HW7Error
@@ -37,6 +47,14 @@ PARTS = {"values": 60.0, "gradient": 40.0}
 RUBRIC = '[[task]]\nid = "2.1"\ntitle = "Distillation loss"\ncheck = "made_up"\nseconds = 10\n' + (
     f"points = {{ {', '.join(f'{name} = {points}' for name, points in PARTS.items())} }}\n"
 )
+REAL_RUBRIC = """
+[[task]]
+id = "3.4"
+title = "Width schedule"
+check = "width_schedule"
+seconds = 10
+points = { ladders = 60, floor = 20, refusals = 20 }
+"""  # the cheapest of the real tasks
 
 
 def made_up(submission: Submission, settings: Settings) -> Grade:
@@ -158,6 +176,30 @@ def test_no_more_are_out_than_asked_for(a_class: Class, monkeypatch: pytest.Monk
     with ThreadPoolExecutor(1) as executor:
         a_class.run(executor=executor, in_flight=3)
     assert most <= 4
+
+
+@pytest.mark.slow
+def test_real_grades_are_the_same_on_one_worker_and_on_two(tmp_path: Path) -> None:
+    """Right and wrong solutions of one task, through the jail, in processes and in threads of this one."""
+    import submissions
+
+    from autograder.grading import Hidden, rubric_digest
+    from autograder.jail import best_tier
+
+    (tmp_path / "rubric.toml").write_text(REAL_RUBRIC)
+    settings = Settings(load_rubric(tmp_path / "rubric.toml"), b"seed", tier=best_tier()[0])
+    made = Class(tmp_path, settings)
+    wrong = [entry.files for entry in submissions.mutants() if entry.task == "3.4"][:4]
+    for n, files in enumerate([submissions.reference_files(), *wrong]):
+        submissions.write(files, None, made.submissions / f"student{n}")
+    wanted = graded(made.run(jobs=1, grade=grade_one))
+    assert [grade.total == 100 for grade in wanted] == [True] + [False] * 4
+    assert wanted[0].rubric == rubric_digest(settings.rubric, Hidden(settings.seed, settings.source))
+    made.out = tmp_path / "two"
+    assert graded(made.run(jobs=2, grade=grade_one)) == wanted
+    made.out = tmp_path / "threads"
+    with ThreadPoolExecutor(2) as executor:
+        assert graded(made.run(executor=executor, grade=grade_one)) == wanted
 
 
 # ---- what is graded again -------------------------------------------------------------------------------------
