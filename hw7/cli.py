@@ -331,44 +331,64 @@ def reproduce(
     pretraining: Annotated[
         str, typer.Option("--pretraining", help="What the teacher has seen before: plates, imagenet, or auto.")
     ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, bfloat16, or auto: bfloat16 on a GPU that has it.")
+    ] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="How many experiments to run at a time. Default: one a core; one on a GPU."),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", help="The address of a Dask scheduler; its workers, one a GPU, run the experiments."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes", min=0.0, help="Stop in good time (exit code 75); run again, it goes on where it stopped."
+        ),
+    ] = None,
     solution: SolutionOption = None,
 ) -> None:
     """Run the whole report: what is missing in OUT, then results.json, report.md and report.html there."""
-    from hw7.experiments import Reproduction
+    import math
+    import time
+    from contextlib import ExitStack
+
+    until = math.inf if minutes is None else time.time() + 60 * minutes
+    from hw7.data import cores
+    from hw7.experiments import EXPERIMENTS, Reproduction, with_needs
+    from hw7.jobs import cluster, processes
     from hw7.report import write_report
     from hw7.solution import load_solution
+    from hw7.training import TimeIsUp, best_precision
 
     if pretraining == "auto":
         pretraining = "imagenet" if profile == "full" and source.startswith("food11") else "plates"
     if pretraining not in ("plates", "imagenet"):
         raise HW7Error(f"--pretraining must be plates, imagenet or auto, not {pretraining!r}")
-    reproduction = Reproduction(
-        source, profile, out, load_solution(solution), _device(device), seed, pretraining, say=_say
-    )
-    reproduction.run([name for names in only or () for name in names.split(",")])
+    names = [name for names in only or () for name in names.split(",")]
+    with ExitStack() as stack:
+        if dask:
+            executor, at_once = stack.enter_context(cluster(dask))
+            device = executor.submit(_device, "auto").result() if device == "auto" else device
+            precision = executor.submit(best_precision, device).result() if precision == "auto" else precision
+        else:
+            executor, device = None, _device(device)
+            at_once = jobs or (1 if device.startswith("cuda") else min(8, cores()))
+        reproduction = Reproduction(
+            source, profile, out, load_solution(solution), device, seed, pretraining, say=_say,
+            precision="" if precision == "auto" else precision, until=until,
+        )  # fmt: skip
+        at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
+        if executor is None and at_once > 1:
+            executor = stack.enter_context(processes(at_once))
+        try:
+            reproduction.run(names, executor, at_once)
+        except TimeIsUp as error:
+            typer.echo(f"hw7: {error}", err=True)
+            raise typer.Exit(75) from error
     typer.echo(f"wrote {write_report(reproduction)}")
-
-
-@cli.command()
-def check(
-    task: Annotated[str | None, typer.Argument(help="One task, such as 2.1, part by part; or own-test.")] = None,
-    solution: SolutionOption = None,
-) -> None:
-    """Your points in the public tests, and what to do next."""
-    from hw7 import checking
-
-    checks = checking.Checks.of(solution)
-    if task == checking.OWN_TEST:
-        right, text = checking.try_own_test(checks)
-    elif task:
-        results = checks.check(task)
-        right, text = all(result.right for result in results), checking.format_task(results)
-    else:
-        right = all(result.right for each in checks.tasks for result in checks.check(each.id))
-        text = checking.format_overview(checks)
-    typer.echo(text)
-    if not right:
-        raise typer.Exit(1)
 
 
 @cli.command()

@@ -149,7 +149,7 @@ def load_split(
     if size < 1 or (limit is not None and limit < 1):
         raise HW7Error(f"size and limit must be at least 1, not {size} and {limit}")
 
-    plan = _PLANNERS[kind](argument, split, limit, workers or _cores(), torch.device(device))
+    plan = _PLANNERS[kind](argument, split, limit, workers or cores(), torch.device(device))
     key = json.dumps([_CACHE_VERSION, kind, split, size, plan.key])
     path = cache_dir() / f"{kind}-{split}-{size}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
     tensors = _read_cache(path)
@@ -184,7 +184,7 @@ def write_food11(split: Split, directory: str | Path) -> Path:
 
     try:
         staging.mkdir(parents=True)
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(write, range(len(names))))
         os.replace(staging, folder)
     except OSError as error:
@@ -241,7 +241,7 @@ def _stamp(path: Path) -> list:
     return [str(path), status.st_size, status.st_mtime_ns]
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

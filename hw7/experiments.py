@@ -1,14 +1,19 @@
 """The report as one table: every run in it, each below what it needs, and how long each trains.
 
 `EXPERIMENTS` reads like the report; `PROFILES` says with how many images and epochs; `Reproduction` runs what is
-missing in a folder. A finished run is kept, a killed one goes on, and `results.json` depends on nothing but the
-identity of the folder: data, profile, seed and solution.
+missing in a folder, side by side where nothing needs the other. A finished run is kept, a killed one goes on, and
+`results.json` depends on nothing but the identity of the folder (data, profile, seed, precision and solution) and the
+kind of machine: on the CPU each experiment has one thread, because more would add in another order.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,18 +22,23 @@ from typing import Any
 import filelock
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from hw7 import augment, measure
-from hw7.data import Split, load_split
+from hw7.data import PLATES_COUNTS, Split, load_split
 from hw7.errors import HW7Error
 from hw7.files import load_weights, read_json, write_json
+from hw7.jobs import Here, side_by_side
 from hw7.models import StudentNet, grouped_convolution, stacked_convolutions, teacher_resnet18
-from hw7.solution import Solution, running
+from hw7.solution import Solution, load_solution, running
 from hw7.training import (
+    PRECISIONS,
     Distillation,
     Phase,
     Run,
     Step,
+    TimeIsUp,
+    best_precision,
     cross_entropy_step,
     evaluate,
     load_run,
@@ -214,7 +224,8 @@ def with_needs(ids: Iterable[str]) -> list[str]:
 class Reproduction:
     """The report's runs on one source of data, in one folder.
 
-    `pretraining` is "plates" or "imagenet": what the pretrained teacher was pretrained on.
+    pretraining: "plates" or "imagenet", what the pretrained teacher was pretrained on. precision: "float32",
+    "bfloat16", or the best of the device. until: the time.time() at which training stops. progress: a bar for each run.
     """
 
     source: str
@@ -225,12 +236,18 @@ class Reproduction:
     seed: int = 0
     pretraining: str = "plates"
     say: Callable[[str], object] = print
+    precision: str = ""
+    until: float = math.inf
+    progress: bool = True
     profile: Profile = field(init=False)
 
     def __post_init__(self) -> None:
         if self.profile_name not in PROFILES:
             raise HW7Error(f"there is no profile {self.profile_name!r}; there are: {', '.join(PROFILES)}")
         self.profile = PROFILES[self.profile_name]
+        self.precision = self.precision or best_precision(self.device)
+        if self.precision not in PRECISIONS:
+            raise HW7Error(f"there is no precision {self.precision!r}; there are: {', '.join(PRECISIONS)}")
         if self.source == "plates" and self.profile.plates:
             self.source = f"plates:{self.profile.plates}"
         self.plates = self.source if self.source.startswith("plates") else f"plates:{self.profile.plates}"
@@ -239,16 +256,20 @@ class Reproduction:
 
     # --- what runs -------------------------------------------------------------------------------------------------
 
-    def run(self, only: Iterable[str] = ()) -> dict[str, Any]:
-        """Runs what is missing of the experiments named (none: all) and gives `results()`.
+    def run(self, only: Iterable[str] = (), executor: Executor | None = None, at_once: int = 1) -> dict[str, Any]:
+        """Runs what is missing of the experiments named (none: all), up to `at_once` at a time, and gives `results()`.
 
-        Raises HW7Error where the folder holds results of something else, or is in use.
+        executor: who runs them; this process where it is None. One that fails ends neither the others that run nor
+        those that do not need it; its error is raised in the end.
+
+        Raises HW7Error where the folder holds results of something else, or is in use, and TimeIsUp.
         """
         ids = with_needs(only or EXPERIMENTS)
         if self.pretraining == "imagenet":
             ids = [name for name in ids if name != "pretraining"]
         for name in ("training", "validation", "testing"):
-            self.split(name)  # before anything is written: data that cannot be read leave no folder behind
+            # Before anything is written: data that cannot be read leave no folder behind.
+            self._load(name) if executor else self.split(name)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.out / ".lock").acquire(timeout=0)
@@ -258,9 +279,74 @@ class Reproduction:
             raise HW7Error(f"{self.out} cannot hold the results ({error}); choose another folder") from error
         with lock:
             self._claim()
-            for number, name in enumerate(ids, start=1):
-                self._run_one(EXPERIMENTS[name], f"[{number:2}/{len(ids)}]")
+            self._run_all(ids, executor or Here(), at_once)
             return self.results()
+
+    def _run_all(self, ids: list[str], executor: Executor, at_once: int) -> None:
+        numbers = {name: f"[{number:2}/{len(ids)}]" for number, name in enumerate(ids, start=1)}
+        missing = [name for name in ids if not self._result(name).exists()]
+        if at_once > 1:  # what the longest chain waits for goes first
+            missing.sort(key=self._images_to_come, reverse=True)
+        errors: list[HW7Error] = []
+
+        def ended(name: str, future: Future[Any]) -> bool:
+            told = f"{numbers[name]} {EXPERIMENTS[name].title}"
+            try:
+                future.result()
+                result = read_json(self._result(name))
+            except HW7Error as error:
+                errors.append(error)
+                if isinstance(error, TimeIsUp):
+                    return False
+                self.say(f"{told}: {error}")
+            else:
+                self.say(f"{told}: accuracy {result['accuracy']:.4f}, {result['parameters']:,} parameters")
+                bar.update()
+            return True
+
+        # Workers show no bars: theirs would be written over each other.
+        bar = tqdm(total=len(ids), initial=len(ids) - len(missing), unit="run", disable=None if at_once > 1 else True)
+        try:
+            with bar:
+                side_by_side(
+                    missing,
+                    lambda name: [need for need in EXPERIMENTS[name].needs if need in missing],
+                    lambda name: executor.submit(_work, self, name, numbers[name]),
+                    ended,
+                    at_once,
+                )
+        except BrokenExecutor as error:
+            raise HW7Error(
+                f"a worker died ({error}). Nothing that was done is lost: run the same again, with fewer --jobs where "
+                "memory was short"
+            ) from error
+        if own := [error for error in errors if not isinstance(error, TimeIsUp)]:
+            raise own[0]
+        if errors:
+            done = sum(self._result(name).exists() for name in ids)
+            raise TimeIsUp(f"time is up: {done} of {len(ids)} experiments are done; run the same again to go on")
+
+    def _images_to_come(self, name: str) -> int:
+        """How many images are trained on from here to the end of the longest chain that needs this experiment."""
+        experiment = EXPERIMENTS[name]
+        epochs = sum(phase.epochs for phase in self.profile.recipes.get(experiment.recipe, ()))
+        images = self.profile.images[experiment.data] or PLATES_COUNTS[experiment.data]
+        after = [self._images_to_come(row.id) for row in EXPERIMENTS.values() if name in row.needs]
+        return epochs * images * max(1, experiment.steps) + max(after, default=0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: what to make it from, there once for all experiments of one reproduction."""
+        arguments = {
+            "source": self.source,
+            "profile_name": self.profile_name,
+            "out": self.out.absolute(),
+            "device": self.device,
+            "seed": self.seed,
+            "pretraining": self.pretraining,
+            "precision": self.precision,
+            "until": self.until,
+        }
+        return _elsewhere, (arguments, self.profile, str(self.solution.directory), self.solution.digest)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -270,6 +356,7 @@ class Reproduction:
             "profile": self.profile_name,
             "seed": self.seed,
             "pretraining": self.pretraining,
+            "precision": self.precision,
             "solution": self.solution.digest,
         }
 
@@ -289,7 +376,7 @@ class Reproduction:
             )
 
     def _run_one(self, experiment: Experiment, number: str) -> None:
-        path = self.directory(experiment.id) / "result.json"
+        path = self._result(experiment.id)
         if path.exists():
             return
         if experiment.bits:
@@ -299,11 +386,10 @@ class Reproduction:
         else:
             result = self._train(experiment, number)
         write_json(path, result)
-        self.say(f"{number} {experiment.title}: accuracy {result['accuracy']:.4f}, {result['parameters']:,} parameters")
 
     def results(self) -> dict[str, Any]:
         """Everything measured so far, without times: two runs of one identity give the same."""
-        done = {name: self.directory(name) / "result.json" for name in EXPERIMENTS}
+        done = {name: self._result(name) for name in EXPERIMENTS}
         return {
             **self.identity,
             "size": self.profile.size,
@@ -312,6 +398,9 @@ class Reproduction:
 
     def directory(self, name: str) -> Path:
         return self.out / "runs" / name
+
+    def _result(self, name: str) -> Path:
+        return self.directory(name) / "result.json"
 
     # --- the three kinds of run ------------------------------------------------------------------------------------
 
@@ -360,12 +449,14 @@ class Reproduction:
 
     def split(self, name: str) -> Split:
         if name not in self._splits:
-            source = self.plates if name == "pretraining" else self.source
-            limit = self.profile.images[name]
-            self._splits[name] = load_split(source, name, self.profile.size, limit=limit, device=self.device).to(
-                self.device
-            )
+            self._splits[name] = self._load(name)
         return self._splits[name]
+
+    def _load(self, name: str) -> Split:
+        """On the device that trains; on the CPU where that is another machine's."""
+        source = self.plates if name == "pretraining" else self.source
+        device = self.device if usable(self.device) else "cpu"
+        return load_split(source, name, self.profile.size, limit=self.profile.images[name], device=device)
 
     def _seed(self, experiment: Experiment) -> int:
         """By network and not by run, so that a student begins and sees its images alike under every teacher."""
@@ -386,6 +477,7 @@ class Reproduction:
         experiment = EXPERIMENTS[name]
         with running(f"models: {experiment.network}", self.solution.directory):
             network = NETWORKS[experiment.network](self.solution, len(self.split("training").classes)).to(self.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network, load_run(network, self.directory(name))
 
     def _teacher(self, name: str) -> nn.Module:
@@ -419,6 +511,9 @@ class Reproduction:
             metadata=describe(experiment.network, training),
             label=f"{label} {experiment.title}",
             checkpoint_seconds=self.profile.checkpoint_seconds,
+            precision=self.precision,
+            until=self.until,
+            progress=self.progress,
         )
 
     def _measured(self, network: nn.Module, run: Run, validation: Split) -> dict[str, Any]:
@@ -445,6 +540,46 @@ class Reproduction:
             result["test_images"] = len(testing)
             result["test_loss"], result["test_accuracy"] = evaluate(network, testing)
         return result
+
+
+_ELSEWHERE: dict[str, Reproduction] = {}  # in a worker process: its data and teachers are kept from task to task
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # a Dask worker may have several threads, but torch's random numbers are one process's
+
+
+def _elsewhere(arguments: dict[str, Any], profile: Profile, directory: str, digest: str) -> Reproduction:
+    key = repr((arguments, profile, directory, digest))
+    if key not in _ELSEWHERE:
+        PROFILES[arguments["profile_name"]] = profile  # it may be one that only the first process knows
+        solution = load_solution(directory)
+        if solution.digest != digest:
+            raise HW7Error(f"{directory} holds another solution where this experiment is to run: {solution.digest}")
+        _ELSEWHERE.clear()
+        _ELSEWHERE[key] = Reproduction(**arguments, solution=solution, progress=False)
+    return _ELSEWHERE[key]
+
+
+def _work(reproduction: Reproduction, name: str, number: str) -> None:
+    """One experiment, in whatever process."""
+    with _ONE_AT_A_TIME, _one_thread():
+        if not usable(reproduction.device):
+            raise HW7Error(f"the worker that was to run {name} has no {reproduction.device}")
+        reproduction._run_one(EXPERIMENTS[name], number)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def usable(device: str) -> bool:
+    return not device.startswith("cuda") or torch.cuda.is_available()
 
 
 def hold_out(split: Split) -> tuple[Split, Split]:

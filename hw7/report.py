@@ -489,6 +489,5 @@ def _numbers(verdict: Verdict) -> str:
 
 def _device_name(device: str) -> str:
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' * (threads > 1)}"
+        return torch.cuda.get_device_name(device) if torch.cuda.is_available() else device
+    return "CPU, one thread for each experiment"
