@@ -392,6 +392,28 @@ def reproduce(
 
 
 @cli.command()
+def check(
+    task: Annotated[str | None, typer.Argument(help="One task, such as 2.1, part by part; or own-test.")] = None,
+    solution: SolutionOption = None,
+) -> None:
+    """Your points in the public tests, and what to do next."""
+    from hw7 import checking
+
+    checks = checking.Checks.of(solution)
+    if task == checking.OWN_TEST:
+        right, text = checking.try_own_test(checks)
+    elif task:
+        results = checks.check(task)
+        right, text = all(result.right for result in results), checking.format_task(results)
+    else:
+        right = all(result.right for each in checks.tasks for result in checks.check(each.id))
+        text = checking.format_overview(checks)
+    typer.echo(text)
+    if not right:
+        raise typer.Exit(1)
+
+
+@cli.command()
 def doctor(
     source: Annotated[str | None, typer.Option("--data", help="Check this data source as well.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Check this folder for results as well.")] = None,
