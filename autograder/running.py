@@ -9,7 +9,6 @@ OUT holds `journal.jsonl`, `hidden-seed`, `run.json` and `rubric.toml` (what the
 
 from __future__ import annotations
 
-import atexit
 import csv
 import hashlib
 import importlib.metadata
@@ -147,7 +146,7 @@ def grade_one(submission: Submission, settings: Settings) -> Grade:
 
 
 def _jail(tier: Tier) -> Jail:
-    """One thread, one jail: a jail serves one child at a time."""
+    """One thread, one jail: a jail serves one child at a time. It is tested before anything is graded in it."""
     import torch
 
     from autograder.jail import Jail
@@ -155,13 +154,29 @@ def _jail(tier: Tier) -> Jail:
     kept: Jail | None = getattr(_here, "jail", None)
     if kept is None or kept.tier != tier:
         if kept is not None:
-            kept.__exit__(None, None, None)
+            kept.close()
         torch.set_num_threads(1)  # the cores are for other workers
         kept = Jail(tier)
-        kept.__enter__()
+        if tier != "D":
+            _test(kept)
         _here.jail = kept
-        atexit.register(kept.__exit__, None, None, None)
     return kept
+
+
+def _test(jail: Jail) -> None:
+    """Raises HW7Error unless code in this jail fails in all that must not succeed."""
+    from autograder import jail as package
+    from hw7.checks.cases import Call, Status
+
+    escapes = Path(package.__file__).with_name("escapes.py").read_bytes()
+    try:
+        with jail.child({"solution/__init__.py": escapes}) as child:
+            (answer,) = child.ask([Call("import_module", {"module": ""})], 60.0)
+    except HW7Error as error:
+        raise HW7Error(f"tier {jail.tier} does not work here: {error}. See `hw7-grade doctor`.") from error
+    if answer.status is not Status.RETURNED:
+        reason = answer.note or child.stopped_by
+        raise HW7Error(f"tier {jail.tier} is not secure here: {reason}. See `hw7-grade doctor`.")
 
 
 def checked(

@@ -53,7 +53,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
             return real(*arguments, **{**options, "grade": made_up, "executor": executor})  # type: ignore[arg-type]
 
     monkeypatch.setattr(running, "run", run)
-    monkeypatch.setattr(cli, "_tier", lambda asked: "D" if asked == "D" else "A")
+    monkeypatch.setattr(cli, "_tier", lambda asked, out: "D" if asked == "D" else "A")
 
 
 @pytest.mark.usefixtures("fast")
@@ -170,18 +170,25 @@ def tiers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return reasons
 
 
-def test_the_best_tier_is_taken(tiers: dict[str, str]) -> None:
-    assert cli._tier(None) == "C"
-    assert cli._tier(cli.TierName.C) == "C"
-    with pytest.raises(HW7Error, match="no namespaces"):
-        cli._tier(cli.TierName.A)
+def test_the_best_tier_is_taken(tiers: dict[str, str], tmp_path: Path) -> None:
+    assert cli._tier(None, tmp_path) == "C"
+    assert cli._tier(cli.TierName.A, tmp_path) == "A"  # which the workers will refuse, if it does not work
 
 
-def test_tier_d_only_by_name(tiers: dict[str, str]) -> None:
-    assert cli._tier(cli.TierName.D) == "D"
+def test_a_folder_keeps_its_tier(tiers: dict[str, str], made: Class) -> None:
+    """Or the next run, where another one is the best, would grade everything again without a word."""
+    assert cli._tier(None, made.out) == "A"
+    assert cli._tier(cli.TierName.C, made.out) == "C"
+
+
+def test_tier_d_only_by_name(tiers: dict[str, str], a_class: Class) -> None:  # noqa: F811
+    assert cli._tier(cli.TierName.D, a_class.out) == "D"
     tiers["C"] = "no Landlock"
     with pytest.raises(HW7Error, match=r"no Landlock.*--tier D"):
-        cli._tier(None)
+        cli._tier(None, a_class.out)
+    a_class.run(replace(a_class.settings, tier="D"), jobs=1)
+    with pytest.raises(HW7Error, match=r"no Landlock.*--tier D"):
+        cli._tier(None, a_class.out)
 
 
 # ---- the command as it is installed ---------------------------------------------------------------------------
