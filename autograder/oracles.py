@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hw7.checks.programs import ROLES, images, perturb, student_net, tensor_for, to_vector
+from hw7.checks.programs import ROLES, images, perturb, student_net, tensor_for, to_vector, useless
 from hw7.models import StudentNet
 
 # ---- task 1: networks as lists of layers ------------------------------------------------------------------------
@@ -72,6 +72,7 @@ RELU, RELU6, MEAN = Act(), Act(6), Pool(0)
 def separable(inputs: int, outputs: int, stride: int = 1, act: Act = RELU, wrong: str = "") -> Net:
     """Task 1.1, right or with one thing wrong."""
     depthwise, pointwise = Conv(inputs, inputs, 3, stride, inputs), Conv(inputs, outputs, 1)
+    first = last = act
     match wrong:
         case "stride-on-pointwise":
             depthwise, pointwise = replace(depthwise, stride=1), replace(pointwise, stride=stride)
@@ -79,20 +80,32 @@ def separable(inputs: int, outputs: int, stride: int = 1, act: Act = RELU, wrong
             depthwise = replace(depthwise, stride=1)
         case "conv-bias":
             depthwise, pointwise = replace(depthwise, bias=True), replace(pointwise, bias=True)
+        case "conv-bias#depthwise":
+            depthwise = replace(depthwise, bias=True)
+        case "conv-bias#pointwise":
+            pointwise = replace(pointwise, bias=True)
         case "not-depthwise":
             depthwise = replace(depthwise, groups=1)
         case "no-padding":
             depthwise = replace(depthwise, padding=0)
         case "relu6-for-relu":
-            act = RELU6
+            first = last = RELU6
+        case "relu6-for-relu#first":
+            first = RELU6
+        case "relu6-for-relu#last":
+            last = RELU6
+        case "relu-before-bn":
+            return (depthwise, act, Norm(inputs), pointwise, act, Norm(outputs))
+        case "relu-before-bn#first":
+            return (depthwise, act, Norm(inputs), pointwise, Norm(outputs), act)
         case "plain-convolution":
             return (Conv(inputs, outputs, 3, stride), Norm(outputs), act)
         case "pointwise-first":
-            first, second = Conv(inputs, outputs, 1), Conv(outputs, outputs, 3, stride, outputs)
-            return (first, Norm(outputs), act, second, Norm(outputs), act)
+            depthwise = Conv(outputs, outputs, 3, stride, outputs)
+            return (pointwise, Norm(outputs), act, depthwise, Norm(outputs), act)
     layers: dict[str, Layer] = {
-        "depthwise": depthwise, "no-inner-bn": Norm(inputs), "no-inner-relu": act,
-        "pointwise": pointwise, "no-last-bn": Norm(outputs), "no-last-relu": act,
+        "depthwise": depthwise, "no-inner-bn": Norm(inputs), "no-inner-relu": first,
+        "pointwise": pointwise, "no-last-bn": Norm(outputs), "no-last-relu": last,
     }  # fmt: skip
     if wrong == "no-inner-bn-relu":
         del layers["no-inner-bn"], layers["no-inner-relu"]
@@ -101,7 +114,9 @@ def separable(inputs: int, outputs: int, stride: int = 1, act: Act = RELU, wrong
 
 
 SEPARABLE_MISTAKES = (
-    "stride-on-pointwise", "stride-ignored", "conv-bias", "not-depthwise", "no-padding", "relu6-for-relu",
+    "stride-on-pointwise", "stride-ignored", "conv-bias", "conv-bias#depthwise", "conv-bias#pointwise",
+    "not-depthwise", "no-padding", "relu6-for-relu", "relu6-for-relu#first", "relu6-for-relu#last", "relu-before-bn",
+    "relu-before-bn#first",
     "plain-convolution", "pointwise-first", "no-inner-bn", "no-inner-relu", "no-inner-bn-relu", "no-last-bn",
     "no-last-relu",
 )  # fmt: skip
@@ -118,9 +133,11 @@ def small_resnet18(classes: int = 11, wrong: str = "") -> Net:
 
     stem: Net = (Conv(3, 64, 7, 2), Norm(64), RELU, Pool(3, 2, 1))
     if wrong == "stem-replaced":
-        stem = (*separable(3, 64, 2)[:-2], Norm(64), RELU, Pool(3, 2, 1))
+        stem = (Conv(3, 3, 7, 2, 3), Norm(3), RELU, Conv(3, 64, 1), Norm(64), RELU, Pool(3, 2, 1))
     if wrong == "small-stem":
         stem = (Conv(3, 64, 3, 1), Norm(64), RELU)
+    if wrong == "small-stem#7x7":
+        stem = (Conv(3, 64, 7, 1), Norm(64), RELU)
     layers: list[Layer] = list(stem)
     inputs = 64
     for stage, outputs in enumerate((64, 128, 256, 512)):
@@ -134,12 +151,13 @@ def small_resnet18(classes: int = 11, wrong: str = "") -> Net:
             main = (*conv(inputs, outputs, stride), Norm(outputs), RELU, *conv(outputs, outputs, 1), Norm(outputs))
             layers += [Residual(main, side), RELU]
             inputs = outputs
-    return (*layers, MEAN, Linear(512, 1000 if wrong == "classes-ignored" else classes))
+    return (*layers, MEAN, Linear(512, _outputs(classes, wrong)))
 
 
 RESNET_MISTAKES = (
     "no-inner-bn", "no-inner-bn-relu", "no-inner-relu", "relu6-for-relu", "conv-bias", "not-depthwise",
-    "last-bn-twice", "not-replaced", "stem-replaced", "small-stem", "downsample-replaced", "classes-ignored",
+    "conv-bias#depthwise", "conv-bias#pointwise", "stride-on-pointwise", "last-bn-twice", "not-replaced",
+    "stem-replaced", "small-stem", "small-stem#7x7", "downsample-replaced", "classes-ignored", "classes-ignored#1000",
 )  # fmt: skip
 
 
@@ -163,7 +181,11 @@ def student_cnn(classes: int = 11, wrong: str = "") -> Net:
     for index, (outputs, stride) in enumerate(zip((32, 64, 128, 128, 256, 256, 256), strides, strict=True)):
         act = RELU if wrong == "relu-for-relu6" else RELU6
         padding = 0 if wrong == "no-padding" else None
-        step = [Conv(inputs, outputs, 3, stride, bias=wrong == "conv-bias", padding=padding), Norm(outputs), act]
+        step: list[Layer] = [
+            Conv(inputs, outputs, 3, stride, bias=wrong == "conv-bias", padding=padding),
+            Norm(outputs),
+            act,
+        ]
         if wrong == "no-batch-norm":
             del step[1]
         if wrong == "relu-before-bn":
@@ -178,7 +200,7 @@ def student_cnn(classes: int = 11, wrong: str = "") -> Net:
 
 
 def _outputs(classes: int, wrong: str) -> int:
-    return {"one-output": 1, "classes-ignored": 11}.get(wrong, classes)
+    return {"one-output": 1, "classes-ignored": 11, "classes-ignored#1000": 1000}.get(wrong, classes)
 
 
 CNN_MISTAKES = (
@@ -189,8 +211,13 @@ CNN_MISTAKES = (
 
 def student_dw(classes: int = 11, wrong: str = "") -> Net:
     """Task 1.3, depthwise + pointwise."""
-    strides = {"strides-wrong": (1,) * 7, "strides-shifted": (2, 1, 2, 1, 1, 1, 1)}.get(wrong, (1, 2, 1, 2, 1, 1, 1))
+    strides = {
+        "strides-wrong": (1,) * 7,
+        "strides-shifted": (2, 1, 2, 1, 1, 1, 1),
+        "strides-shifted#late": (1, 1, 2, 1, 2, 1, 1),
+    }.get(wrong, (1, 2, 1, 2, 1, 1, 1))
     act = RELU6 if wrong == "relu6-for-relu" else RELU
+    inside = RELU6 if wrong == "relu6-for-relu#blocks" else act
     stem_stride = 1 if wrong == "stem-stride" else 2
     layers: list[Layer] = [Conv(3, 32, 3, stem_stride, bias=wrong == "conv-bias"), Norm(32), act]
     if wrong == "network-of-question-3":
@@ -201,9 +228,9 @@ def student_dw(classes: int = 11, wrong: str = "") -> Net:
         if inner == "no-last-relu" and index < 6:
             inner = ""
         if wrong == "nothing-after-pointwise":
-            layers += separable(inputs, outputs, stride, act)[:-2]
+            layers += separable(inputs, outputs, stride, inside)[:-2]
         else:
-            layers += separable(inputs, outputs, stride, act, inner)
+            layers += separable(inputs, outputs, stride, inside, inner)
         if wrong == "pools-added" and index < 3:
             layers.append(Pool(2))
         inputs = outputs
@@ -227,7 +254,8 @@ def _student_net(classes: int) -> Net:
 
 
 DW_MISTAKES = (
-    "relu6-for-relu", "strides-wrong", "strides-shifted", "stem-stride", "network-of-question-3", "pools-added",
+    "relu6-for-relu", "relu6-for-relu#blocks", "strides-wrong", "strides-shifted", "strides-shifted#late",
+    "stem-stride", "network-of-question-3", "pools-added",
     "nothing-after-pointwise", "conv-bias", "not-depthwise", "stride-on-pointwise", "no-inner-bn", "no-inner-relu",
     "no-inner-bn-relu", "no-last-bn", "no-last-relu", "one-output", "classes-ignored",
 )  # fmt: skip
@@ -317,7 +345,7 @@ OUTPUTS = ("the output in eval mode", "the output in train mode", "the output in
 def network_outputs(
     net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: torch.dtype = torch.float64
 ) -> dict[str, Tensor] | None:
-    """The three outputs that `programs.network` yields for images of these shapes; None where it takes no such images."""
+    """The three outputs that `programs.network` yields for such images; None where the network cannot take them."""
     run = _Run(net, seed, dtype)
     try:
         rounds = ((shapes[0], False), (shapes[1], True), (shapes[0], False))
@@ -380,6 +408,11 @@ KD_MISTAKES: dict[str, Loss] = {
     "kd-sum-over-batch": _kd_with(lambda s, t, T: _soft(s, t, T) * len(s)),
     "kd-no-t-squared": _kd_with(lambda s, t, T: _soft(s, t, T) / T**2),
     "kd-t-not-squared": _kd_with(lambda s, t, T: _soft(s, t, T) / T),
+    "kd-t-squared-divides": _kd_with(lambda s, t, T: _soft(s, t, T) / T**4),
+    "kd-divided-by-batch-twice": _kd_with(lambda s, t, T: _soft(s, t, T) / len(s)),
+    "kd-labels-term-summed": lambda s, t, y, T, alpha: alpha * _soft(s, t, T) + (1 - alpha) * len(s) * _ce(s, y),
+    "kd-alpha-on-both": lambda s, t, y, T, alpha: alpha * (_soft(s, t, T) + _ce(s, y)),
+    "kd-teacher-ignored": lambda s, t, y, T, alpha: _ce(s, y),
     "kd-alpha-swapped": lambda s, t, y, T, alpha: kd_loss(s, t, y, T, 1 - alpha),
     "kd-reversed": _kd_with(lambda s, t, T: _soft(t, s, T)),
     "kd-soft-cross-entropy": _kd_with(
@@ -391,8 +424,8 @@ KD_MISTAKES: dict[str, Loss] = {
     "kd-student-raw-logits": _kd_with(
         lambda s, t, T: T**2 * (_probability_of(t / T) * (log_softmax(t / T) - s / T)).sum(dim=1).mean()
     ),
-    "kd-teacher-raw-logits": _kd_with(lambda s, t, T: T**2 * kl(t / T, log_softmax(s / T))),
-    "kd-teacher-log-as-target": _kd_with(
+    "kd-teacher-not-softmax": _kd_with(lambda s, t, T: T**2 * kl(t / T, log_softmax(s / T))),
+    "kd-teacher-not-softmax#log": _kd_with(
         lambda s, t, T: T**2 * (log_softmax(t / T) * -log_softmax(s / T)).sum(dim=1).mean()
     ),
     "kd-scale-inside-target": _inside,
@@ -438,26 +471,26 @@ def distillation_step(inputs: Mapping[str, Any], loss: Loss = kd_loss, wrong: st
     value = loss(logits, targets, inputs["labels"], T, alpha)
     gradients = torch.autograd.grad(value, list(student.parameters()))
     left_over = 1.0 if wrong == "step-no-zero-grad" else 0.0
-    rate = 0.0 if wrong in ("step-no-step", "step-no-backward") else inputs["rate"]
+    rate = 0.0 if wrong == "step-no-step" else inputs["rate"]
     with torch.no_grad():
         for parameter, gradient in zip(student.parameters(), gradients, strict=True):
-            parameter -= rate * (gradient + left_over)
-            if wrong == "step-zeroed-after-backward":
-                parameter += rate * gradient
+            parameter.sub_(rate * (gradient + left_over))
+    batches = student.stem.bn.num_batches_tracked
+    assert batches is not None
     return {
         "the loss": value.detach(),
         "whether the loss needs a gradient": torch.tensor(wrong == "step-loss-attached"),
         "the student after": to_vector(student),
-        "the batches that the student's batch norm counted": student.stem.bn.num_batches_tracked.clone(),
+        "the batches that the student's batch norm counted": batches.clone(),
         "the teacher after": to_vector(teacher),
-        "whether the teacher got gradients": torch.tensor(wrong == "step-teacher-gradient"),
+        "whether the teacher ran for gradients": torch.tensor(wrong == "step-teacher-gradient"),
         "the images after": inputs["images"],
     }
 
 
 STEP_MISTAKES = (
     "step-teacher-train-mode", "step-student-eval-mode", "step-student-twice", "step-options-ignored",
-    "step-no-zero-grad", "step-no-step", "step-zeroed-after-backward", "step-loss-attached", "step-teacher-gradient",
+    "step-no-zero-grad", "step-no-step", "step-loss-attached", "step-teacher-gradient",
 )  # fmt: skip
 
 
@@ -481,14 +514,15 @@ def best(importance: Tensor, keep: int, wrong: str = "") -> list[int]:
             ranking = sorted(order, key=lambda i: (-values[i], -i))
         case _:
             ranking = sorted(order, key=lambda i: (-values[i], i))
-    chosen = ranking[:keep]
+    chosen = ranking[keep:] if wrong == "select-removed" else ranking[:keep]
     if wrong == "select-not-sorted":
         return chosen
     return sorted(chosen)[::-1] if wrong == "select-descending" else sorted(chosen)
 
 
 SELECT_MISTAKES = (
-    "select-not-sorted", "select-least-important", "select-first", "select-last", "select-ties-high", "select-descending",
+    "select-not-sorted", "select-least-important", "select-first", "select-last", "select-ties-high",
+    "select-descending", "select-removed",
 )  # fmt: skip
 
 
@@ -535,13 +569,13 @@ SLIM_FORGOTTEN: dict[str, tuple[str, ...]] = {
     "slim-scale-forgotten": ("bn.weight",),
     "slim-batch-norm-forgotten": ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"),
     "slim-pointwise-bias": ("pointwise.bias",),
-    "slim-pointwise-inputs": ("pointwise.weight",),
+    "slim-pointwise-weight": ("pointwise.weight",),
     "slim-depthwise-bias": ("depthwise.bias",),
     "slim-depthwise": ("depthwise.weight", "depthwise.bias"),
 }
 SLIM_CHOICES = (
     "importance-signed", "select-least-important", "select-first", "select-last", "select-ties-high",
-    "select-not-sorted", "slim-own-batch-norm", "slim-by-weights",
+    "select-not-sorted", "slim-own-batch-norm", "slim-by-weights", "slim-pointwise-inputs",
 )  # fmt: skip
 
 
@@ -567,6 +601,10 @@ def width_schedule(widths: Sequence[int], keep_rate: float, steps: int, wrong: s
             number = int(exact)
             if wrong == "schedule-rounds":
                 number = round(exact)
+            if wrong == "schedule-other-arithmetic":
+                number = int(widths[stage] * math.prod([keep_rate] * step))
+            if wrong == "schedule-other-arithmetic#float32":
+                number = int(torch.tensor(float(widths[stage])) * torch.tensor(keep_rate) ** step)
             if wrong == "schedule-ceils":
                 number = math.ceil(exact)
             if wrong == "schedule-compounds":
@@ -584,7 +622,8 @@ def width_schedule(widths: Sequence[int], keep_rate: float, steps: int, wrong: s
 SCHEDULE_MISTAKES = (
     "schedule-rounds", "schedule-ceils", "schedule-compounds", "schedule-linear", "schedule-prune-rate",
     "schedule-starts-at-0", "schedule-no-floor", "schedule-one-stage-more", "schedule-one-stage-less",
-    "schedule-all-stages", "schedule-stage-7", "schedule-stage-missed",
+    "schedule-all-stages", "schedule-stage-7", "schedule-stage-missed", "schedule-other-arithmetic",
+    "schedule-other-arithmetic#float32",
 )  # fmt: skip
 
 
@@ -593,6 +632,7 @@ def iterative_prune(
 ) -> tuple[list[StudentNet], StudentNet]:
     """Task 3.5: the networks and the given model as they are at the end, fine-tuned by `programs.perturb`.
 
+    Since fine-tuning changes what is important, a network cut from one that was not fine-tuned is another one.
     Raises IndexError or RuntimeError as `slimmed` does.
     """
     given = copy.deepcopy(model)
@@ -607,10 +647,12 @@ def iterative_prune(
         before = copy.deepcopy(net)
         if wrong == "prune-trains-the-old-network":
             perturb(current, step)
+        elif wrong == "prune-takes-what-finetune-returns":
+            net = useless(net, step)
         elif wrong not in ("prune-finetunes-first", "prune-finetunes-a-copy", "prune-never-finetunes"):
             perturb(net, step)
         networks.append(before if wrong == "prune-keeps-unfinetuned" else net)
-        current = before if wrong == "prune-goes-on-unfinetuned" else net
+        current = net
     if wrong == "prune-one-network-only":
         networks = networks[-1:] * steps
     return networks, given
@@ -618,7 +660,7 @@ def iterative_prune(
 
 PRUNE_MISTAKES = (
     "prune-from-the-original", "prune-trains-the-old-network", "prune-finetunes-first", "prune-finetunes-a-copy",
-    "prune-goes-on-unfinetuned", "prune-keeps-unfinetuned", "prune-never-finetunes", "prune-one-network-only",
+    "prune-keeps-unfinetuned", "prune-never-finetunes", "prune-one-network-only", "prune-takes-what-finetune-returns",
 )  # fmt: skip
 
 
@@ -657,6 +699,9 @@ def there_and_back(weight: Tensor, bits: int = 8, channel_axis: int | None = Non
             largest = torch.maximum(low.abs(), high.abs())
             scale = largest / (2 ** (bits - 1) - 1)
             return (exact / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scale
+        case "quantize-symmetric#all-levels":
+            high = torch.maximum(low.abs(), high.abs())
+            low = -high
         case "quantize-2-to-the-bits":
             scale = (high - low) / 2**bits
             return low + ((exact - low) / scale).round().clamp(0, levels) * scale
@@ -677,5 +722,5 @@ def there_and_back(weight: Tensor, bits: int = 8, channel_axis: int | None = Non
 
 QUANTIZE_MISTAKES = (
     "quantize-floors", "quantize-ceils", "quantize-2-to-the-bits", "quantize-symmetric", "quantize-min-not-added",
-    "quantize-zero-point-clamped", "quantize-axis-ignored",
+    "quantize-symmetric#all-levels", "quantize-zero-point-clamped", "quantize-axis-ignored",
 )  # fmt: skip

@@ -83,7 +83,9 @@ class Maker:
 
         def shown() -> Changes:
             changes = mistakes() if callable(mistakes) else mistakes or {}
-            return {id_: change for id_, change in changes.items() if judge == "layers" or _shows(expected, change)}
+            if judge not in ("values", "outputs"):
+                return changes
+            return _told_apart(expected, {id_: change for id_, change in changes.items() if _shows(expected, change)})
 
         self.made.append(Case(self.task, part, name, call, judge, expected, _Later(shown), then))
 
@@ -102,6 +104,26 @@ def _shows(expected: Mapping[str, Value], change: Mapping[str, Value]) -> bool:
         if difference(name, right, value, expected) is not None:
             return True
     return False
+
+
+def _told_apart(expected: Mapping[str, Value], changes: Changes) -> Changes:
+    """Without the mistakes that give the same values as another one."""
+
+    def alike(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+        if not all(isinstance(value, Tensor) for value in (*one.values(), *other.values())):
+            return False
+        return all(
+            difference(name, one.get(name, expected[name]), other.get(name, expected[name]), expected) is None  # type: ignore[arg-type]
+            for name in {*one, *other}
+        )
+
+    return {
+        id_: change
+        for id_, change in changes.items()
+        if not any(
+            id_.partition("#")[0] != other.partition("#")[0] and alike(change, changes[other]) for other in changes
+        )
+    }
 
 
 # ---- task 1 --------------------------------------------------------------------------------------------------------
@@ -151,6 +173,7 @@ def depthwise_separable(make: Maker, parameters: Mapping[str, Any]) -> None:
         ("stride 1, fewer channels", (c, a, 1), (7, 10)),
         ("stride 2, even size", (b, c, 2), (12, 8)),
         ("stride 2, odd size", (b, b, 2), (13, 9)),
+        ("stride 1, as many channels", (a, a, 1), (8, 11)),
     ):
         _network(
             make,
@@ -189,7 +212,7 @@ def students(make: Maker, parameters: Mapping[str, Any]) -> None:
     ):
         parts = {"layers": f"{short}_parameters", "output": f"{short}_output"}
         for name, arguments, shapes in (
-            ("default classes", (), ((3, 3, 37, 45), (8, 3, 48, 48))),
+            ("default classes", (), ((2, 3, 67, 97), (3, 3, 96, 100))),
             ("other classes", (make.whole(3, 9, short),), None),
         ):
             _network(
@@ -234,11 +257,14 @@ def _kd_case(make: Maker, part: str, name: str, inputs: dict[str, Value], progra
 
     def changes() -> Changes:
         found: dict[str, Mapping[str, Value]] = {"kd-no-gradient": {what: torch.zeros(0)}} if which == 1 else {}
+        found["kd-not-finite" if part == "confident" else "kd-teacher-not-softmax#nan"] = {"not_finite": True}
+        if which == 1 and part == "confident":  # gradients of saturated probabilities look alike
+            return found
         for wrong, loss in oracles.KD_MISTAKES.items():
             values = value(loss)
             if values.isfinite().all():
                 found[wrong] = {what: values}
-        return {**found, "kd-not-finite": {"not_finite": True}}
+        return found
 
     make.add(part, name, Call(program, inputs), "values", expected, changes)
 
@@ -253,10 +279,11 @@ def kd_loss(make: Maker, parameters: Mapping[str, Any]) -> None:
         ("values", "T = 4, alpha = 0", (8, 11, 2.0, f32), (4.0, 0.0)),
         ("values", "default temperature and alpha", (single, 11, 4.0, f32), ()),
         ("gradient", "T = 1", (single, double, 2.0, f64), (1.0, 0.3)),
-        ("gradient", "T = 4, one sample, two classes", (1, 2, 3.0, f32), (4.0, 0.5)),
+        ("gradient", "T = 4, two classes", (3, 2, 3.0, f32), (4.0, 0.4)),
+        ("gradient", "T = 1.5, one sample", (1, 9, 3.0, f32), (1.5, 0.5)),
         ("gradient", "default temperature and alpha", (single, 11, 4.0, f32), ()),
-        ("confident", "logits of size 30, T = 1", (single, 11, 30.0, f32), (1.0, 0.5)),
-        ("confident", "logits of size 30, T = 2", (single, 11, 30.0, f64), (2.0, 0.7)),
+        ("confident", "logits of size 30, T = 1", (7, 11, 30.0, f32), (1.0, 0.5)),
+        ("confident", "logits of size 30, T = 2", (5, 11, 30.0, f64), (2.0, 0.7)),
         ("confident", "logits of size 10,000, T = 1", (2, double, 1e4, f32), (1.0, 0.5)),
         ("confident", "logits of size 10,000, T = 20", (2, double, 1e4, f32), (20.0, 0.5)),
     ):
@@ -292,7 +319,7 @@ def kd_loss(make: Maker, parameters: Mapping[str, Any]) -> None:
         changes = {
             "kd-teacher-gradient": {"the teacher's gradient": None},
             "changes-its-input": dict.fromkeys(after),
-        }  # type: ignore[assignment]
+        }
         make.add("teacher", name, Call("kd_teacher", inputs), "values", expected, changes)
 
 
@@ -352,7 +379,7 @@ def distillation_step(make: Maker, parameters: Mapping[str, Any]) -> None:
             ("loss", ("the loss", "whether the loss needs a gradient")),
             (
                 "teacher",
-                ("the student after", "the teacher after", "whether the teacher got gradients", "the images after"),
+                ("the student after", "the teacher after", "whether the teacher ran for gradients", "the images after"),
             ),
         ):
             expected: dict[str, Value] = {
@@ -380,11 +407,11 @@ def _wrong_steps(inputs: Mapping[str, Any], inside: bool) -> Changes:
     return found
 
 
-def _of_these(changes: Changes, names: Sequence[str]) -> Changes:
-    """What the mistakes change of these entries."""
+def _of_these(changes: Changes, names: Sequence[str], without: str = "") -> Changes:
+    """What the mistakes change of these entries; one may be left out that they do not prove."""
     names = (*names, "other_count")
     shown = {id_: {key: value for key, value in change.items() if key in names} for id_, change in changes.items()}
-    return {id_: change for id_, change in shown.items() if change}
+    return {id_: change for id_, change in shown.items() if change and id_ != without}
 
 
 # ---- task 3 --------------------------------------------------------------------------------------------------------
@@ -400,7 +427,7 @@ def channel_importance(make: Maker, parameters: Mapping[str, Any]) -> None:
         scale = scale.abs() if positive else scale
         if width > 2 and not positive:
             scale[1], scale[2] = 0.0, -scale[2].abs()
-        expected = {
+        expected: dict[str, Value] = {
             "the importance": scale.double().abs(),
             "whether it needs a gradient": torch.tensor(False),
             "the scale after": scale,
@@ -414,8 +441,11 @@ def channel_importance(make: Maker, parameters: Mapping[str, Any]) -> None:
             "importance-signed": {"the importance": scale},
             "importance-squared": {"the importance": scale**2},
             "importance-of-the-shift": {"the importance": shift.abs()},
-            "importance-normalised": {"the importance": scale.abs() / scale.abs().sum()},
         }
+        if width > 1:
+            changes["importance-normalised"] = {"the importance": scale.abs() / scale.abs().sum()}
+            changes["importance-normalised#largest"] = {"the importance": scale.abs() / scale.abs().max()}
+        changes["changes-its-input"] = {"the scale after": None}
         if part == "detached":
             changes["importance-attached"] = {"whether it needs a gradient": torch.tensor(True)}
         make.add(part, name, Call("channel_importance", {"scale": scale}), "values", expected, changes)
@@ -436,8 +466,12 @@ def select_channels(make: Maker, parameters: Mapping[str, Any]) -> None:
             "select-int32": {what: chosen.int()},
             "changes-its-input": {"the importance after": None},
         }
-        expected = {what: chosen, "the importance after": importance, "exact": "the importance after"}
-        expected["returns"] = "an int64 tensor [keep]"  # type: ignore[assignment]
+        expected: dict[str, Value] = {
+            what: chosen,
+            "the importance after": importance,
+            "exact": "the importance after",
+            "returns": "an int64 tensor [keep]",
+        }
         call = Call("select_channels", {"importance": importance, "keep": keep})
         make.add(part, name, call, "values", expected, changes)
 
@@ -542,8 +576,10 @@ def network_slimming(make: Maker, parameters: Mapping[str, Any]) -> None:
 
     for name, to in (("equal widths", WIDE), ("smaller widths", (4, 5, 6, 8, 9, 9, 6, 7))):
         vector = _net_vector(make, name, WIDE, classes)
+        bias = student_net(WIDE, vector).blocks[6].pointwise.bias
+        assert bias is not None
         expected = {
-            "blocks.6.pointwise.bias": student_net(WIDE, vector).blocks[6].pointwise.bias.detach(),
+            "blocks.6.pointwise.bias": bias.detach(),
             "whether all parameters are trainable": torch.tensor(True),
             "the model after slimming": vector,
             "the model after the result was set to 0": vector,
@@ -551,16 +587,16 @@ def network_slimming(make: Maker, parameters: Mapping[str, Any]) -> None:
             "returns": "a StudentNet of the new widths",
         }
         last = "the model after the result was set to 0"
-        changes = {
+        own: Changes = {
             "slim-shares-storage": {last: None},
             "slim-not-trainable": {"whether all parameters are trainable": torch.tensor(False)},
             "changes-its-input": {"the model after slimming": None, last: None},
         }
         call = Call("slim_alone", {"widths": WIDE, "model": vector, "to": to})
-        make.add("copy", name, call, "values", expected, changes)
+        make.add("copy", name, call, "values", expected, own)
 
     vector = _net_vector(make, "refuse", WIDE, classes)
-    for name, reason, to in (
+    bad: tuple[tuple[str, str, tuple[int, ...]], ...] = (
         ("a width too few", "there are not as many widths as stages", WIDE[:7]),
         ("a width too many", "there are not as many widths as stages", (*WIDE, 7)),
         ("a larger width", "a stage cannot grow", (4, 5, 6, 11, 12, 14, 9, 7)),
@@ -569,8 +605,9 @@ def network_slimming(make: Maker, parameters: Mapping[str, Any]) -> None:
         ("another stage 0", "stages outside 3..6 stay as they are", (3, 5, 6, 10, 12, 14, 9, 7)),
         ("another stage 2", "stages outside 3..6 stay as they are", (4, 5, 5, 10, 12, 14, 9, 7)),
         ("another stage 7", "stages outside 3..6 stay as they are", (4, 5, 6, 10, 12, 14, 9, 6)),
-    ):
-        call = Call("slim", {"widths": WIDE, "model": vector, "to": to})
+    )
+    for name, reason, unfit in bad:
+        call = Call("slim", {"widths": WIDE, "model": vector, "to": unfit})
         make.refuse("refusals", name, call, reason, "slim-widths-not-checked")
     right = entries(student_net(WIDE, vector))
     call = Call("slim", {"widths": WIDE, "model": vector, "to": WIDE})
@@ -587,16 +624,17 @@ def _wrong_slims(
     found = _attempts(oracles.SLIM_CHOICES, lambda wrong: entries(oracles.slimmed(model, to, wrong)))
     for wrong, fields in oracles.SLIM_FORGOTTEN.items():
         found[wrong] = {key: None for key in right if key.endswith(fields) and key.startswith("blocks.")}
-    found["slim-widths-not-saved"] = {"stage_widths": torch.tensor(model.widths)}
-    found["slim-masked"] = {**dict.fromkeys(right), "the widths": torch.tensor(model.widths)}
+    widths = torch.tensor(model.widths)
+    found["slim-widths-not-saved"] = {"the widths": None, "stage_widths": None}
+    pruned = [key for key, tensor in entries(model).items() if tensor.shape != right[key].shape]  # type: ignore[union-attr]
+    found["slim-masked"] = {**dict.fromkeys(right), **dict.fromkeys(pruned, False), "the widths": widths}
     return found
 
 
 def _wrong_outputs(
     model: StudentNet, to: Sequence[int], outputs: Callable[[StudentNet], Mapping[str, Value]]
 ) -> Changes:
-    wrongs = (*oracles.SLIM_CHOICES, "slim-pointwise-inputs")
-    found = _attempts(wrongs, lambda wrong: outputs(oracles.slimmed(model, to, wrong)))
+    found = _attempts(oracles.SLIM_CHOICES, lambda wrong: outputs(oracles.slimmed(model, to, wrong)))
     full = torch.tensor(sum(parameter.numel() for parameter in model.parameters()))
     return {**found, "slim-masked": {"the parameters": full, "the outputs": None}}
 
@@ -618,6 +656,8 @@ def width_schedule(make: Maker, parameters: Mapping[str, Any]) -> None:
         ask("ladders", f"the report's ladder at {keep_rate}", STUDENT_WIDTHS, keep_rate, steps)
     other = tuple(make.whole(5, 300, stage) for stage in range(8))
     ask("ladders", "other widths", other, make.whole(800, 990, "rate") / 1000, 6)
+    for name, keep_rate, widths in _close_calls(make):
+        ask("ladders", name, widths, keep_rate, 4)
     ask("floor", "small widths", tuple(1 + stage % 4 for stage in range(8)), 0.5, 4)
     ask("floor", "a rate near 0", (8, 8, 8, 8, 16, 16, 16, 16), 0.01, 2)
     for keep_rate in (0.0, 1.0, 1.5, -0.5):
@@ -625,7 +665,22 @@ def width_schedule(make: Maker, parameters: Mapping[str, Any]) -> None:
         make.refuse(
             "refusals", f"keep_rate = {keep_rate}", call, "keep_rate is outside (0, 1)", "schedule-rate-not-checked"
         )
-    ask("refusals", "a rate that is allowed", (3, 4, 5, 40, 41, 42, 43, 7), 0.5, 1)
+    ask("refusals", "a rate that is allowed", (3, 4, 5, 40, 41, 42, 43, 7), 0.5, 2)
+
+
+def _close_calls(make: Maker) -> Iterable[tuple[str, float, tuple[int, ...]]]:
+    """Rates and widths whose product is a whole number but for rounding, so that int() shows how it was computed."""
+    for name, wrong in (("powers", "schedule-other-arithmetic"), ("float64", "schedule-other-arithmetic#float32")):
+        for keep_rate in (0.9, 0.8, 0.7, 0.6):
+            widths = range(100, 3001, 50)
+            rows = [oracles.width_schedule((1, 1, 1, w, 1, 1, 1, 1), keep_rate, 4) for w in widths]
+            others = [oracles.width_schedule((1, 1, 1, w, 1, 1, 1, 1), keep_rate, 4, wrong) for w in widths]
+            found = [w for w, row, other in zip(widths, rows, others, strict=True) if row != other]
+            if found:
+                first = make.number("close", name) % len(found)
+                chosen = [found[(first + i) % len(found)] for i in range(3)] + [101]  # 101: where round() shows
+                yield f"widths where rounding decides, {name}", keep_rate, (7, 8, 9, *chosen, 10)
+                break
 
 
 def iterative_prune(make: Maker, parameters: Mapping[str, Any]) -> None:
@@ -659,14 +714,14 @@ def iterative_prune(make: Maker, parameters: Mapping[str, Any]) -> None:
         ):
             expected = {**right, "only": "; ".join(names), "exact": "the model after", "rtol": 1e-5}
             expected["returns"] = f"a list of {steps} networks"
-            make.add(part, f"{part}, {name}", call, "values", expected, partial(_of_these, changes, names))
+            without = "" if part == "chain" else "prune-one-network-only"
+            make.add(part, f"{part}, {name}", call, "values", expected, partial(_of_these, changes, names, without))
 
 
 def _wrong_prunings(answer: Callable[[str], Mapping[str, Value]], nets: Sequence[str]) -> Changes:
     slims = ("importance-signed", "slim-own-batch-norm", "select-first", "select-least-important")
     found = _attempts((*oracles.PRUNE_MISTAKES, *oracles.SCHEDULE_MISTAKES, *slims), answer)
-    found["prune-takes-what-finetune-returns"] = dict.fromkeys(nets)
-    found["prune-finetune-calls"] = {**dict.fromkeys(nets), "the calls of finetune": None}
+    found["prune-finetune-calls"] = {**dict.fromkeys(nets), "the calls of finetune": False}
     found["changes-its-input"] = {"the model after": None}
     found["prune-not-one-network-a-step"] = {"other_count": True}
     return found
@@ -688,14 +743,14 @@ def quantize(make: Maker, parameters: Mapping[str, Any]) -> None:
             "allowed:weight": oracles.half_step(weight, levels, axis),
         }
         changes: dict[str, Mapping[str, Value]] = {
-            "quantize-constant": {"not_finite": True},
+            "quantize-constant": {"not_finite": part == "constant"},
             "quantize-bits-ignored": {"range": True},
             "quantize-axis-ignored": {"shapes": True},
             "quantize-other-dtype": {"dtype": True},
         }
         allowed = expected["allowed:weight"]
         assert isinstance(allowed, Tensor)
-        for wrong in oracles.QUANTIZE_MISTAKES:
+        for wrong in () if part == "constant" else oracles.QUANTIZE_MISTAKES:
             value = oracles.there_and_back(weight, levels, axis, wrong)
             if value.isfinite().all() and bool(((value - weight.double()).abs() > allowed).any()):
                 changes[wrong] = {**changes.get(wrong, {}), "weight": value.float()}
@@ -709,6 +764,7 @@ def quantize(make: Maker, parameters: Mapping[str, Any]) -> None:
     ask("tensor", "a vector", normal("vector", make.whole(20, 60)))
     ask("tensor", "all negative", -normal("negative", 7, 9).abs() - 0.5, 8)
     ask("tensor", "far from 0", 100 + normal("offset", 5, 4, 6), 8)
+    ask("tensor", "tiny numbers", normal("tiny", 8, 5) * 1e-9, 8)
     ask("tensor", "entries of very different size", normal("cubed", 9, 11) ** 5, 8)
     scales = 10.0 ** torch.arange(-2, 3)
     ask("channel", "channels along axis 0", normal("axis 0", 5, 3, 3, 3) * scales[:, None, None, None], 8, 0)
@@ -755,7 +811,8 @@ def compress(make: Maker, parameters: Mapping[str, Any]) -> None:
             big = [t.numel() for key, t in state.items() if _is_big(key, t)]
             rest = sum(t.numel() * t.element_size() for key, t in state.items() if not _is_big(key, t))
             expected["most_bytes"] = int(1.1 * sum(big)) + rest + HEADER * len(state)
-        inputs = {"names": pack_names(list(state)), **{str(i): tensor for i, tensor in enumerate(state.values())}}
+        inputs: dict[str, Value] = {"names": pack_names(list(state)), "channels_last": part == "names"}
+        inputs |= {**{str(i): tensor for i, tensor in enumerate(state.values())}}
         changes = {id_: change for id_, change in changes.items() if change}
         make.add(part, name, Call("compress", inputs), "compressed", expected, changes, Call("decompress", {}))
 
@@ -778,7 +835,9 @@ def compress(make: Maker, parameters: Mapping[str, Any]) -> None:
     }
     odd = {
         "zz.first": normal("first", 5, 3),
-        "head.weight": normal("head", 11, 130),
+        "tête.weight": normal("head", 11, 130),
+        "conv.weight": normal("channels last", 6, 5, 3, 3),
+        "big.conv.weight": normal("big channels last", 8, 16, 3, 3),
         "temperature": torch.tensor(0.1 * make.whole(3, 90, "temperature")),
         "half": normal("half", 10, dtype=torch.float16),
         "double": normal("double", 12, dtype=torch.float64),

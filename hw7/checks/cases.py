@@ -83,7 +83,8 @@ class Case:
     part: the line of the rubric it belongs to (a key of the task's `points`); all cases of a part must be right.
     judge: a function of `hw7.checks.judges`. expected: what it compares with, by name.
     mistakes: for known mistakes, what replaces entries of `expected` if the mistake were none; None stands for any
-    other value, and an entry `not_finite` for infinities or NaN anywhere.
+    value, False for any but the right one, an entry `not_finite` for infinities or NaN anywhere. What follows a # in
+    their names tells forms of one mistake apart.
     then: a second call whose inputs are completed with the first answer's tensors (`judges.second_call`), run in a NEW
     process that got nothing else; the judge then sees both answers.
     """

@@ -129,12 +129,21 @@ def _looked_at(expected: Mapping[str, Value]) -> list[str]:
 
 
 def _matches(expected: Mapping[str, Value], change: Mapping[str, Value], got: Mapping[str, Tensor]) -> bool:
-    """Whether a wrong answer is right once these entries of `expected` are replaced. None stands for any value."""
+    """Whether a wrong answer is right once these entries of `expected` are replaced.
+
+    None stands for any value, False for any but the expected one.
+    """
     if change.get("not_finite"):
         return any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in got.values())
     for name in _looked_at(expected):
         wanted = change.get(name, expected[name])
-        if name in _listed(expected, "moves") or wanted is None:
+        if wanted is None:
+            continue
+        if wanted is False or name in _listed(expected, "moves"):
+            right = expected[name]
+            assert isinstance(right, Tensor)
+            if difference(name, right, got[name], expected) is None:
+                return False
             continue
         assert isinstance(wanted, Tensor)
         if difference(name, wanted, got[name], expected) is not None:
@@ -144,6 +153,7 @@ def _matches(expected: Mapping[str, Value], change: Mapping[str, Value], got: Ma
 
 def _wrong(case: Case, message: str, expected: str, got: str, mistake: str = "", note: str = "") -> Outcome:
     """A wrong answer; of a known mistake the table says what to do."""
+    mistake = mistake.partition("#")[0]  # several forms of one mistake
     if mistake:
         known = load_mistakes()[mistake]
         message = f"{known.title} {known.hint}"
@@ -230,6 +240,9 @@ def layers(case: Case, answer: Answer) -> Outcome:
     if Counter(got) == Counter(wanted):
         return Outcome(Verdict.RIGHT)
     mistake, total = "", _count(got)
+    more = Counter(got) - Counter(wanted)
+    if set(Counter(wanted) - Counter(got)) == set() and {ROLES[row[0]] for row in more} == {"conv bias"}:
+        mistake = "conv-bias"
     for same in (lambda rows: Counter(rows) == Counter(got), lambda rows: _count(rows) == total):
         for id_, change in case.mistakes.items():
             other = change.get("layers")
@@ -239,8 +252,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
     if total == _count(wanted):
         message = "The number of parameters is right, but the layers are not those of the task."
     pair = [f"{_count(rows):,} parameters in {len(rows)} tensors" for rows in (wanted, got)]
-    for place, (one, other) in enumerate(((wanted, got), (got, wanted))):
-        only = Counter(one) - Counter(other)
+    for place, only in enumerate((Counter(wanted) - Counter(got), Counter(got) - Counter(wanted))):
         if only:
             parts = [f"{n} x {ROLES[row[0]]} {list(row[1:])}" for row, n in list(only.items())[:4]]
             pair[place] += f"; only here: {', '.join(parts)}{', …' if len(only) > 4 else ''}"
@@ -377,13 +389,19 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
     shape = [channels] if channels else []
     for name, tensor in (("scale", scale), ("zero_point", zero_point)):
         if list(tensor.shape) != shape:
-            mistake = next((id_ for id_, change in case.mistakes.items() if change.get("shapes")), "")
+            mistake = next(
+                (id_ for id_, change in case.mistakes.items() if change.get("shapes") and not tensor.ndim), ""
+            )
             return _wrong(case, f"{name} has another shape.", str(shape), str(list(tensor.shape)), mistake)
         if tensor.is_floating_point() and not tensor.isfinite().all():
             mistake = next((id_ for id_, change in case.mistakes.items() if change.get("not_finite")), "")
             return _wrong(case, f"{name} is not finite.", "finite numbers", words(tensor), mistake)
     if int(q.max()) >= levels:
-        mistake = next((id_ for id_, change in case.mistakes.items() if change.get("range")), "")
+        mistake = (
+            next((id_ for id_, change in case.mistakes.items() if change.get("range")), "")
+            if int(q.max()) >= 2 * levels
+            else ""
+        )
         return _wrong(case, "q is out of range.", f"0..{levels - 1}", f"up to {int(q.max())}", mistake)
     if not torch.equal(after, weight):
         return _wrong(
@@ -406,7 +424,7 @@ def _not_back(case: Case, back: Answer) -> Outcome:
     outcome = outcome_of_status(back, case)
     if outcome.verdict is Verdict.CRASH:
         message = "The way back failed in a new process that has nothing but what came out of the first half."
-        return Outcome(outcome.verdict, message, "", "", "kept-in-a-global" if case.mistakes else "", back.note)
+        return Outcome(outcome.verdict, message, case.name, "", note=back.note)
     return outcome
 
 
@@ -421,7 +439,7 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
         )
         return _wrong(case, message, "a dict of tensors", "something else", note=answer.note)
     file, after = parts
-    for (name, tensor), left in zip(wanted.items(), after, strict=True):
+    for tensor, left in zip(wanted.values(), after, strict=True):
         if tensor.dtype != left.dtype or not torch.equal(tensor, left):
             return _wrong(
                 case,
@@ -444,10 +462,9 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
     got = dict(zip(names, back.tensors[1:], strict=True))
     if names != list(wanted):
         mistake = "order-lost" if sorted(names) == sorted(wanted) else "names-lost"
-        pair = [
-            ", ".join(list(each)[:SHOWN]) for each in (wanted, [n if n in wanted else "(another name)" for n in names])
-        ]
-        return _wrong(case, "The names or their order did not come back.", *pair, mistake)
+        known = [name if name in wanted else "(another name)" for name in names]
+        want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
+        return _wrong(case, "The names or their order did not come back.", want, have, mistake)
     for name, tensor in wanted.items():
         if got[name].shape != tensor.shape or got[name].dtype != tensor.dtype:
             mistake = "shape-lost" if got[name].dtype == tensor.dtype else "dtype-lost"

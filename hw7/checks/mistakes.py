@@ -34,8 +34,8 @@ def as_page() -> str:
     lines = [
         "# Known mistakes",
         "",
-        "Where a wrong answer is exactly what one of these mistakes gives, the public tests and the grader say so. This",
-        "page is written from `hw7/checks/mistakes.toml` by `python -m hw7.checks.mistakes`.",
+        "Where a wrong answer is what one of these mistakes gives, the public tests and the grader say so. This page",
+        "is written from `hw7/checks/mistakes.toml` by `python -m hw7.checks.mistakes`.",
         "",
         "| id | tasks | what was done | hint | known from |",
         "| --- | --- | --- | --- | --- |",

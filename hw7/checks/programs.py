@@ -26,7 +26,8 @@ from hw7.checks.cases import Answer, Call, Status
 from hw7.models import StudentNet
 
 ROLES = (
-    "conv weight", "conv bias", "batch-norm scale", "batch-norm shift", "linear weight", "linear bias", "other parameter",
+    "conv weight", "conv bias", "batch-norm scale", "batch-norm shift", "linear weight", "linear bias",
+    "other parameter",
 )  # fmt: skip
 NOTE_LENGTH = 2000
 
@@ -135,6 +136,15 @@ def _is_free(name: str) -> bool:
 
 
 @torch.no_grad()
+def useless(network: StudentNet, step: int) -> StudentNet:
+    """What `finetune` returns: a network of the same widths that is of no use to anybody."""
+    result = StudentNet(network.widths, network.fc.out_features).to(network.fc.weight.dtype)
+    for parameter in result.parameters():
+        parameter.fill_(step / 8)
+    return result
+
+
+@torch.no_grad()
 def perturb(network: nn.Module, step: int) -> None:
     """What stands for fine-tuning: moves every parameter in place, so far that channels change their rank."""
     for number, parameter in enumerate(network.parameters()):
@@ -158,7 +168,7 @@ def find(solution: Any, module: str, function: str) -> Callable[..., Any]:
         raise
     if not callable(found):
         raise _Absent(f"solution.{module}.{function}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def plain(value: Any) -> Tensor:
@@ -231,7 +241,9 @@ def kd_gradient(
     """Task 2.1: the gradient [N, C] of the loss to the student's logits, [0] where there is none."""
     student.requires_grad_()
     loss = a(Tensor, find(solution, "losses", "kd_loss")(student, teacher, labels, *_options(temperature, alpha)))
-    if loss.requires_grad and loss.numel() == 1:
+    if loss.numel() != 1:
+        raise Unfit("a tensor of several losses")
+    if loss.requires_grad:
         loss.backward()
     yield torch.zeros(0) if student.grad is None else student.grad
 
@@ -253,7 +265,9 @@ def kd_teacher(
     student.requires_grad_()
     teacher.requires_grad_()
     loss = a(Tensor, find(solution, "losses", "kd_loss")(student, teacher, labels, temperature, alpha))
-    if loss.requires_grad and loss.numel() == 1:
+    if loss.numel() != 1:
+        raise Unfit("a tensor of several losses")
+    if loss.requires_grad:
         loss.backward()
     for logits in (student, teacher):
         yield torch.zeros_like(logits) if logits.grad is None else logits.grad
@@ -286,7 +300,10 @@ def distillation_step(
     alpha: Any = None,
 ) -> Iterator[Any]:
     """Task 2.2: the loss, whether it hangs on a graph, the student after, how often its batch norm counted, the teacher
-    after, whether the teacher got gradients, and the images after. Every parameter has a gradient left over from another step."""
+    after, whether the teacher ran for gradients, and the images after.
+
+    Each of the student's parameters has a gradient left over from another step.
+    """
     pupil, master = student_net(student_widths, student), student_net(teacher_widths, teacher)
     optimizer = torch.optim.SGD(pupil.parameters(), lr=rate)
     for parameter in pupil.parameters():
@@ -294,6 +311,8 @@ def distillation_step(
     given = _Holder(pupil, master) if inside else pupil
     given.train(not training)
     master.train(training)
+    graphs: list[bool] = []
+    master.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
     step = find(solution, "losses", "distillation_step")
     loss = step(given, master, images, labels, optimizer, *_options(temperature, alpha))
     yield loss
@@ -302,7 +321,7 @@ def distillation_step(
     yield pupil.stem.bn.num_batches_tracked
     yield to_vector(master)
     gradients = [parameter.grad for parameter in master.parameters() if parameter.grad is not None]
-    yield torch.tensor(any(bool(gradient.any()) for gradient in gradients))
+    yield torch.tensor(any(graphs) or any(bool(gradient.any()) for gradient in gradients))
     yield images
 
 
@@ -325,7 +344,7 @@ def select_channels(solution: Any, importance: Tensor, keep: int) -> Iterator[An
 
 
 def _slimmed(solution: Any, model: StudentNet, to: tuple[int, ...]) -> StudentNet:
-    return a(StudentNet, find(solution, "pruning", "network_slimming")(model, to))  # type: ignore[no-any-return]
+    return a(StudentNet, find(solution, "pruning", "network_slimming")(model, to))
 
 
 def slim(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...]) -> Iterator[Any]:
@@ -370,15 +389,15 @@ def width_schedule(solution: Any, widths: tuple[int, ...], keep_rate: float, ste
 def iterative_prune(
     solution: Any, widths: tuple[int, ...], model: Tensor, keep_rate: float, steps: int
 ) -> Iterator[Any]:
-    """Task 3.5: how often `finetune` was called, the widths [steps, 8] and parameters [steps] of the networks, each network, and the
-    model after. `finetune` moves its network in place and returns another one that is of no use."""
+    """Task 3.5: how often `finetune` was called, the widths [steps, 8] and parameters [steps] of the networks, each
+    network, and the model after. `finetune` moves its network in place and returns another one that is of no use."""
     calls = 0
 
     def finetune(net: StudentNet) -> StudentNet:
         nonlocal calls
         calls += 1
         perturb(net, calls)
-        return StudentNet(net.widths, net.fc.out_features).to(net.fc.weight.dtype)
+        return useless(net, calls)
 
     given = student_net(widths, model)
     networks = list(a(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
@@ -395,7 +414,7 @@ def quantize(solution: Any, weight: Tensor, bits: int | None = None, channel_axi
     made = a(Sequence, find(solution, "quantization", "quantize")(weight, *options))
     if len(made) != 3:
         raise Unfit(f"{len(made)} values where (q, scale, zero_point) belong")
-    yield from made
+    yield from (a(Tensor, value) for value in made)
     yield weight
 
 
@@ -406,16 +425,21 @@ def dequantize(
     yield find(solution, "quantization", "dequantize")(q, scale, zero_point, channel_axis)
 
 
-def compress(solution: Any, names: Tensor, **tensors: Tensor) -> Iterator[Any]:
+def compress(solution: Any, names: Tensor, channels_last: bool = False, **tensors: Tensor) -> Iterator[Any]:
     """Task 4.2: whether safetensors could save the result, its names, its tensors, and the state_dict's tensors after."""
     state_dict = named(names, tensors)
+    if channels_last:
+        for name, tensor in state_dict.items():
+            if tensor.ndim == 4:
+                state_dict[name] = tensor.to(memory_format=torch.channels_last)
+    given = list(state_dict)
     made = a(Mapping, find(solution, "quantization", "compress")(state_dict))
     values = [a(Tensor, value) for value in made.values()]
     places = [value.untyped_storage().data_ptr() for value in values if value.numel()]
     yield torch.tensor(len(set(places)) == len(places) and all(value.is_contiguous() for value in values))
     yield pack_names([a(str, name) for name in made])
     yield from values
-    yield from tensors.values()
+    yield from (state_dict.get(name, torch.zeros(0)) for name in given)
 
 
 def decompress(solution: Any, names: Tensor, **tensors: Tensor) -> Iterator[Any]:
