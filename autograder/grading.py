@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from itertools import groupby
+from typing import Any, Literal, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -65,6 +66,17 @@ class Hidden:
 
 
 @dataclass(frozen=True, eq=False)
+class Question:
+    """Cases that look at one and the same call, which is asked once for all of them."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def call(self) -> Call:
+        return self.cases[0].call
+
+
+@dataclass(frozen=True, eq=False)
 class Images:
     """The hidden images, shuffled: uint8 [N, 3, 128, 128], their labels [N], and how fast our own network is."""
 
@@ -78,13 +90,16 @@ class Images:
 
 
 @lru_cache(maxsize=4)
-def hidden_cases(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Case, ...]]:
-    """The cases of every task that has some, by task id; made once in a process."""
-    return {
-        task.id: tuple(cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)))
-        for task in rubric.tasks
-        if task.check not in OUTSIDE
-    }
+def hidden_questions(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Question, ...]]:
+    """What is asked in every task that has cases, by task id; made once in a process."""
+    questions: dict[str, tuple[Question, ...]] = {}
+    for task in rubric.tasks:
+        if task.check not in OUTSIDE:
+            by_call: dict[int, list[Case]] = {}
+            for case in cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)):
+                by_call.setdefault(id(case.call), []).append(case)
+            questions[task.id] = tuple(Question(tuple(group)) for group in by_call.values())
+    return questions
 
 
 @lru_cache(maxsize=2)
@@ -153,6 +168,15 @@ def rubric_digest(rubric: Rubric, hidden: Hidden) -> str:
     return hashlib.sha256(f"{rubric.digest}\0{hidden.digest()}".encode()).hexdigest()
 
 
+class _Half(NamedTuple):
+    """A first answer that has a second question to it."""
+
+    task: Task
+    case: Case
+    answer: Answer
+    following: Call
+
+
 class _Process:
     """A child of the jail that is replaced when it has died. One deadline holds for all calls of an `ask`."""
 
@@ -216,19 +240,23 @@ class _Work:
                 if (module := CHECKS[task.check].module) in broken:
                     self.settle(task, broken[module])
             asked = [task for task in asked if task.id not in self.outcomes]
-            self.round(process, asked, list)
-        good = [task for task in asked if self.right(task)]
-        with _Process(self) as process:
-            self.round(process, self.shuffled(good, "tasks"), lambda cases: self.again(cases))
+            halves = self.first_halves(process, asked, tuple)
+        self.ask_twice(asked, halves)
         for task in asked:
             if not self.right(task) and not self.final(task):
                 self.outcomes[task.id] = {}
                 with _Process(self) as process:
-                    self.round(process, [task], list)
-                if self.right(task):
-                    with _Process(self) as process:
-                        self.round(process, [task], lambda cases: self.again(cases))
+                    halves = self.first_halves(process, [task], tuple)
+                self.ask_twice([task], halves)
         return tuple(self.grade(task) for task in self.rubric.tasks)
+
+    def ask_twice(self, tasks: Sequence[Task], halves: list[_Half]) -> None:
+        """After a first round: what is right so far is asked again, and all second halves are asked."""
+        good = self.shuffled([task for task in tasks if self.right(task)], "tasks")
+        if good:
+            with _Process(self) as process:
+                halves = halves + self.first_halves(process, good, self.again)
+        self.second_halves(halves)
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
@@ -249,29 +277,37 @@ class _Work:
 
     def settle(self, task: Task, answer: Answer) -> None:
         """The same answer to every question of a task."""
-        questions = hidden_cases(self.rubric, self.hidden)[task.id]
-        self.outcomes[task.id] = {case.name: judge(case, answer) for case in questions}
+        for question in hidden_questions(self.rubric, self.hidden)[task.id]:
+            for case in question.cases:
+                self.note(task, case, judge(case, answer))
 
-    def round(self, process: _Process, tasks: Sequence[Task], order: Callable[[Sequence[Case]], list[Case]]) -> None:
-        """Asks every question of these tasks, the second halves in a process that saw nothing of the first."""
-        halves: dict[str, list[tuple[Case, Answer, Call]]] = {}
+    def first_halves(
+        self, process: _Process, tasks: Sequence[Task], order: Callable[[Sequence[Question]], Sequence[Question]]
+    ) -> list[_Half]:
+        """Asks every question of these tasks and judges the answers, but for those with a second half to them."""
+        halves: list[_Half] = []
         for task in tasks:
             start = time.perf_counter()
-            questions = order(hidden_cases(self.rubric, self.hidden)[task.id])
-            answers = process.ask([case.call for case in questions], task.seconds)
-            for case, answer in zip(questions, answers, strict=True):
-                following = second_call(case, answer)
-                if following is None:
-                    self.note(task, case, judge(case, answer))
-                else:
-                    halves.setdefault(task.id, []).append((case, answer, following))
+            questions = order(hidden_questions(self.rubric, self.hidden)[task.id])
+            answers = process.ask([question.call for question in questions], task.seconds)
+            for question, answer in zip(questions, answers, strict=True):
+                for case in question.cases:
+                    following = second_call(case, answer)
+                    if following is None:
+                        self.note(task, case, judge(case, answer))
+                    else:
+                        halves.append(_Half(task, case, answer, following))
             self.spend(task, start)
-        with _Process(self) as second:
-            for task in (task for task in tasks if task.id in halves):
-                start = time.perf_counter()
-                answers = second.ask([call for *_, call in halves[task.id]], task.seconds)
-                for (case, first, _), answer in zip(halves[task.id], answers, strict=True):
-                    self.note(task, case, judge(case, first, answer))
+        return halves
+
+    def second_halves(self, halves: Sequence[_Half]) -> None:
+        """Asks them in a process that has seen nothing of the first ones."""
+        with _Process(self) as process:
+            for task, group in groupby(halves, key=lambda half: half.task):
+                start, waiting = time.perf_counter(), list(group)
+                answers = process.ask([half.following for half in waiting], task.seconds)
+                for half, answer in zip(waiting, answers, strict=True):
+                    self.note(task, half.case, judge(half.case, half.answer, answer))
                 self.spend(task, start)
 
     def note(self, task: Task, case: Case, outcome: Outcome) -> None:
@@ -284,7 +320,8 @@ class _Work:
         self.seconds[task.id] = self.seconds.get(task.id, 0.0) + time.perf_counter() - start
 
     def right(self, task: Task) -> bool:
-        return all(outcome.verdict is Verdict.RIGHT for outcome in self.outcomes[task.id].values())
+        """Whether nothing is wrong so far."""
+        return all(outcome.verdict is Verdict.RIGHT for outcome in self.outcomes.get(task.id, {}).values())
 
     def final(self, task: Task) -> bool:
         """Whether asking again would change nothing (a stub, a missing file), or would cost the limit again."""
@@ -297,9 +334,9 @@ class _Work:
         random.Random(self.hidden.derive("order", purpose)).shuffle(things)
         return things
 
-    def again(self, questions: Sequence[Case]) -> list[Case]:
+    def again(self, questions: Sequence[Question]) -> Sequence[Question]:
         """The questions in another order, every third one twice."""
-        return self.shuffled([*questions, *questions[::3]], questions[0].task)
+        return self.shuffled([*questions, *questions[::3]], questions[0].cases[0].task)
 
     # ---- the network that was handed in --------------------------------------------------------------------
 
@@ -418,7 +455,8 @@ class _Work:
         """All cases of a part must be right; the first that is not is shown."""
         outcomes = [
             (case.name, self.outcomes[task.id][case.name])
-            for case in hidden_cases(self.rubric, self.hidden)[task.id]
+            for question in hidden_questions(self.rubric, self.hidden)[task.id]
+            for case in question.cases
             if case.part == part
         ]
         wrong = [(name, outcome) for name, outcome in outcomes if outcome.verdict is not Verdict.RIGHT]

@@ -20,7 +20,22 @@ DEFAULT_RUBRIC = Path(__file__).with_name("rubric.toml")
 TOTAL = 100
 
 # The parts that each check tells apart. A rubric gives every one of them its points, or 0.
-PARTS: dict[str, tuple[str, ...]] = {}
+PARTS: dict[str, tuple[str, ...]] = {
+    "depthwise_separable": ("structure", "output"),
+    "small_resnet18": ("parameters", "output", "classes"),
+    "students": ("cnn_parameters", "cnn_output", "dw_parameters", "dw_output"),
+    "kd_loss": ("values", "gradient", "confident", "shift", "teacher"),
+    "distillation_step": ("student", "loss", "teacher"),
+    "channel_importance": ("values", "detached"),
+    "select_channels": ("values", "ties", "bounds"),
+    "network_slimming": ("channels", "dead", "copy", "refusals"),
+    "width_schedule": ("ladders", "floor", "refusals"),
+    "iterative_prune": ("schedule", "chain", "unchanged"),
+    "quantize": ("tensor", "channel", "constant", "bits"),
+    "compress": ("names", "values", "statistics", "size"),
+    "size": ("weights", "source"),
+    "accuracy": ("simple", "medium", "strong"),
+}
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "id": str,
