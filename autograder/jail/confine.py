@@ -1,0 +1,351 @@
+"""What takes a process's powers away: namespaces, a root of its own, uid, capabilities, limits, Landlock, seccomp.
+
+Linux's own calls by ctypes, in the order in which `zygote` uses them; each function does one thing and raises OSError
+where the kernel refuses. Everything here runs while the process has one thread only: Landlock and seccomp close the jail
+for the thread that calls them and for those that it starts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import struct
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from . import syscalls
+
+LINUX = sys.platform == "linux"
+MACHINE = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+_libc = ctypes.CDLL(None, use_errno=True)
+_own = syscalls.numbers(syscalls.OWN, MACHINE) if MACHINE in ("x86_64", "aarch64") else {}
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+    return result
+
+
+def _syscall(name: str, *arguments: object) -> int:
+    if name not in _own:
+        raise OSError(38, f"{name}: not known on {MACHINE}")
+    words = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
+    return _checked(_libc.syscall(ctypes.c_long(_own[name]), *words), name)
+
+
+def _prctl(what: str, option: int, *arguments: int) -> int:
+    words = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
+    return _checked(_libc.prctl(option, *words), what)
+
+
+# ---- namespaces ------------------------------------------------------------------------------------------------
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+EVERY_NAMESPACE = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+
+
+def unshare(flags: int) -> None:
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def setns(descriptor: int, flags: int) -> None:
+    _checked(_libc.setns(descriptor, flags), "setns")
+
+
+def map_one_id(inside: int, uid: int, gid: int) -> None:
+    """In a new user namespace: this one uid and gid are known inside, as `inside`."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{inside} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{inside} {gid} 1")
+
+
+# ---- mounts ----------------------------------------------------------------------------------------------------
+
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
+_MNT_DETACH, _AT_FDCWD, _AT_RECURSIVE = 2, -100, 0x8000
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    texts = (None if text is None else os.fsencode(text) for text in (source, target, kind))
+    result = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() if options else None)
+    _checked(result, f"mount {kind or ''} {target}")
+
+
+def tmpfs(target: str, options: str) -> None:
+    """An empty file system that runs nothing and lives in memory."""
+    _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
+
+
+def read_only(target: str) -> None:
+    """Makes a mounted tmpfs of this process read-only."""
+    _mount(None, target, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | _NOEXEC)
+
+
+def _set_attributes(target: str, attributes: int) -> None:
+    """Adds attributes to a mount and all below it, whatever it has already."""
+    request = struct.pack("<QQQQ", attributes, 0, 0, 0)
+    _syscall("mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, request, len(request))
+
+
+def enter_new_root(root: str, readable: Sequence[str], hidden: Sequence[str], folders: Sequence[str]) -> None:
+    """In a mount namespace of its own: a small root that has these paths, read-only, and nothing else of the machine.
+
+    root: an empty folder. readable: absolute paths, where they are now; symbolic links stay links. hidden: folders
+    below readable ones that are to be empty. folders: empty ones to mount on. Devices: null, zero and urandom.
+    """
+    _mount(None, "/", None, _REC | _SLAVE)
+    _mount("tmpfs", root, "tmpfs", _NOSUID, "size=1m,mode=755")
+    umask = os.umask(0o022)
+    for path in readable:
+        target = root + path
+        if not os.path.lexists(path) or os.path.lexists(target):
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), target)
+            continue
+        if os.path.isdir(path):
+            os.mkdir(target)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        _mount(path, target, None, _BIND | _REC)
+        _set_attributes(target, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
+    for path in hidden:
+        if os.path.isdir(root + path):
+            tmpfs(root + path, "size=4k,nr_inodes=1,mode=755")
+            read_only(root + path)
+    os.mkdir(root + "/dev")
+    for name in ("null", "zero", "urandom"):
+        os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY, 0o644))
+        _mount(f"/dev/{name}", f"{root}/dev/{name}", None, _BIND)
+    for path in folders:
+        os.makedirs(root + path)
+    os.umask(umask)
+    os.chdir(root)
+    _syscall("pivot_root", b".", b".")
+    _checked(_libc.umount2(b".", _MNT_DETACH), "umount2")
+    os.chdir("/")
+    _mount(None, "/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID)
+
+
+# ---- limits, descriptors, identity -----------------------------------------------------------------------------
+
+
+def set_limits(limits: dict[str, int]) -> None:
+    """{"CPU": seconds, "AS": bytes, …}: soft and hard. What a system does not know is left out."""
+    for name, limit in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}", None)
+        if kind is None:
+            continue
+        hard = resource.getrlimit(kind)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        try:
+            resource.setrlimit(kind, (limit, limit))
+        except (ValueError, OSError):
+            if LINUX:
+                raise
+
+
+def close_descriptors(keep: Iterable[int]) -> None:
+    """Closes all but these."""
+    start = 0
+    for descriptor in sorted(keep):
+        if start < descriptor:  # an empty range would close all
+            os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, 1 << 20 if not LINUX else 2**31 - 1)
+
+
+def fresh_keyring() -> None:
+    """A session keyring of its own. Where keyctl is forbidden anyway there is nothing to leave behind."""
+    try:
+        _syscall("keyctl", 1, None)
+    except OSError:
+        pass
+
+
+CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = 2, 21
+
+
+def has_capability(capability: int) -> bool:
+    """Whether this process has it in effect."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (effective,) = (line for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> capability & 1)
+
+
+def become(uid: int | None, keep: int | None = None) -> None:
+    """Another uid and gid (None: stays), no groups beside it, no capability but `keep`, and no way to gain any.
+
+    The bounding set is emptied where this process may do that.
+    """
+    for capability in range(64):
+        if _libc.prctl(24, ctypes.c_ulong(capability), 0, 0, 0) < 0:  # PR_CAPBSET_DROP
+            break
+    if uid is not None:
+        if keep is not None:
+            _prctl("keep capabilities", 8, 1)
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    _libc.prctl(47, ctypes.c_ulong(4), 0, 0, 0)  # PR_CAP_AMBIENT, clear all
+    bits = 0 if keep is None else 1 << keep
+    header = struct.pack("<Ii", 0x20080522, 0)
+    _syscall("capset", header, struct.pack("<6I", bits, bits, 0, 0, 0, 0))
+    _prctl("no new privileges", 38, 1)
+    _prctl("dumpable", 4, 0)
+
+
+def die_with_parent() -> None:
+    """SIGKILL when the thread that started this process ends. To be called after the uid has changed."""
+    _prctl("parent death signal", 1, 9)
+
+
+# ---- Landlock --------------------------------------------------------------------------------------------------
+
+_FS_EXECUTE, _FS_WRITE, _FS_READ, _FS_READ_DIR, _FS_TRUNCATE = 1, 2, 4, 8, 1 << 14
+_MAKE_CHAR, _MAKE_SOCK, _MAKE_FIFO, _MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 10, 1 << 11
+
+
+def landlock_abi() -> int:
+    """The kernel's newest version of Landlock, 0 where there is none."""
+    try:
+        return _syscall("landlock_create_ruleset", None, 0, 1)
+    except OSError:
+        return 0
+
+
+def landlock(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], listed: Iterable[str]) -> int:
+    """From now on only these paths: to read, to change things below, to read and write; `listed` may be listed only.
+
+    TCP, abstract sockets and signals to others are closed too, as far as the kernel's version goes. Gives the version.
+    """
+    abi = landlock_abi()
+    if not abi:
+        raise OSError(38, "the kernel has no Landlock")
+    handled = (1 << (13 if abi < 2 else 14 if abi < 3 else 15 if abi < 5 else 16)) - 1
+    attributes = struct.pack("<QQQ", handled, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    ruleset = _syscall("landlock_create_ruleset", attributes, len(attributes), 0)
+    no_files = _FS_EXECUTE | _MAKE_CHAR | _MAKE_SOCK | _MAKE_FIFO | _MAKE_BLOCK | 1 << 15
+    rules = (
+        (readable, _FS_READ | _FS_READ_DIR),
+        (writable, handled & ~no_files),
+        (devices, _FS_READ | _FS_WRITE | _FS_TRUNCATE),
+        (listed, _FS_READ_DIR),
+    )
+    for paths, access in rules:
+        for path in paths:
+            try:
+                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            only = handled if os.path.isdir(path) else _FS_EXECUTE | _FS_WRITE | _FS_READ | _FS_TRUNCATE
+            rule = struct.pack("<Qi", access & handled & only, descriptor)
+            _syscall("landlock_add_rule", ruleset, 1, rule, 0)
+            os.close(descriptor)
+    _syscall("landlock_restrict_self", ruleset, 0)
+    os.close(ruleset)
+    return abi
+
+
+# ---- seccomp ---------------------------------------------------------------------------------------------------
+
+_Instruction = tuple[int, int, int, int]  # code, where to go if true, if false, operand
+_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
+_KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000
+_EPERM, _ENOTTY, _ENOSYS, _ENOTSUP = 1, 25, 38, 95
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000
+_O_ACCMODE, _O_TRUNC = 3, 0x200
+_CLONE_THREAD, _CLONE_NEW = 0x10000, 0x7E020080
+_MAP_LOCKED_OR_HUGE = 0x2000 | 0x40000
+
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # DUPFD GETFD SETFD GETFL SETFL, locks, DUPFD_CLOEXEC, size
+_PRCTLS = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)  # what reads; the names of a thread and of a mapping
+
+
+def _argument(number: int, half: int = 0) -> _Instruction:
+    return (_LOAD, 0, 0, 16 + 8 * number + 4 * half)
+
+
+def _result(value: int) -> _Instruction:
+    return (_RETURN, 0, 0, value)
+
+
+def _one_of(argument: int, values: Sequence[int], otherwise: int = _EPERM) -> list[_Instruction]:
+    """Allowed with one of these (32-bit) arguments."""
+    tests = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [_argument(argument), *tests, _result(_ERROR | otherwise), _result(_ALLOW)]
+
+
+def _judged(pid: int) -> dict[str, list[_Instruction]]:
+    """For each call of syscalls.JUDGED what follows once it is known to be that call."""
+    refused = _result(_ERROR | _EPERM)
+
+    def opened(flags: int) -> list[_Instruction]:
+        """To cut a file that is opened for reading passes Landlock before its version 3."""
+        return [
+            _argument(flags), (_ANY_BIT, 0, 3, _O_TRUNC), (_AND, 0, 0, _O_ACCMODE), (_EQUAL, 0, 1, 0), refused,
+            _result(_ALLOW),
+        ]  # fmt: skip
+
+    return {
+        "open": opened(1),
+        "openat": opened(2),
+        "mmap": [_argument(3), (_ANY_BIT, 0, 1, _MAP_LOCKED_OR_HUGE), refused, _result(_ALLOW)],
+        "ioctl": _one_of(1, _IOCTLS, _ENOTTY),
+        "fcntl": _one_of(1, _FCNTLS),
+        "prctl": _one_of(0, _PRCTLS),
+        "clone": [
+            _argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD), refused,
+            (_ANY_BIT, 0, 1, _CLONE_NEW), refused, _result(_ALLOW),
+        ],
+        "prlimit64": [  # limits can be read, of this process only
+            _argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, pid), refused,
+            _argument(2), (_EQUAL, 1, 0, 0), refused,
+            _argument(2, half=1), (_EQUAL, 1, 0, 0), refused, _result(_ALLOW),
+        ],
+        "kill": _one_of(0, (pid,)),
+        "tkill": _one_of(0, (pid,)),
+        "tgkill": _one_of(0, (pid,)),
+    }  # fmt: skip
+
+
+def filter_program(pid: int, machine: str = MACHINE) -> list[_Instruction]:
+    """The seccomp filter of a process with this pid: an allow list; see `syscalls`."""
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), _result(_KILL), (_LOAD, 0, 0, 0)]
+    if machine == "x86_64":
+        program += [(_AT_LEAST, 0, 1, _X32), _result(_KILL)]
+    judged = _judged(pid)
+    blocks = {number: judged[name] for name, number in syscalls.numbers(syscalls.JUDGED, machine).items()}
+    for table, result in (
+        (syscalls.ALLOWED, _ALLOW),
+        (syscalls.MISSING, _ERROR | _ENOSYS),
+        (syscalls.UNSUPPORTED, _ERROR | _ENOTSUP),
+        (syscalls.DEADLY, _KILL),
+    ):
+        for number in syscalls.numbers(table, machine).values():
+            blocks[number] = [_result(result)]
+    for number, block in blocks.items():
+        program += [(_EQUAL, 0, len(block), number), *block]
+    return [*program, _result(_ERROR | _EPERM)]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def seccomp() -> None:
+    """Closes all system calls but those of the filter. Needs no_new_privs."""
+    instructions = b"".join(struct.pack("<HBBI", *instruction) for instruction in filter_program(os.getpid()))
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
+    program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
+    _syscall("seccomp", 1, 0, ctypes.byref(program))

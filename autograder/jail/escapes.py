@@ -1,0 +1,63 @@
+"""What a jail must not let happen: this file runs inside it as if it were a submission, and raises where one works."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+
+escaped = []
+
+
+def attempt(name, action):
+    try:
+        result = action()
+    except (OSError, subprocess.SubprocessError):
+        return
+    escaped.append(f"{name} ({result!r:.60})")
+
+
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+    return "a child"
+
+
+attempt("read /etc/passwd", lambda: open("/etc/passwd").read())
+attempt("read /proc", lambda: open("/proc/1/environ", "rb").read())
+attempt("list /proc", lambda: os.listdir("/proc"))
+attempt("list /", lambda: os.listdir("/home"))
+attempt("read a program", lambda: open("/bin/sh", "rb").read(4))
+attempt("write outside", lambda: open("/tmp/hw7-escaped", "w"))
+attempt("write into the library", lambda: open(os.path.join(sys.path[1], "hw7", "escaped"), "w"))
+attempt("write into the submission", lambda: open(os.path.join(sys.path[0], "solution", "escaped"), "w"))
+attempt("fork", fork)
+attempt("run a program", lambda: subprocess.run(["/bin/true"]))
+attempt("signal its parent", lambda: os.kill(os.getppid(), 0))
+attempt("signal all", lambda: os.kill(-1, 0))
+attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+attempt("change its owner", lambda: os.chmod(__file__, 0o777))
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        attempt(f"open a socket of family {int(family)}", lambda family=family, kind=kind: socket.socket(family, kind))
+if escaped:
+    raise RuntimeError("it can " + "; ".join(escaped))
+
+# And what it must let happen.
+with open("scratch", "w") as file:
+    file.write("x" * 1000)
+os.remove("scratch")
+
+import threading  # noqa: E402
+
+import torch  # noqa: E402
+import torchvision.ops  # noqa: E402, F401
+
+thread = threading.Thread(target=signal.getsignal, args=(signal.SIGTERM,))
+thread.start()
+thread.join()
+weight = torch.ones(3, 3, requires_grad=True)
+optimizer = torch.optim.AdamW([weight])
+(weight @ weight).sum().backward()
+optimizer.step()

@@ -1,0 +1,244 @@
+"""Framed raw values: how calls reach a jailed process, and how its answers come back. Nothing is ever unpickled.
+
+    frame = magic, index, status, length of the note, number of values, length of the body | note | body
+    value = length of the name, kind, number of dimensions, length of the payload | dimensions | name | payload
+
+A kind is a row of KINDS or DTYPES. The reader takes bytes as they come, in pieces of any size, and checks every number
+against its `Limits` before it keeps a byte of what the number announces. Whatever is not exactly such a frame raises
+Flood: the one who sent it may be hostile, and is not listened to any more.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MAGIC = b"HW7\x01"
+_FRAME = struct.Struct("<4sQBHIQ")
+_VALUE = struct.Struct("<BBBQ")
+MAX_DIMS = 8
+MAX_SIZE = 2**40  # entries along the dimensions that are not 0: far from where any product overflows
+
+KINDS = {"none": 0, "bool": 1, "int": 2, "float": 3, "str": 4, "ints": 5, "bytes": 6}
+DTYPES = {
+    code: dtype
+    for code, dtype in enumerate(
+        (
+            torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+            torch.float16, torch.bfloat16, torch.float32, torch.float64,
+        ),
+        start=16,
+    )
+}  # fmt: skip
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+class Flood(Exception):
+    """More, larger or other records than may come. The message says which, for the teacher."""
+
+
+class Unsendable(ValueError):
+    """A value that has no place in a frame."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may come: by frame (values, bytes of the body and of the note) and in all."""
+
+    values: int = 4096
+    body: int = 64 * 2**20
+    total: int = 256 * 2**20
+    note: int = 8192  # bytes: 2,000 characters of any script
+    name: int = 255
+    statuses: int = 6  # 0 .. 5 are what the side that runs the submission may say
+    kinds: frozenset[int] = frozenset(DTYPES)  # answers are tensors
+
+
+TRUSTED = Limits(2**16, 2**40, 2**50, 2**16 - 1, 255, 1, frozenset(DTYPES) | frozenset(KINDS.values()))
+"""For the way in, where the grader writes and the jailed process reads."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A frame that was read: an answer's index, status, tensors and note, or a call's index, inputs and program."""
+
+    index: int
+    status: int
+    note: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(self.values.values())
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------
+
+
+def encode(index: int, status: int, note: str, values: Mapping[str, Any]) -> bytes:
+    """One frame. Raises Unsendable for a value of another kind than those of `cases.Value` and bytes."""
+    body = b"".join(part for name, value in values.items() for part in _value(name, value))
+    text = note.encode("utf-8", "replace")[: Limits.note]
+    return _FRAME.pack(MAGIC, index, status, len(text), len(values), len(body)) + text + body
+
+
+def _value(name: str, value: Any) -> tuple[bytes, ...]:
+    kind, dims, payload = _payload(value)
+    label = name.encode()
+    if len(label) > Limits.name:
+        raise Unsendable(f"a name of {len(label)} bytes")
+    sizes = struct.pack(f"<{len(dims)}Q", *dims)
+    return _VALUE.pack(len(label), kind, len(dims), len(payload)), sizes, label, payload
+
+
+def _payload(value: Any) -> tuple[int, tuple[int, ...], bytes]:
+    """Kind, dimensions and bytes."""
+    try:
+        match value:
+            case Tensor():
+                return _tensor_payload(value)
+            case None:
+                return KINDS["none"], (), b""
+            case bool():
+                return KINDS["bool"], (), struct.pack("<?", value)
+            case int():
+                return KINDS["int"], (), struct.pack("<q", value)
+            case float():
+                return KINDS["float"], (), struct.pack("<d", value)
+            case str():
+                return KINDS["str"], (), value.encode()
+            case bytes():
+                return KINDS["bytes"], (), value
+            case tuple() | list():
+                return KINDS["ints"], (len(value),), struct.pack(f"<{len(value)}q", *value)
+    except (struct.error, UnicodeEncodeError) as error:
+        raise Unsendable(f"{value!r}: {error}") from error
+    raise Unsendable(f"a {type(value).__name__} cannot be sent")
+
+
+def _tensor_payload(tensor: Tensor) -> tuple[int, tuple[int, ...], bytes]:
+    if tensor.dtype not in _CODES or tensor.layout is not torch.strided or tensor.dim() > MAX_DIMS:
+        raise Unsendable(f"a tensor of {tensor.dtype}, {tensor.layout}, {tensor.dim()} dimensions cannot be sent")
+    shape = tuple(tensor.shape)
+    if tensor.numel() == 0:
+        return _CODES[tensor.dtype], shape, b""
+    flat = tensor.detach().cpu().resolve_neg().contiguous().reshape(-1)
+    return _CODES[tensor.dtype], shape, flat.view(torch.uint8).numpy().tobytes()
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Takes bytes as they come and gives the frames that are whole. After a Flood it is of no more use."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._total = 0
+        self._buffer = bytearray()
+
+    def forgive(self) -> None:
+        """Starts counting the bytes in all anew."""
+        self._total = 0
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Record]:
+        """The frames that these bytes complete. Raises Flood."""
+        self._buffer += data
+        while len(self._buffer) >= _FRAME.size:
+            needed = _FRAME.size + self._announced()
+            if len(self._buffer) < needed:
+                return
+            frame, self._buffer = bytes(self._buffer[:needed]), self._buffer[needed:]
+            self._total += needed
+            yield _parse(frame, self._limits)
+
+    def _announced(self) -> int:
+        """Bytes that follow the head, once all it says is within the limits."""
+        limits = self._limits
+        magic, _, status, note, values, body = _FRAME.unpack_from(self._buffer)
+        if magic != MAGIC:
+            raise Flood("bytes that are no frame")
+        if status >= limits.statuses:
+            raise Flood(f"status {status}")
+        for what, number, limit in (
+            ("values", values, limits.values),
+            ("bytes of a note", note, limits.note),
+            ("bytes in one answer", body, limits.body),
+            ("bytes in all", self._total + body, limits.total),
+        ):
+            if number > limit:
+                raise Flood(f"{number:,} {what}, at most {limit:,}")
+        return int(note + body)
+
+
+def _parse(frame: bytes, limits: Limits) -> Record:
+    _, index, status, note_length, count, _ = _FRAME.unpack_from(frame)
+    view = memoryview(frame)
+    position = _FRAME.size
+    note = str(view[position : position + note_length], "utf-8", "replace")
+    position += note_length
+    values: dict[str, Any] = {}
+
+    def take(length: int) -> memoryview:
+        nonlocal position
+        if length > len(view) - position:
+            raise Flood("a value that is longer than its frame")
+        position += length
+        return view[position - length : position]
+
+    for number in range(count):
+        name_length, kind, dims, length = _VALUE.unpack(take(_VALUE.size))
+        if kind not in limits.kinds:
+            raise Flood(f"a value of kind {kind}")
+        if dims > MAX_DIMS:
+            raise Flood(f"{dims} dimensions, at most {MAX_DIMS}")
+        shape = struct.unpack(f"<{dims}Q", take(8 * dims))
+        name = str(take(name_length), "utf-8", "replace") or str(number)
+        if name in values:
+            raise Flood("two values of one name")
+        values[name] = _read_value(kind, shape, take(length))
+    if position != len(frame):
+        raise Flood("bytes after the last value")
+    return Record(index, status, note, values)
+
+
+def _read_value(kind: int, shape: tuple[int, ...], payload: memoryview) -> Any:
+    if kind in DTYPES:
+        return _read_tensor(DTYPES[kind], shape, payload)
+    try:
+        match kind:
+            case 0:
+                return None
+            case 1:
+                return struct.unpack("<?", payload)[0]
+            case 2:
+                return struct.unpack("<q", payload)[0]
+            case 3:
+                return struct.unpack("<d", payload)[0]
+            case 4:
+                return str(payload, "utf-8")
+            case 5:
+                return struct.unpack(f"<{len(payload) // 8}q", payload)
+            case 6:
+                return bytes(payload)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise Flood(f"a value that cannot be read: {error}") from error
+    raise Flood(f"a value of kind {kind}")
+
+
+def _read_tensor(dtype: torch.dtype, shape: tuple[int, ...], payload: memoryview) -> Tensor:
+    if math.prod(max(size, 1) for size in shape) > MAX_SIZE:
+        raise Flood(f"a shape of {shape}")
+    if math.prod(shape) * dtype.itemsize != len(payload):
+        raise Flood(f"{len(payload):,} bytes for a shape of {shape} of {dtype}")
+    if not payload:
+        return torch.empty(shape, dtype=dtype)
+    if dtype is torch.bool:  # a byte that is neither 0 nor 1 would be a bool that is neither
+        return (torch.frombuffer(bytearray(payload), dtype=torch.uint8) != 0).reshape(shape)
+    return torch.frombuffer(bytearray(payload), dtype=dtype).reshape(shape)

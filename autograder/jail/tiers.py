@@ -1,0 +1,694 @@
+"""The grader's side of the jail: which tiers there are, what a zygote is started with, and how a child is asked.
+
+    A   namespaces and a root of its own, made by the zygote; Landlock, seccomp, limits in each child
+    B   the same zygote inside bubblewrap, a new one for each submission
+    C   no namespaces: a uid of its own where the grader is root, Landlock, seccomp, limits
+    D   a time limit and limits: not secure
+
+Whatever a child does ends in an Answer. HW7Error is raised only where the jail itself cannot be had.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import getpass
+import importlib.util
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import hw7
+from hw7.checks.cases import Answer, Call, Status
+from hw7.errors import HW7Error
+
+from . import confine, zygote
+from .protocol import Flood, Limits, Reader, encode
+
+Tier = Literal["A", "B", "C", "D"]
+Library = Literal["full", "minimal"]
+
+OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
+MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
+START_SECONDS = 120.0  # for a zygote: a first import of torch from a cold disk
+READY_SECONDS = 30.0  # for a child to close its jail
+END_SECONDS = 20.0  # for a killed child to be gone
+LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
+PIPE_BYTES = 2**20
+STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this time
+PREFIX = "hw7-jail-"
+
+MINIMAL = ("__init__", "models", "vision", "errors", "checks/__init__", "checks/cases", "checks/programs")
+CODE = ("protocol", "zygote", "confine", "syscalls")
+NEEDED = ("torch", "torchvision", "numpy", "safetensors", "PIL")
+HIDDEN_PACKAGES = ("hw7", "autograder")  # where they are installed and not only checked out
+JOB_UIDS = (2**30, 2**30)  # the first, and how many: far above what systems give out
+NAMESPACE_ID = str(zygote.ONE_ID)
+
+
+# ---- what a zygote is started with -------------------------------------------------------------------------------
+
+
+def _module_folders() -> list[str]:
+    """Where the packages that submissions may import are installed."""
+    found = []
+    for name in NEEDED:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise HW7Error(f"the jail needs {name}, which is not installed")
+        folder = str(Path(spec.origin).parent.parent)
+        if folder not in found:
+            found.append(folder)
+    return found
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _readable(modules: Sequence[str]) -> list[str]:
+    """The paths that a Python process with torch reads: the standard library, packages, shared libraries."""
+    paths = sysconfig.get_paths()
+    wanted = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", paths["stdlib"]]
+    wanted += [path for path in map(sysconfig.get_config_var, ("LIBDIR", "DESTSHARED")) if path]
+    wanted = [os.path.abspath(path) for path in [*wanted, *modules] if os.path.lexists(path)]
+    return [p for p in dict.fromkeys(wanted) if not any(_below(p, q) and p != q for q in wanted)]
+
+
+def _hidden(readable: Sequence[str], modules: Sequence[str]) -> list[str]:
+    """Folders below readable ones that hold the grader or answers: installed packages, and a checkout."""
+    stdlib = sysconfig.get_paths()["stdlib"]
+    sites = {*modules, f"{stdlib}/site-packages", f"{stdlib}/dist-packages", "/usr/lib/python3/dist-packages"}
+    candidates = [f"{site}/{name}" for site in sorted(sites) for name in HIDDEN_PACKAGES]
+    project = Path(hw7.__file__).resolve().parent.parent
+    candidates += [str(project / name) for name in ("hw7", "autograder", "reference_solutions", "assignments", "tests")]
+    return [p for p in dict.fromkeys(candidates) if os.path.isdir(p) and any(_below(p, q) for q in readable)]
+
+
+def _without(path: str, hidden: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """A path as those that have nothing hidden below them, and (True) folders that may be listed only."""
+    if path in hidden:
+        return
+    if not any(_below(other, path) for other in hidden):
+        yield path, False
+        return
+    yield path, True
+    for entry in os.scandir(path):
+        yield from _without(entry.path, hidden)
+
+
+def _readable_by_all(paths: Iterable[str], *, parents: bool) -> bool:
+    """Whether another uid could read them, where they are or (parents=False) mounted elsewhere."""
+    for path in paths:
+        here = Path(path).resolve()
+        for folder in [here, *(here.parents if parents else ())]:
+            if not os.stat(folder).st_mode & 0o001 and folder.is_dir():
+                return False
+        if not os.stat(here).st_mode & 0o004:
+            return False
+    return True
+
+
+def _subordinate_ids() -> list[tuple[int, int]] | None:
+    """(first, count) of the uids and of the gids that /etc/subuid and /etc/subgid grant this user, if usable."""
+    if not all(shutil.which(tool) for tool in ("newuidmap", "newgidmap")):
+        return None
+    granted = []
+    for table in ("/etc/subuid", "/etc/subgid"):
+        try:
+            rows = [line.strip().split(":") for line in Path(table).read_text().splitlines()]
+            names = (str(os.getuid()), getpass.getuser())
+            rows = [row for row in rows if len(row) == 3 and row[0] in names]
+            granted.append((int(rows[0][1]), int(rows[0][2])))
+        except (OSError, KeyError, ValueError, IndexError):
+            return None
+    return granted
+
+
+class _Zygote:
+    """A running fork server: its process, the socket to it, and its staged files."""
+
+    def __init__(self, tier: Tier) -> None:
+        self.tier: Tier = tier
+        self.alive = False
+        self.waiting: list[dict[str, Any]] = []
+        self._received = b""
+        self._subordinate = _subordinate_ids() if tier == "A" and os.geteuid() != 0 else None
+        _sweep()
+        self.stage = tempfile.mkdtemp(prefix=PREFIX)
+        self._parent = os.open(os.path.dirname(self.stage), os.O_RDONLY | os.O_DIRECTORY)
+        self._lock = os.open(self.stage, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # held by the zygote, too: free means that both are gone
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        _stage(Path(self.stage))
+        self.control, other = socket.socketpair()
+        with other:
+            config, options = self._configuration(other.fileno())
+            descriptors = (other.fileno(), self._parent, self._lock)
+            environment = {
+                "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
+                **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
+                **({"TMPDIR": "/scratch"} if self.tier == "B" else {}),
+                **{name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ},
+            }  # fmt: skip
+            # As -I, but with the hash seed of this environment, which is ours: the same grade every time.
+            code = f"import sys; sys.path.insert(0, {self.stage + '/code'!r}); from hw7_jail.zygote import main; main()"
+            python = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", "-u", "-c", code, json.dumps(config)]
+            with open(f"{self.stage}/log", "wb") as log:
+                self._process = subprocess.Popen(
+                    [*options, *python], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=environment,
+                    pass_fds=descriptors, start_new_session=True,
+                )  # fmt: skip
+        self.alive = True
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            message = self.message(deadline)
+            if message is None:
+                raise HW7Error(f"the jail of tier {self.tier} did not start: {self.complaint()}")
+            if "ready" in message:
+                return
+            if "map" in message:
+                self._send({"mapped": self._map(int(message["map"]))})
+
+    def complaint(self) -> str:
+        try:
+            lines = Path(f"{self.stage}/log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1][:300] if lines else "it said nothing"
+
+    def _configuration(self, control: int) -> tuple[dict[str, Any], list[str]]:
+        """What the zygote is told, and the words before its command line."""
+        modules = _module_folders()
+        readable = _readable(modules)
+        hidden = _hidden(readable, modules)
+        root = os.geteuid() == 0
+        libraries = {view: f"{self.stage}/{view}" for view in ("full", "minimal")}
+        uids: tuple[int, int] | None = JOB_UIDS if root and self.tier != "D" else None
+        if self._subordinate and _readable_by_all(readable, parents=False):
+            uids = (1, min(count for _, count in self._subordinate))
+        split = [item for path in readable for item in _without(path, hidden)] if self.tier == "C" else []
+        config = {
+            "tier": self.tier,
+            "control": control,
+            "parent": self._parent,
+            "name": os.path.basename(self.stage),
+            "libraries": libraries,
+            "paths": modules,
+            "root": f"{self.stage}/root",
+            "readable": [*readable, *libraries.values()],
+            "hidden": hidden,
+            "visible": [path for path, only_listed in split if not only_listed] if split else readable,
+            "listed": [path for path, only_listed in split if only_listed],
+            "jobs": {"A": "", "B": "/scratch"}.get(self.tier, f"{self.stage}/jobs"),
+            "uids": uids,
+            "keep_reading": self.tier == "C" and root and not _readable_by_all(readable, parents=True),
+            "threads_are_counted": uids is not None or self.tier in "AB",
+        }
+        return config, self._bubblewrap(readable, hidden) if self.tier == "B" else []
+
+    def _bubblewrap(self, readable: Sequence[str], hidden: Sequence[str]) -> list[str]:
+        program = shutil.which("bwrap")
+        if program is None:
+            raise HW7Error("bubblewrap is not installed")
+        words = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        if os.geteuid() == 0:
+            words += ["--cap-drop", "ALL"]
+            for name in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER"):
+                words += ["--cap-add", f"CAP_{name}"]
+        else:
+            words += ["--unshare-user", "--uid", NAMESPACE_ID, "--gid", NAMESPACE_ID]
+        for path in [*readable, os.path.realpath(sys.executable)]:
+            if os.path.islink(path):
+                words += ["--symlink", os.readlink(path), path]
+            else:
+                words += ["--ro-bind", path, path]
+        for path in hidden:
+            words += ["--tmpfs", path]
+        for name in ("full", "minimal", "code"):
+            words += ["--ro-bind", f"{self.stage}/{name}", f"{self.stage}/{name}"]
+        for device in ("/dev/null", "/dev/zero", "/dev/urandom"):
+            words += ["--dev-bind", device, device]
+        # The zygote looks at the processor; its children see neither of the two.
+        words += ["--proc", "/proc", "--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]
+        words += ["--size", str(256 * 2**20), "--tmpfs", "/scratch", "--remount-ro", "/", "--new-session", "--"]
+        return words
+
+    def _map(self, pid: int) -> bool:
+        """Gives the zygote's user namespace this user, as 0, and the ids that are granted to it."""
+        assert self._subordinate is not None
+        own = (os.getuid(), os.getgid())
+        for tool, me, (first, count) in zip(("newuidmap", "newgidmap"), own, self._subordinate, strict=True):
+            words = [tool, str(pid), "0", str(me), "1", "1", str(first), str(count)]
+            if subprocess.run(words, capture_output=True).returncode:
+                return False
+        return True
+
+    # ---- messages ------------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self.control.fileno()
+
+    def receive(self) -> list[dict[str, Any]]:
+        """The messages that are there, without waiting."""
+        try:
+            data = self.control.recv(zygote.MESSAGE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.alive = False
+            return []
+        *lines, self._received = (self._received + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def message(self, deadline: float) -> dict[str, Any] | None:
+        """The next message; None when the deadline passed or the zygote ended."""
+        while not self.waiting and self.alive:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.control, selectors.EVENT_READ)
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    return None
+            self.waiting += self.receive()
+        return self.waiting.pop(0) if self.waiting else None
+
+    def _send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        try:
+            socket.send_fds(self.control, [json.dumps(message).encode()], list(descriptors))
+        except OSError:
+            self.alive = False
+
+    def spawn(self, job: Mapping[str, Any], descriptors: Sequence[int]) -> str | None:
+        """The folder of the new child, if it has one; None where there is no child."""
+        self._send({"spawn": job}, descriptors)
+        message = self.message(time.monotonic() + READY_SECONDS)
+        return None if message is None else str(message.get("started", ""))
+
+    def kill_child(self) -> None:
+        self._send({"kill": True})
+
+    def close(self) -> None:
+        """Ends it and its children, and removes what it had."""
+        if hasattr(self, "control"):
+            self.control.close()
+        if hasattr(self, "_process"):
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        with contextlib.suppress(OSError):
+            zygote.remove_tree(self._parent, os.path.basename(self.stage))
+        for descriptor in (self._parent, self._lock):
+            os.close(descriptor)
+        self.alive = False
+
+
+def _stage(stage: Path) -> None:
+    """Copies what a zygote and its children need: this package's own side, and `hw7` in two views."""
+    library, own = Path(hw7.__file__).resolve().parent, Path(__file__).resolve().parent
+    stage.chmod(0o711)
+    for folder in ("root", "jobs", "code/hw7_jail"):
+        (stage / folder).mkdir(parents=True)
+    for name in CODE:
+        shutil.copyfile(own / f"{name}.py", stage / "code" / "hw7_jail" / f"{name}.py")
+    (stage / "code" / "hw7_jail" / "__init__.py").write_text("")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(library, stage / "full" / "hw7", ignore=ignore, copy_function=shutil.copyfile)
+    for name in MINIMAL:
+        target = stage / "minimal" / "hw7" / f"{name}.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(library / f"{name}.py", target)
+    for view in ("full", "minimal", "code"):
+        for path in sorted((stage / view).rglob("*"), reverse=True):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        (stage / view).chmod(0o555)
+    (stage / "jobs").chmod(0o711)
+
+
+def _sweep() -> None:
+    """Removes what was staged by graders and zygotes that were both killed."""
+    base = tempfile.gettempdir()
+    for entry in os.scandir(base):
+        with contextlib.suppress(OSError):
+            if not entry.name.startswith(PREFIX) or entry.is_symlink() or entry.stat().st_uid != os.geteuid():
+                continue
+            if time.time() - entry.stat().st_mtime < STALE_SECONDS:
+                continue
+            lock = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                zygote.remove_tree(None, entry.path)
+            finally:
+                os.close(lock)
+
+
+# ---- the jail ----------------------------------------------------------------------------------------------------
+
+
+class Jail:
+    """Children of one tier, one at a time, for any number of submissions. To be closed (`with`, or `close`).
+
+    Its zygote starts with the first child, and again where it has died.
+    """
+
+    def __init__(self, tier: Tier) -> None:
+        if tier not in get_args(Tier):
+            raise HW7Error(f"tier {tier!r} is not known; there are {', '.join(get_args(Tier))}")
+        self.tier: Tier = tier
+        self._zygote: _Zygote | None = None
+        self._files: Mapping[str, bytes] | None = None
+        self._child: Child | None = None
+
+    def __enter__(self) -> Jail:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends everything that runs in it and removes what it wrote. It can be used again afterwards."""
+        self._end_child()
+        if self._zygote is not None:
+            self._zygote.close()
+            self._zygote = None
+            atexit.unregister(self.close)
+
+    def child(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        library: Library = "full",
+        memory_mb: int = 1024,
+        scratch_mb: int = 16,
+    ) -> Child:
+        """A fresh process that can import these files, {"solution/losses.py": b"…"}; the one before is ended.
+
+        Raises HW7Error where the jail does not work.
+        """
+        self._end_child()
+        if self.tier == "B" and self._files is not None and dict(files) != self._files:
+            self.close()  # a cold process for each submission
+        self._files = dict(files)
+        job = {"library": library, "memory_mb": memory_mb, "scratch_mb": scratch_mb}
+        for attempt in (1, 2):
+            if self._zygote is None or not self._zygote.alive:
+                self.close()
+                self._zygote = _Zygote(self.tier)
+                atexit.register(self.close)
+            try:
+                self._child = Child(self._zygote, job, files)
+                return self._child
+            except HW7Error:
+                self.close()
+                if attempt == 2:
+                    raise
+        raise AssertionError("not reached")
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+
+class Child:
+    """One jailed process: asked calls, it gives answers, until it is closed or stopped. Made by `Jail.child`."""
+
+    def __init__(self, server: _Zygote, job: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        self.stopped_by = ""
+        self._server = server
+        self._status: Status | None = None  # how it was stopped, if it was
+        self._gone = False  # its exit has been reported
+        self._closed = False
+        self._printed = bytearray()
+        self._reader = Reader(Limits())
+        self._next = 0  # the index of the next question
+        self._wanted: range = range(0)
+        self._got: dict[int, Answer] = {}
+        self._stray = 0
+        self._pending = memoryview(b"")
+        self._scratch_mb: int = job["scratch_mb"]
+        input_end, self._input = os.pipe()
+        self._answers, answers_end = os.pipe()
+        self._prints, prints_end = os.pipe()
+        theirs = (input_end, answers_end, prints_end)
+        for descriptor in (self._input, self._answers, self._prints):
+            os.set_blocking(descriptor, False)
+            if confine.LINUX:
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._folder = server.spawn(job, theirs)
+        for descriptor in theirs:
+            os.close(descriptor)
+        self._gone = self._folder is None
+        (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
+        if ready.status is not Status.RETURNED or not self.alive:
+            why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]
+            self.close()
+            raise HW7Error(f"a process of the jail (tier {server.tier}) could not be closed in: {why[0][:300]}")
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self._status is None and not self._closed
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, stdout and stderr, cut to 64 KiB."""
+        return bytes(self._printed).decode("utf-8", "replace")
+
+    def ask(self, calls: Sequence[Call], seconds: float) -> list[Answer]:
+        """One answer for each call, in this order. `seconds` is one deadline for all; then the child is stopped.
+
+        Where it stops, what it had answered stays, the call it was at is TIME, DIED, FLOOD or NO_MEMORY, and the rest
+        is UNANSWERED.
+        """
+        if not self.alive:
+            return [Answer(Status.UNANSWERED)] * len(calls)
+        frames = [encode(self._next + i, 0, call.program, call.inputs) for i, call in enumerate(calls)]
+        return self._exchange(frames, seconds)
+
+    def close(self) -> None:
+        """Ends it, and waits until it and all that it had are gone."""
+        if self._closed:
+            return
+        self._end()
+        self._closed = True
+        self._read_prints()
+        for descriptor in (self._input, self._answers, self._prints):
+            os.close(descriptor)
+
+    # ---- the exchange --------------------------------------------------------------------------------------
+
+    def _exchange(self, frames: Sequence[bytes], seconds: float) -> list[Answer]:
+        deadline = time.monotonic() + seconds
+        self._wanted = range(self._next, self._next + len(frames))
+        self._next += len(frames)
+        self._got = {}
+        self._reader.forgive()
+        self._pending = memoryview(b"".join(frames))
+        look = time.monotonic() + LOOK_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ, self._read_answers)
+            selector.register(self._prints, selectors.EVENT_READ, self._read_prints)
+            selector.register(self._server, selectors.EVENT_READ, self._read_control)
+            selector.register(self._input, selectors.EVENT_WRITE, self._write_input)
+            writing = True
+            while len(self._got) < len(frames) and self._status is None:
+                if self._gone:
+                    self._read_answers()
+                    self._explain()
+                    break
+                now = time.monotonic()
+                if now >= deadline:
+                    self._stop(Status.TIME, f"deadline {seconds:g} s")
+                    break
+                if writing and not self._pending:
+                    selector.unregister(self._input)
+                    writing = False
+                if self._folder and now >= look:
+                    look = now + LOOK_SECONDS
+                    self._look_at_folder()
+                for key, _ in selector.select(min(deadline - now, LOOK_SECONDS if self._folder else 60.0)):
+                    action: Callable[[], bool | None] = key.data
+                    if action() is False:  # its end is closed
+                        selector.unregister(key.fileobj)
+                        writing = writing and key.fileobj != self._input
+        return self._answers_in_order()
+
+    def _answers_in_order(self) -> list[Answer]:
+        answers, missing = [], self._status
+        for index in self._wanted:
+            if index in self._got:
+                answers.append(self._got[index])
+            else:
+                answers.append(Answer(missing if missing is not None else Status.UNANSWERED))
+                missing = Status.UNANSWERED
+        return answers
+
+    def _write_input(self) -> bool:
+        if not self._pending:
+            return True
+        try:
+            self._pending = self._pending[os.write(self._input, self._pending[:PIPE_BYTES]) :]
+        except BlockingIOError:
+            return True
+        except OSError:
+            self._pending = memoryview(b"")
+            return False
+        return True
+
+    def _read_answers(self) -> bool:
+        """Reads what is there, at most a pipe full; whether more may come."""
+        try:
+            data = os.read(self._answers, PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        try:
+            for record in self._reader.feed(data):
+                if record.index >= self._next:
+                    raise Flood("an answer to what was not asked")
+                if record.index not in self._wanted or record.index in self._got:
+                    self._stray += 1
+                    if self._stray > MAX_STRAY:
+                        raise Flood("many answers to one question")
+                    continue
+                self._got[record.index] = Answer(Status(record.status), record.tensors, record.note[:2000])
+        except Flood as flood:
+            self._stop(Status.FLOOD, f"flood: {flood}")
+        return True
+
+    def _read_prints(self) -> bool:
+        try:
+            data = os.read(self._prints, PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        self._printed += data[: OUTPUT_KEPT - len(self._printed)]
+        return bool(data)
+
+    def _read_control(self) -> bool:
+        self._server.waiting += self._server.receive()
+        for message in self._server.waiting:
+            if "exit" in message:
+                self._gone, self._exit = True, int(message["exit"])
+        self._server.waiting.clear()
+        if not self._server.alive:
+            self._gone, self._exit = True, None
+        return self._server.alive
+
+    _exit: int | None = None
+
+    # ---- the end -------------------------------------------------------------------------------------------
+
+    def _explain(self) -> None:
+        """It ended by itself: what can be seen of that from outside."""
+        if self._status is not None or len(self._got) == len(self._wanted):
+            return
+        self._read_prints()
+        self._status = Status.DIED
+        if self._exit is None:
+            self.stopped_by = "the jail's fork server ended"
+        elif os.WIFSIGNALED(self._exit):
+            number = os.WTERMSIG(self._exit)
+            reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
+            self.stopped_by = f"signal {number} {signal.Signals(number).name}{reasons.get(number, '')}"
+        else:
+            self.stopped_by = f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
+
+    def _stop(self, status: Status, reason: str) -> None:
+        self._status, self.stopped_by = status, reason
+        self._end()
+
+    def _end(self) -> None:
+        """Kills it and waits until the zygote says that it is gone; a zygote that does not is ended itself."""
+        if not self._gone:
+            self._server.kill_child()
+        deadline = time.monotonic() + END_SECONDS
+        while not self._gone:
+            message = self._server.message(deadline)
+            if message is None:
+                self._server.alive, self._gone = False, True
+            elif "exit" in message:
+                self._gone, self._exit = True, int(message["exit"])
+
+    def _look_at_folder(self) -> None:
+        """A scratch folder on a disk has no size of its own: it is measured, and the child stopped when it is full."""
+        size, count = 0, 0
+        folders = [f"{self._folder}/scratch"]
+        while folders and count <= zygote.MAX_FILES:
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(folders.pop()):
+                    count += 1
+                    with contextlib.suppress(OSError):
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+        if size > self._scratch_mb * 2**20 or count > zygote.MAX_FILES:
+            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {zygote.MAX_FILES} files")
+
+
+# ---- which tier --------------------------------------------------------------------------------------------------
+
+_SELF_TEST = Path(__file__).with_name("escapes.py")
+
+
+@lru_cache(maxsize=1)
+def best_tier() -> tuple[Tier, dict[Tier, str]]:
+    """The best tier that works here, and for each tier "works" or why it does not.
+
+    Each is started for real, and code in it tries what must not succeed (see `escapes.py`).
+    """
+    with ThreadPoolExecutor(2) as pool:
+        secure = get_args(Tier)[:3]
+        reasons: dict[Tier, str] = dict(zip(secure, pool.map(_try, secure), strict=True))
+    reasons["D"] = "works"
+    return next(tier for tier, reason in reasons.items() if reason == "works"), reasons
+
+
+def _try(tier: Tier) -> str:
+    if not confine.LINUX:
+        return "Linux only"
+    if not confine.landlock_abi():
+        return "the kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules)"
+    if tier == "B" and shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    try:
+        with Jail(tier) as jail, jail.child({"solution/__init__.py": _SELF_TEST.read_bytes()}) as child:
+            (answer,) = child.ask([Call("import_module", {"module": ""})], READY_SECONDS)
+            if answer.status is Status.RETURNED:
+                return "works"
+            return f"its self-test failed: {answer.note or child.stopped_by}"[:300]
+    except HW7Error as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:300]
+
