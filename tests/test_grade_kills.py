@@ -20,6 +20,7 @@ import submissions
 from test_running import REAL_RUBRIC, descendants, living, until
 
 from autograder.grades import Grade
+from autograder.jail import best_tier
 from autograder.journal import Key, read_journals
 from autograder.running import comparable, current_grades
 
@@ -37,7 +38,7 @@ class Runner:
 
     def start(self) -> subprocess.Popen[bytes]:
         words = ["run", self.folder / "submissions", "--out", self.out, "--rubric", self.folder / "rubric.toml"]
-        words += ["--jobs", "2", "--hidden-seed", "the same each time"]
+        words += ["--jobs", "2", "--hidden-seed", "the same each time", "--tier", best_tier()[0]]
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [Path(sys.executable).parent / "hw7-grade", *words], stdout=log, stderr=log, start_new_session=True
