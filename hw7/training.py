@@ -226,7 +226,8 @@ def train(
     again, a finished run is loaded and a killed one goes on. The network and the data are on one device.
 
     precision: "float32" or "bfloat16" (weights stay float32); None is `best_precision` of the device. The validation
-    scores in the history are computed in it, too. until: no epoch begins that would end after this time.time().
+    scores in the history are computed in it, too. until: no epoch begins after this time.time(), nor one that would
+    end after it, if it takes as long as the one before.
 
     Raises HW7Error where the directory holds another run, where the loss is no longer finite, where the training data
     has no labels, or where the disk is full; TimeIsUp where `until` came before the end.

@@ -1,0 +1,272 @@
+"""Tasks that need each other on several executors, and the report's experiments on them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import torch
+
+from hw7 import experiments, training
+from hw7.cli import app
+from hw7.errors import HW7Error
+from hw7.experiments import EXPERIMENTS, PROFILES, Reproduction
+from hw7.files import load_weights
+from hw7.jobs import Here, cluster, processes, side_by_side
+from hw7.solution import Solution, load_solution
+from hw7.training import TimeIsUp
+
+NEEDS = {"a": "", "b": "a", "c": "", "d": "bc", "e": "c", "f": ""}
+
+
+def ordered(executor: Executor, work: Callable[[str], object], at_once: int = 1, stop_after: str = "") -> list[str]:
+    """The order in which NEEDS' tasks ended; ! after those that failed."""
+    ended: list[str] = []
+
+    def end(name: str, future: Future[Any]) -> bool:
+        ended.append(name + "!" * bool(future.exception()))
+        return name != stop_after
+
+    side_by_side(NEEDS, lambda name: NEEDS[name], lambda name: executor.submit(work, name), end, at_once)
+    return ended
+
+
+def fails_at(*names: str) -> Callable[[str], None]:
+    def work(name: str) -> None:
+        if name in names:
+            raise HW7Error(name)
+
+    return work
+
+
+def test_tasks_run_in_their_order_once_what_they_need_is_done() -> None:
+    assert ordered(Here(), fails_at()) == list("abcdef")
+
+
+@pytest.mark.parametrize(
+    ("failing", "ended"),
+    [("a", ["a!", "c", "e", "f"]), ("c", ["a", "b", "c!", "f"]), ("ef", ["a", "b", "c", "d", "e!", "f!"])],
+)
+def test_what_needs_a_failed_task_is_not_started_and_the_rest_is(failing: str, ended: list[str]) -> None:
+    assert ordered(Here(), fails_at(*failing)) == ended
+
+
+def test_nothing_more_is_started_when_one_says_so() -> None:
+    assert ordered(Here(), fails_at(), stop_after="b") == ["a", "b"]
+
+
+def test_no_more_run_at_once_than_asked_and_the_first_that_can_does() -> None:
+    """`a` ends only when all others that can be done without it are; two may run."""
+    rest, running, most = Event(), set[str](), []
+
+    def work(name: str) -> None:
+        running.add(name)
+        most.append(len(running))
+        if name == "a":
+            assert rest.wait(30)
+        if name == "f":
+            rest.set()
+        running.discard(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert ordered(pool, work, at_once=2) == ["c", "e", "f", "a", "b", "d"]
+    assert max(most) == 2
+
+
+# ---- the report's experiments ----------------------------------------------------------------------------------
+
+TINY = replace(PROFILES["smoke"], images={"training": 22, "validation": 22, "testing": 11, "pretraining": 20})
+ONLY = ("student-d", "student-net", "quantized-16", "depthwise-1mb")
+
+
+@pytest.fixture(scope="module")
+def solution() -> Solution:
+    return load_solution()
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "tiny", TINY)
+
+
+def reproduction(out: Path, solution: Solution, **changes: Any) -> Reproduction:
+    options: dict[str, Any] = {"source": "plates", "profile_name": "tiny", "say": lambda line: None}
+    return Reproduction(out=out, solution=solution, **options | changes)
+
+
+def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: Solution) -> None:
+    """This process, two others that know nothing of it but what they are sent, and a Dask worker."""
+    distributed = pytest.importorskip("distributed")
+    only = ("student-d", "depthwise-1mb")
+    here = reproduction(tmp_path / "here", solution).run(only)
+    assert list(here["experiments"]) == ["teacher-scratch", *only]
+    with processes(2) as executor:
+        assert reproduction(tmp_path / "processes", solution).run(only, executor, 2) == here
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        ) as local,
+        cluster(local.scheduler_address) as (executor, workers),
+    ):
+        assert workers == 1
+        assert reproduction(tmp_path / "dask", solution).run(only, executor, 2) == here
+    for path in (tmp_path / "here").rglob("weights.safetensors"):
+        tensors = load_weights(path)[0]
+        for name in ("processes", "dask"):
+            others = load_weights(tmp_path / name / path.relative_to(tmp_path / "here"))[0]
+            assert all(torch.equal(tensor, others[key]) for key, tensor in tensors.items())
+
+
+def test_the_longest_chain_goes_first(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    class Noting(Here):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            started.append(args[1])
+            path = args[0].directory(args[1]) / "result.json"
+            path.parent.mkdir(parents=True)
+            path.write_text('{"accuracy": 0, "parameters": 0}')
+            return super().submit(int)
+
+    reproduction(tmp_path, solution, profile_name="full")._run_all(list(EXPERIMENTS), Noting(), 2)
+    assert started[:3] == ["pretraining", "teacher-scratch", "teacher-pretrained"]
+    assert sorted(started) == sorted(EXPERIMENTS)
+    place = {name: number for number, name in enumerate(started)}
+    assert all(place[need] < place[name] for name, row in EXPERIMENTS.items() for need in row.needs)
+
+
+def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, said = experiments.train, list[str]()
+
+    def train(network: Any, *arguments: Any, **options: Any) -> Any:
+        if "row from scratch" in options["label"] or "(a)" in options["label"]:
+            raise HW7Error("no luck")
+        return real(network, *arguments, **options)
+
+    monkeypatch.setattr(experiments, "train", train)
+    made = reproduction(tmp_path, solution, say=said.append)
+    with pytest.raises(HW7Error, match="no luck"):
+        made.run(["student-d", "depthwise-1mb"])
+    assert list(made.results()["experiments"]) == ["teacher-scratch", "depthwise-1mb"]
+    assert [line for line in said if "no luck" in line] == ["[ 2/3] d: student distilled from (a): no luck"]
+    monkeypatch.setattr(experiments, "train", real)
+    assert len(made.run(["student-d", "depthwise-1mb"])["experiments"]) == 3
+
+
+def test_steps_of_a_few_minutes_give_what_one_run_gives(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each epoch takes a minute of a clock that only training moves, and each call may take 2.5."""
+    whole = reproduction(tmp_path / "whole", solution).run(ONLY)
+    clock, real, epochs = [0.0], training._train_epoch, 1 + 1 + 1 + 2 + 1 + 1
+
+    def minute(*arguments: Any) -> Any:
+        clock[0] += 60
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "_train_epoch", minute)
+    monkeypatch.setattr(training.time, "time", lambda: clock[0])
+    calls = 0
+    while True:
+        calls += 1
+        made = reproduction(tmp_path / "steps", solution, until=clock[0] + 150)
+        before = len(made.results()["experiments"])
+        try:
+            results = made.run(ONLY)
+            break
+        except TimeIsUp as error:
+            done = len(made.results()["experiments"])
+            assert f"time is up: {done} of 7" in str(error)  # noqa: PT017 (it may end in either way)
+            assert done > before
+    assert results == whole
+    assert clock[0] == 60 * epochs  # nothing twice
+    assert calls == 3  # each begins three epochs: a run's first one tells how long they are
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from hw7.files import load_weights
+from hw7.jobs import processes
+def work(folder):
+    Path(folder, "begun").touch()
+    time.sleep(2)
+    Path(folder, "done").touch()
+if __name__ == "__main__":
+    with processes(1) as executor:
+        executor.submit(work, sys.argv[1]).result()
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
+    (tmp_path / "main.py").write_text(WORKER)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "main.py", tmp_path], start_new_session=True, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, end)  # the parent alone
+        assert process.wait(timeout=60) != 0
+    time.sleep(2.5)  # a worker that lived on would be done by now
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_worker_that_dies_is_told_in_a_line(tmp_path: Path, solution: Solution) -> None:
+    class Dying(Here):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_exception(experiments.BrokenExecutor("terminated abruptly"))
+            return future
+
+    with pytest.raises(HW7Error, match=r"a worker died .*terminated abruptly.*fewer --jobs"):
+        reproduction(tmp_path, solution).run(ONLY, Dying(), 2)
+
+
+def test_clusters_that_are_not_there() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(HW7Error, match="no Dask scheduler at"), cluster("nonsense://127.0.0.1:1"):
+        pass
+
+
+def test_precision_is_part_of_what_a_folder_holds(tmp_path: Path, solution: Solution) -> None:
+    results = reproduction(tmp_path, solution).run(["depthwise-1mb"])
+    assert results["precision"] == "float32"  # on the CPU
+    with pytest.raises(HW7Error, match="precision float32, not bfloat16"):
+        reproduction(tmp_path, solution, precision="bfloat16").run(["depthwise-1mb"])
+    lowered = reproduction(tmp_path / "bfloat16", solution, precision="bfloat16").run(["depthwise-1mb"])
+    exact, other = (run["experiments"]["depthwise-1mb"]["loss"] for run in (results, lowered))
+    assert exact != other
+    assert exact == pytest.approx(other, rel=0.05)  # 8 bits
+    assert json.loads((tmp_path / "identity.json").read_text())["precision"] == "float32"
+    with pytest.raises(HW7Error, match=r"no precision 'float8'.*float32, bfloat16"):
+        reproduction(tmp_path, solution, precision="float8")
+
+
+def test_the_command_stops_in_good_time_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reproduce(*more: str) -> int:
+        command = ["hw7", "reproduce", "--profile", "tiny", "--only", "depthwise-1mb", "--device", "cpu", "--out"]
+        monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "out"), *more])
+        with pytest.raises(SystemExit) as end:
+            app()
+        return int(end.value.code or 0)
+
+    assert reproduce("--minutes", "0") == 75
+    assert "time is up: 0 of 1 experiments are done; run the same again" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert reproduce("--minutes", "30", "--jobs", "4") == 0
+    assert (tmp_path / "out" / "report.html").exists()
