@@ -111,6 +111,11 @@ def _without(path: str, hidden: Sequence[str]) -> Iterator[tuple[str, bool]]:
         yield from _without(entry.path, hidden)
 
 
+def _parents(path: str) -> list[Path]:
+    """The folders above a path, from the top."""
+    return list(reversed(Path(path).parents[:-1]))
+
+
 def _readable_by_all(paths: Iterable[str], *, parents: bool) -> bool:
     """Whether another uid could read them, where they are or (parents=False) mounted elsewhere."""
     for path in paths:
@@ -238,7 +243,10 @@ class _Zygote:
                 words += ["--cap-add", f"CAP_{name}"]
         else:
             words += ["--unshare-user", "--uid", NAMESPACE_ID, "--gid", NAMESPACE_ID]
-        for path in [*readable, os.path.realpath(sys.executable)]:
+        bound = [*readable, os.path.realpath(sys.executable)]
+        for folder in dict.fromkeys(str(p) for path in [*bound, f"{self.stage}/full", "/dev/null"] for p in _parents(path)):
+            words += ["--perms", "0755", "--dir", folder]  # bubblewrap makes them for its own uid only
+        for path in bound:
             if os.path.islink(path):
                 words += ["--symlink", os.readlink(path), path]
             else:
