@@ -53,7 +53,7 @@ GIVEN: Mapping[str, Sequence[str]] = {
         "torch.frombuffer(bytearray(json.dumps(list(names)).encode()), dtype=torch.uint8)",
         "json.loads(bytes(names.tolist()))",
         # A network of no use, that `finetune` returns.
-        "StudentNet(net.widths, net.fc.out_features).to(net.fc.weight.dtype)",
+        "StudentNet(network.widths, network.fc.out_features).to(network.fc.weight.dtype)",
     ),
     "hw7/checks/judges.py": ("str(tensor.dtype).removeprefix('torch.')",),
 }  # fmt: skip

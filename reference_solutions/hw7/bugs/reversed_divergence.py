@@ -1,7 +1,8 @@
 """Bug 4: distillation runs, the loss falls, and the student learns to be sure where the teacher is not.
 
-The teacher trusts two classes alike. One student does so, too, and spreads a little over the others; another one believes
-in a single class. Run this file: it prints the divergence of both, which is to be smaller for the first. Mend `divergence`; `pytest -m bugs` tells whether you have.
+The teacher trusts two classes alike. One student does so, too, and spreads a little over the others; another one
+believes in a single class. Run this file: it prints the divergence of both, which is to be smaller for the first.
+Mend `divergence`; `pytest -m bugs` tells whether you have.
 """
 
 import torch

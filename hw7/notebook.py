@@ -1,0 +1,141 @@
+"""What the report notebook is made of, so that its cells stay thin: runs at a size for a laptop, tables, points.
+
+    lab = Lab()                          the submission in this folder
+    lab.check("2.1")                     its public tests, as a table; the value is the points
+    lab.run("student-c", "student-e")    experiments of the report that are missing, and what they need; kept in out/
+    lab.table(headers, rows)             a table
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, redirect_stderr
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from IPython.display import Markdown, display
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from hw7.checking import Checks, format_task
+from hw7.data import Split
+from hw7.experiments import EXPERIMENTS, NETWORKS, PROFILES, Profile, Reproduction, quantized
+from hw7.files import read_json
+from hw7.jobs import processes
+from hw7.measure import file_bytes
+from hw7.solution import Solution, load_solution
+from hw7.training import Phase, evaluate
+from hw7.verdicts import standard_error
+
+
+def _cosine(epochs: int, learning_rate: float = 1e-3) -> tuple[Phase, ...]:
+    return (Phase(epochs, learning_rate=learning_rate, batch=64, schedule="cosine"),)
+
+
+PROFILE = Profile(
+    about="the report notebook: a few minutes on a laptop",
+    size=32,
+    plates="difficulty=0.5",
+    images={"training": 1000, "validation": 1000, "testing": 2000, "pretraining": 4000},
+    recipes={
+        "pretraining": _cosine(6),
+        "fine-tuning": _cosine(10, learning_rate=5e-4),
+        "teacher": _cosine(10),
+        "question 1": _cosine(16),
+        "question 2": _cosine(28),
+        "question 3": _cosine(24),
+        "pruning": (Phase(1, learning_rate=2e-4, batch=64),),
+        "question 4": _cosine(16),
+    },
+)
+PROFILES["notebook"] = PROFILE
+
+
+class Lab:
+    """A submission, its public tests, and the report's experiments with its code."""
+
+    def __init__(self, directory: Path | str = ".", jobs: int | None = None) -> None:
+        """directory: holds `solution`. jobs: experiments at a time; default: one a core.
+
+        Raises HW7Error where there is no solution.
+        """
+        self.directory = Path(directory).resolve()
+        self.jobs = jobs or os.cpu_count() or 1
+
+    def check(self, task: str) -> float:
+        """Shows the public tests of a task as it is now; the value is the points, which nbgrader takes for the grade."""
+        with warnings.catch_warnings(), redirect_stderr(sys.stdout):  # nbgrader gives no points where stderr has a word
+            warnings.simplefilter("ignore")
+            results = Checks.of(self.directory).check(task)
+        print(format_task(results))
+        return sum(result.points for result in results)
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The submission's modules as they were when first asked for; after an edit, make a new Lab."""
+        return load_solution(self.directory)
+
+    @cached_property
+    def reproduction(self) -> Reproduction:
+        out = self.directory / "out" / self.solution.digest  # results belong to the code that made them
+        return Reproduction("plates", "notebook", out, self.solution, say=print, progress=False)
+
+    def split(self, name: str) -> Split:
+        """training, validation, testing or pretraining images, as the runs see them."""
+        return self.reproduction.split(name)
+
+    def run(self, *experiments: str) -> dict[str, dict[str, Any]]:
+        """The results of these experiments; what is missing of them, and of what they need, is run first."""
+        with ExitStack() as stack:
+            executor = stack.enter_context(processes(self.jobs)) if self.jobs > 1 else None
+            results = self.reproduction.run(experiments, executor, self.jobs)
+        return {name: results["experiments"][name] for name in experiments}
+
+    def history(self, experiment: str) -> list[float]:
+        """Validation accuracy after each epoch."""
+        rows = read_json(self.reproduction.directory(experiment) / "run.json")["history"]
+        return [row["validation_accuracy"] for row in rows]
+
+    def network(self, name: str) -> nn.Module:
+        """An untrained network of the report: one of your own, or one that is given."""
+        return NETWORKS[name](self.solution, len(self.split("training").classes))
+
+    def trained(self, experiment: str) -> nn.Module:
+        """The network that an experiment has left."""
+        network, _ = self.reproduction._finished(experiment)
+        return network  # type: ignore[no-any-return]
+
+    def at_bits(self, experiment: str, bits: int) -> tuple[int, float]:
+        """(bytes, validation accuracy) of an experiment's network whose weights went through your compress at so many
+        bits, and back."""
+        network = self.trained(experiment)
+        stored, restored = quantized(self.solution, network.state_dict(), bits)
+        network.load_state_dict(restored)
+        return file_bytes(stored), evaluate(network, self.split("validation"))[1]
+
+    def table(self, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        display(Markdown(tabulate(list(rows), headers, tablefmt="github", disable_numparse=True)))  # type: ignore[no-untyped-call]
+
+
+def title(experiment: str) -> str:
+    """An experiment's title in the report."""
+    return EXPERIMENTS[experiment].title
+
+
+def percent(result: dict[str, Any]) -> str:
+    """A run's accuracy on validation images, with one standard error."""
+    return f"{result['accuracy']:.1%} ± {standard_error(result['accuracy'], result['images']):.1%}"
+
+
+def bounds(result: dict[str, Any]) -> float:
+    """One standard error of a run's accuracy, in percent: for error bars."""
+    return 100 * standard_error(result["accuracy"], result["images"])
+
+
+def picture(image: Tensor) -> Any:
+    """A uint8 image [3, S, S] as matplotlib's imshow takes it."""
+    return image.permute(1, 2, 0).numpy()
