@@ -348,11 +348,15 @@ class Progress:
         self.bar.set_postfix_str(self.text, refresh=False)
         self.bar.update()
         now = time.monotonic()
+        if self.new <= 1:
+            self.start = now  # how long it took to get to work says nothing about the rest
         if self.bar.disable and now - self.told >= self.every:
             self.told = now
             done = self.counts.total()
-            left = (now - self.start) / max(self.new, 1) * (self.total - done)
-            print(f"graded {done} of {self.total}: {self.text}; {left:.0f} s left", file=sys.stderr, flush=True)
+            left = (
+                f"{(now - self.start) / (self.new - 1) * (self.total - done):.0f} s left" if self.new > 1 else "at work"
+            )
+            print(f"graded {done} of {self.total}: {self.text}; {left}", file=sys.stderr, flush=True)
 
     @property
     def text(self) -> str:
