@@ -43,7 +43,7 @@ MAX_SOURCE = 100_000  # bytes of all files under solution/
 IMAGE_SIZE = 128
 NUM_CLASSES = 11
 MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
-STOPPED = (Status.TIME, Status.DIED, Status.FLOOD)
+STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 MIN_SECONDS = 5.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTSIDE = ("accuracy", "size")  # checks without cases: judged here, from weights and images
 OUTPUT_KEPT = 4_000
@@ -206,17 +206,16 @@ class _Process:
                 self.child = self.work.jail.child(self.work.submission.files, library=self.library)
             left = max(0.0, deadline - time.monotonic())
             got = self.child.ask(calls[len(answers) :], left)
-            stopped = next((i for i, answer in enumerate(got) if answer.status in STOPPED), len(got))
-            answers += got[: stopped + 1]
-            if stopped < len(got):
-                last = replace_note(got[stopped], self.child.stopped_by)
-                answers[-1] = last
+            # A process that was gone before the first question counts as one that died of it.
+            answers += [answer for answer in got if answer.status is not Status.UNANSWERED] or [Answer(Status.DIED)]
+            if not self.child.alive:
+                answers[-1] = last = _with_note(answers[-1], self.child.stopped_by)
                 if last.status is Status.TIME or not replace:
                     answers += [Answer(last.status, note=last.note)] * (len(calls) - len(answers))
         return answers
 
 
-def replace_note(answer: Answer, stopped_by: str) -> Answer:
+def _with_note(answer: Answer, stopped_by: str) -> Answer:
     return replace(answer, note=f"{answer.note} [{stopped_by}]".strip()[:2000])
 
 
@@ -441,7 +440,7 @@ class _Work:
 
     def grade(self, task: Task) -> TaskGrade:
         if self.submission.problem:
-            outcome = Outcome(Verdict.MISSING, f"Nothing could be graded: {self.submission.problem}")
+            outcome = Outcome(Verdict.MISSING, "Nothing could be graded; the reason stands above.")
             parts = [_part(part, points, outcome) for part, points in task.points.items()]
         elif task.check == "accuracy":
             parts = self.accuracy_parts(task)
