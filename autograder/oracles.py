@@ -647,6 +647,8 @@ def iterative_prune(
         before = copy.deepcopy(net)
         if wrong == "prune-trains-the-old-network":
             perturb(current, step)
+        elif wrong == "prune-trains-the-old-network#given":
+            perturb(given, step)
         elif wrong == "prune-takes-what-finetune-returns":
             net = useless(net, step)
         elif wrong not in ("prune-finetunes-first", "prune-finetunes-a-copy", "prune-never-finetunes"):
@@ -659,7 +661,8 @@ def iterative_prune(
 
 
 PRUNE_MISTAKES = (
-    "prune-from-the-original", "prune-trains-the-old-network", "prune-finetunes-first", "prune-finetunes-a-copy",
+    "prune-from-the-original", "prune-trains-the-old-network", "prune-trains-the-old-network#given",
+    "prune-finetunes-first", "prune-finetunes-a-copy",
     "prune-keeps-unfinetuned", "prune-never-finetunes", "prune-one-network-only", "prune-takes-what-finetune-returns",
 )  # fmt: skip
 

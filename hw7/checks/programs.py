@@ -426,7 +426,7 @@ def dequantize(
 
 
 def compress(solution: Any, names: Tensor, channels_last: bool = False, **tensors: Tensor) -> Iterator[Any]:
-    """Task 4.2: whether safetensors could save the result, its names, its tensors, and the state_dict's tensors after."""
+    """Task 4.2: whether safetensors could save the result, its names and tensors, and the state_dict after."""
     state_dict = named(names, tensors)
     if channels_last:
         for name, tensor in state_dict.items():
