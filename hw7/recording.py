@@ -42,9 +42,10 @@ def recorded(work: Work, what: str, device: torch.device) -> Work:
             with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream):
                 work()
         except Exception as error:  # whatever torch, CUDA or a student's step raises: the same work then runs as it is
+            reason = error.__context__ or error  # ending a recording that failed raises once more
             warnings.warn(
                 f"{what} cannot be recorded as a CUDA graph and runs slower, operation by operation: "
-                f"{str(error).splitlines()[0]}",
+                f"{type(reason).__name__}: {str(reason).partition(chr(10))[0]}",
                 stacklevel=2,
             )
             return work

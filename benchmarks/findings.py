@@ -1,0 +1,167 @@
+"""The report's findings over several seeds: each difference with its standard error, and whether it came out.
+
+    python benchmarks/findings.py --out out/findings --seeds 0 1 2 [--data plates] [--profile full] [--only ID,ID]
+                                  [--precision bfloat16 float32] [--jobs 1] [--minutes 9]
+
+One reproduction a seed and precision, in OUT/PRECISION-SEED. Killed, or stopped by --minutes (exit code 75), the same
+command goes on. Prints Markdown tables: the accuracy of every run on test images, which chose no epoch and no network,
+and on the validation images that did; then the findings, each with its measure over the seeds, its bound, and what of
+it came out; and, with two precisions, their difference for every run. Means come with the standard error of the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from hw7.files import read_json
+
+Runs = dict[str, dict[str, Any]]  # an experiment's id -> its result, of one seed
+SHARED_COUNTS = (236_066, 217_850, 200_354, 171_606, 158_621)  # parameters that both ladders have
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`measure` takes one seed's runs and the name of an accuracy to points (hundredths), the better the larger.
+
+    It came out where the mean over the seeds is at least `least`; `allowance` standard errors are forgiven.
+    """
+
+    what: str
+    needs: tuple[str, ...]
+    least: float
+    measure: Callable[[Runs, str], float]
+    allowance: float = 0.0
+
+
+def gap(better: str, worse: str) -> Callable[[Runs, str], float]:
+    return lambda runs, accuracy: 100 * (runs[better][accuracy] - runs[worse][accuracy])
+
+
+def gain_with_teacher(runs: Runs, accuracy: str) -> float:
+    """The least that a distilled student gains from one teacher to the next better one, in points."""
+    pairs = (("teacher-weak", "student-weak"), ("teacher-scratch", "student-d"), ("teacher-pretrained", "student-e"))
+    students = [student for _, student in sorted(pairs, key=lambda pair: runs[pair[0]][accuracy])]
+    return min(100 * (runs[b][accuracy] - runs[a][accuracy]) for a, b in pairwise(students))
+
+
+def ladders(runs: Runs, accuracy: str) -> float:
+    """0.975 above 0.95, the mean over the counts that both have. Steps are measured on validation images only."""
+    steps = ({s["parameters"]: s["accuracy"] for s in runs[f"prune-{rate}"]["steps"]} for rate in ("0.975", "0.95"))
+    fine, coarse = steps
+    return 100 * statistics.mean(fine[count] - coarse[count] for count in SHARED_COUNTS)
+
+
+FINDINGS = (
+    Finding("pretrained teacher above scratch teacher", ("teacher-pretrained", "teacher-scratch"), 3.0,
+            gap("teacher-pretrained", "teacher-scratch")),
+    Finding("student taught by it above student alone", ("student-e", "student-c"), 1.5, gap("student-e", "student-c")),
+    Finding("row d: student alone above taught by the scratch teacher", ("student-c", "student-d"), 0.0,
+            gap("student-c", "student-d"), 1.0),
+    Finding("the better the teacher, the better its student",
+            ("teacher-weak", "teacher-scratch", "teacher-pretrained", "student-weak", "student-d", "student-e"), 0.0,
+            gain_with_teacher, 1.0),
+    Finding("the weak teacher is below the student alone", ("teacher-weak", "student-c"), 0.0,
+            gap("student-c", "teacher-weak")),
+    Finding("and does not help: alone above taught by it", ("student-c", "student-weak"), 0.0,
+            gap("student-c", "student-weak"), 1.0),
+    Finding("keep rate 0.975 not below 0.95 at the shared counts", ("prune-0.975", "prune-0.95"), 0.0, ladders, 1.0),
+    Finding("16 bits lose at most 0.1", ("student-net", "quantized-16"), -0.1, gap("quantized-16", "student-net")),
+    Finding("8 bits a channel lose at most 0.3", ("student-net", "quantized-8"), -0.3,
+            gap("quantized-8", "student-net")),
+)  # fmt: skip
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    """The mean, and its standard error: nan for one value."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.mean(values), error
+
+
+def row(name: str, values: list[float], digits: int = 1) -> list[str]:
+    mean, error = mean_and_error(values)
+    return [name, *(f"{value:.{digits}f}" for value in values), f"{mean:.{digits}f} ± {error:.{digits}f}"]
+
+
+def judged(finding: Finding, seeds: list[Runs], accuracy: str) -> list[str]:
+    if any(need not in runs or accuracy not in runs[need] for need in finding.needs for runs in seeds):
+        return [finding.what, f">= {finding.least:g}", *("-" for _ in seeds), "-", "not measured"]
+    values = [finding.measure(runs, accuracy) for runs in seeds]
+    mean, error = mean_and_error(values)
+    forgiven = finding.allowance * (0 if math.isnan(error) else error)
+    verdict = "came out" if mean >= finding.least else "within the error" if mean >= finding.least - forgiven else "no"
+    bound = f">= {finding.least:g}" + " - error" * bool(finding.allowance)
+    name, *cells = row(finding.what, values, 2)
+    return [name, bound, *cells, verdict]
+
+
+def tables(results: dict[str, list[Runs]], seeds: list[int]) -> Iterable[str]:
+    """`results`: for each precision, the runs of each seed."""
+    of_seeds = [*(f"seed {seed}" for seed in seeds), "mean ± standard error"]
+
+    def table(headers: list[str], rows: list[list[str]]) -> str:
+        return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
+
+    for precision, runs in results.items():
+        names = [name for name in runs[0] if all(name in each for each in runs)]
+        for accuracy, on in (("test_accuracy", "test"), ("accuracy", "validation")):
+            measured = [name for name in names if all(accuracy in each[name] for each in runs)]
+            rows = [row(name, [100 * each[name][accuracy] for each in runs]) for name in measured]
+            yield table([f"{precision}, {on} accuracy, %", *of_seeds], rows)
+            headers = [f"{precision}, on {on} images, points", "bound", *of_seeds, "verdict"]
+            yield table(headers, [judged(finding, runs, accuracy) for finding in FINDINGS])
+    if len(results) > 1:
+        (first, ours), (second, theirs) = list(results.items())[:2]
+        common = [name for name in ours[0] if all(name in runs for runs in (*ours, *theirs))]
+        rows = []
+        for name in common:
+            key = "test_accuracy" if "test_accuracy" in ours[0][name] else "accuracy"
+            rows.append(row(name, [100 * (a[name][key] - b[name][key]) for a, b in zip(ours, theirs, strict=True)], 2))
+        yield table([f"{first} − {second}, points", *of_seeds], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data", default="plates")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--only", help="experiments, with commas; default: all of the report")
+    parser.add_argument("--precision", nargs="+", default=["auto"], help="one, or two to compare")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--jobs", type=int, help="experiments at a time")
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    options = parser.parse_args()
+
+    until = time.monotonic() + 60 * options.minutes
+    results: dict[str, list[Runs]] = {}
+    for precision, seed in product(options.precision, options.seeds):
+        out = options.out / f"{precision}-{seed}"
+        command = [Path(sys.executable).parent / "hw7", "reproduce", "--data", options.data, "--out", out]
+        choices = {"profile": options.profile, "seed": seed, "device": options.device, "precision": precision}
+        choices |= {"only": options.only, "jobs": options.jobs}
+        if math.isfinite(until):
+            choices["minutes"] = max(0.0, (until - time.monotonic()) / 60)
+        command += [part for name, value in choices.items() if value is not None for part in (f"--{name}", str(value))]
+        print(f"{precision}, seed {seed}", file=sys.stderr, flush=True)
+        code = subprocess.run(command, stdout=sys.stderr).returncode
+        if code:
+            sys.exit(code)
+        results.setdefault(precision, []).append(read_json(out / "results.json")["experiments"])
+    for text in tables(results, options.seeds):
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,488 @@
+"""How fast the report's networks train here, against the usual pipeline, kornia, and what the machine allows.
+
+    python benchmarks/training.py [--device auto] [--size 128] [--images N] [--workers 16] [--out docs/results/NAME.md]
+
+One run on one machine measures, and prints as a Markdown page:
+
+    the machine     one large copy and one large matrix product: its bytes and floating-point operations a second
+    the input       images a second on one core, from where they are stored to an augmented float batch
+    the networks    for each: images a second and milliseconds an epoch of this project's loop, recorded as a CUDA graph
+                    and operation by operation; the share of augmentation; the same loop with kornia's batch
+                    augmentation (where kornia is installed); and the usual pipeline: JPEG files, PIL, torchvision's
+                    transforms, DataLoader workers, float32, one operation at a time, a look at the loss in every step
+    the report      what its epochs at the profile `full` add up to, with each
+
+Every figure is the median of --repeats passes after one that is not counted. Distilled networks include their teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tabulate import tabulate
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import hw7.vision  # noqa: F401  (before torchvision)
+from hw7 import augment, training
+from hw7.data import FOOD11_COUNTS, Split, load_split, write_food11
+from hw7.experiments import EXPERIMENTS, NETWORKS, PROFILES
+from hw7.solution import load_solution
+from hw7.training import Distillation, Passes, Phase, best_precision, computing_in, cross_entropy_step, generator
+
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network as the report trains it: its key in NETWORKS, whether the ResNet-18 teaches it, its batch."""
+
+    title: str
+    network: str
+    taught: bool = False
+    batch: int = 128
+
+
+ROWS = (
+    Row("ResNet-18", "teacher"),
+    Row("ResNet-18 with DW + PW", "small_resnet18"),
+    Row("CNN student, with teacher", "student_cnn", True),
+    Row("274,763 student, alone", "student_dw", batch=32),
+    Row("274,763 student, with teacher", "student_dw", True, 32),
+    Row("256,779 student, with teacher", "student_net", True),
+    Row("question 4: plain", "plain"),
+    Row("question 4: DW + PW", "depthwise"),
+    Row("question 4: 7 groups", "grouped"),
+)
+
+
+# ---- timing ----------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self, device: torch.device, repeats: int) -> None:
+        self.device, self.repeats = device, repeats
+
+    def seconds(self, work: Callable[[], object], repeats: int | None = None) -> float:
+        """The median of several runs, after one that is not counted; the device is done at the end of each."""
+        taken = []
+        for _ in range(1 + (repeats or self.repeats)):
+            start = time.perf_counter()
+            work()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken[1:])
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- what the machine allows -----------------------------------------------------------------------------------------
+
+
+def machine(clock: Clock, precision: str) -> tuple[float, float]:
+    """(bytes a second that one large copy reads and writes, floating-point operations a second of one large product)"""
+    large = clock.device.type == "cuda"
+    source = torch.ones(2**30 if large else 2**26, dtype=torch.uint8, device=clock.device)
+    target = torch.empty_like(source)
+    copied = clock.seconds(lambda: target.copy_(source))
+    side = 8192 if large else 1024
+    factor = torch.ones(side, side, dtype=getattr(torch, precision), device=clock.device)
+    multiplied = clock.seconds(lambda: factor @ factor)
+    return 2 * source.numel() / copied, 2 * side**3 / multiplied
+
+
+def least_work(network: nn.Module, size: int, forward_only: bool) -> tuple[int, int]:
+    """(floating-point operations, entries moved) for one image, at least, in a step or in a forward pass.
+
+    Everything between two convolutions is taken to be fused into them. Each then reads its input and writes its output;
+    backward, it reads the output's gradient and the input, and writes the input's gradient. The backward pass is two
+    products of the forward's size.
+    """
+    operations = moved = 0
+
+    def see(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal operations, moved
+        assert isinstance(module.weight, Tensor)
+        operations += 2 * output.numel() * module.weight[0].numel() * (1 if forward_only else 3)
+        moved += inputs[0].numel() + output.numel()
+        if not forward_only:
+            moved += 2 * inputs[0].numel() + output.numel()
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(see) for layer in layers]  # type: ignore[arg-type]
+    with torch.no_grad():
+        network.eval()(torch.rand(1, 3, size, size, device=next(network.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    return operations, moved
+
+
+# ---- the usual pipeline ----------------------------------------------------------------------------------------------
+
+
+class Files(Dataset[tuple[Tensor, int]]):
+    """JPEG files, decoded and augmented one by one, as in the course."""
+
+    def __init__(self, folder: Path, size: int, recipe: augment.Recipe) -> None:
+        from torchvision import transforms
+
+        self.paths = sorted(folder.iterdir())
+        self.transform = transforms.Compose([
+            transforms.RandomCrop(size, padding=round(recipe.padding * size)),
+            transforms.RandomHorizontalFlip(recipe.flip),
+            transforms.RandomRotation(recipe.rotation),
+            transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue),
+            transforms.RandomPerspective(recipe.distortion, recipe.perspective),
+            transforms.ToTensor(),
+        ])  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        with Image.open(self.paths[index]) as image:
+            return self.transform(image.convert("RGB")), int(self.paths[index].name.partition("_")[0])
+
+
+def usual_pass(row: Row, network: nn.Module, teacher: nn.Module, loader: DataLoader, device: torch.device) -> Work:
+    solution = load_solution()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+
+    def one_pass() -> float:
+        total = 0.0
+        network.train()
+        teacher.eval()
+        for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
+            logits = network(images)
+            if row.taught:
+                with torch.no_grad():
+                    soft = teacher(images)
+                loss = solution.losses.kd_loss(logits, soft, labels)
+            else:
+                loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        return total
+
+    return one_pass
+
+
+Work = Callable[[], object]
+
+
+# ---- kornia ----------------------------------------------------------------------------------------------------------
+
+
+def kornia_augmentation(size: int, recipe: augment.Recipe) -> Callable[[Tensor], Tensor] | None:
+    """float32 [N, 3, S, S] to the same, each sample by its own parameters; None where kornia is not installed."""
+    try:
+        from kornia import augmentation as kornia
+    except ImportError:
+        return None
+    jitter = (recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
+    return kornia.AugmentationSequential(
+        kornia.RandomCrop((size, size), padding=round(recipe.padding * size)),
+        kornia.RandomHorizontalFlip(p=recipe.flip),
+        kornia.RandomRotation(recipe.rotation, p=1.0),
+        kornia.ColorJitter(*jitter, p=1.0),
+        kornia.RandomPerspective(recipe.distortion, p=recipe.perspective),
+        data_keys=["input"],
+    )
+
+
+class KorniaPasses(Passes):
+    """This project's loop, but for the augmentation."""
+
+    def __init__(self, *arguments: Any, augmentation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(*arguments, None)
+        self.kornia = augmentation
+
+    def _batch(self, size: int) -> None:
+        indices = self.order[(self.done + self.within[:size]) % len(self.order)]
+        images = self.kornia(self.training.images[indices].float() / 255)
+        images = images.contiguous(memory_format=torch.channels_last)
+        self.total += self.step(self.network, images, self.training.labels[indices], self.optimizer).double() * size
+        self.done += size
+
+
+# ---- the three parts -------------------------------------------------------------------------------------------------
+
+
+def input_rates(split: Split, folder: Path, clock: Clock) -> list[list[str]]:
+    """Images a second on one core of the CPU."""
+    size, recipe = split.images.shape[-1], augment.Recipe()
+    files, whole = Files(folder, size, recipe), range(len(split))
+    batch = 64
+
+    def ours() -> None:
+        random = generator(0)
+        parameters = augment.draw(len(split), size, random, recipe)
+        for indices in torch.randperm(len(split), generator=random).split(batch):
+            augment.augment(split.images[indices], parameters[indices])
+
+    def usual() -> None:
+        for start in range(0, len(whole), batch):
+            torch.stack([files[index][0] for index in whole[start : start + batch]])
+
+    kinds: dict[str, Callable[[], None] | None] = {"this project": ours, "JPEG, PIL, torchvision": usual}
+    by_kornia = kornia_augmentation(size, recipe)
+
+    def third() -> None:
+        assert by_kornia
+        for indices in torch.randperm(len(split)).split(batch):
+            by_kornia(split.images[indices].float() / 255)
+
+    kinds["kornia, from the stored split"] = third if by_kornia else None
+    taken: dict[str, list[float]] = {name: [] for name in kinds}
+    with threads(1):
+        for _ in range(1 + clock.repeats):  # in turn, so that what else the machine does meets all of them alike
+            for name, work in kinds.items():
+                if work:
+                    start = time.perf_counter()
+                    work()
+                    taken[name].append(time.perf_counter() - start)
+    rates = {name: len(split) / statistics.median(times[1:]) if times else None for name, times in taken.items()}
+    base = rates["JPEG, PIL, torchvision"]
+    assert base
+    return [[name, number(rate), f"{rate / base:.1f}" if rate else NOT_MEASURED] for name, rate in rates.items()]
+
+
+@dataclass
+class Rates:
+    """Images a second, or None where not measured; `share` is augmentation's share of an epoch."""
+
+    recorded: float
+    eager: float
+    share: float
+    kornia: float | None
+    usual: float | None
+    by_operations: float
+    by_bytes: float
+
+    @property
+    def bound(self) -> float:
+        return min(self.by_operations, self.by_bytes)
+
+
+def train_rates(
+    row: Row, split: Split, files: Files | None, clock: Clock, limits: tuple[float, float], options: argparse.Namespace
+) -> Rates:
+    device, precision, solution = clock.device, best_precision(clock.device), load_solution()
+    size, count = split.images.shape[-1], len(split)
+
+    def network(name: str, layout: torch.memory_format = torch.channels_last) -> nn.Module:
+        torch.manual_seed(0)
+        made = NETWORKS[name](solution, len(split.classes)).to(device, memory_format=layout)
+        if options.compile and layout == torch.channels_last:
+            made.compile()
+        return made
+
+    teacher = network("teacher")
+    step = Distillation(solution, teacher) if row.taught else cross_entropy_step
+    recipe = augment.Recipe()
+
+    def rate(kind: Callable[[nn.Module, torch.optim.Optimizer], Passes]) -> float:
+        student = network(row.network)
+        with computing_in(precision, student, teacher):
+            passes = kind(student, Phase(1).make_optimizer(student))
+            return count / clock.seconds(lambda: passes(generator(0)))
+
+    def ours(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
+        return Passes(student, split, row.batch, optimizer, step, recipe, row.title)
+
+    def inputs_only(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
+        return Passes(student, split, row.batch, optimizer, lambda *_: nothing, recipe, row.title)
+
+    def by_kornia(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
+        assert transform
+        return KorniaPasses(student, split, row.batch, optimizer, step, augmentation=transform)
+
+    nothing = torch.zeros((), device=device)
+    recorded = rate(ours)
+    share = recorded / rate(inputs_only)
+    record, training.recorded = training.recorded, lambda work, what, device: work
+    try:
+        eager = rate(ours) if device.type == "cuda" else recorded
+        transform = kornia_augmentation(size, recipe)  # draws its parameters on the host: it cannot be recorded
+        kornia = rate(by_kornia) if transform else None
+    finally:
+        training.recorded = record
+    usual = None
+    if files:
+        plain = network(row.network, torch.contiguous_format), network("teacher", torch.contiguous_format)
+        loader = DataLoader(
+            files, row.batch, shuffle=True, num_workers=options.workers, persistent_workers=options.workers > 0
+        )
+        usual = len(files) / clock.seconds(usual_pass(row, *plain, loader, device), repeats=1)
+
+    operations, moved = least_work(network(row.network), size, forward_only=False)
+    if row.taught:
+        more = least_work(teacher, size, forward_only=True)
+        operations, moved = operations + more[0], moved + more[1]
+    by_operations, by_bytes = limits[1] / operations, limits[0] / (moved * getattr(torch, precision).itemsize)
+    return Rates(recorded, eager, share, kornia, usual, by_operations, by_bytes)
+
+
+def report_hours(rates: dict[Row, Rates], kind: str) -> float | None:
+    """Hours that the epochs of the profile `full` take at these rates; pruned networks count as whole ones."""
+    profile, hours = PROFILES["full"], 0.0
+    for experiment in EXPERIMENTS.values():
+        if experiment.bits:
+            continue
+        taught = experiment.teacher is not None
+        row = next((row for row in rates if (row.network, row.taught) == (experiment.network, taught)), None)
+        value = getattr(rates[row], kind) if row else None
+        if value is None:
+            return None
+        epochs = sum(phase.epochs for phase in profile.recipes[experiment.recipe]) * max(1, experiment.steps)
+        images = profile.images[experiment.data] or FOOD11_COUNTS["training"]
+        hours += epochs * images / value / 3600
+    return hours
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    return NOT_MEASURED if value is None else f"{value:,.{digits}f}"
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = len(os.sched_getaffinity(0))
+    return f"CPU, {platform.machine()}, {cores} cores, {torch.get_num_threads()} threads"
+
+
+def page(options: argparse.Namespace) -> Iterator[str]:
+    device = torch.device(options.device)
+    clock, precision = Clock(device, options.repeats), best_precision(device)
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
+    split = load_split("plates", "training", options.size, limit=options.images, device=device)
+    yield (
+        f"# Training speed\n\n{device_name(device)}; {versions}; {datetime.now(UTC):%d %B %Y}. {len(split):,} images "
+        f"of {options.size} x {options.size} pixels, {precision}{', compiled' * options.compile}.\n"
+    )
+    yield f"```sh\npython {shlex.join(sys.argv)}\n```\n"
+    if options.note:
+        yield f"{options.note}\n"
+
+    limits = machine(clock, precision)
+    yield (
+        f"One large copy moves {limits[0] / 1e9:,.1f} GB/s, one large {precision} matrix product does "
+        f"{limits[1] / 1e12:,.2f} TFLOP/s.\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        some = Split(split.images[: options.files].cpu(), split.labels[: options.files].cpu(), *_rest(split))
+        files = write_food11(some, folder)
+        yield "## The input, on one core\n"
+        yield table(("from the stored images to augmented float batches", "images/s", "times the usual"),
+                    input_rates(some, files, clock))  # fmt: skip
+        yield f"{len(some):,} images of {options.size} pixels; the JPEG files hold them at that size already.\n"
+
+        wanted = [row for row in ROWS if not options.only or row.network in options.only.split(",")]
+        rates: dict[Row, Rates] = {}
+        for row in wanted:
+            print(f"{row.title} ...", file=sys.stderr)
+            usual = None if options.no_usual else Files(files, options.size, augment.Recipe())
+            rates[row] = train_rates(row, split, usual, clock, limits, options)
+    yield "## The networks\n"
+    headers = (
+        *("training, images/s", "batch", "this project", "not recorded", "with kornia"),
+        *(f"usual, {options.workers} workers", "times the usual"),
+    )
+    body = [
+        [row.title, str(row.batch), number(r.recorded), number(r.eager) if device.type == "cuda" else "the same",
+         number(r.kornia), number(r.usual), number(r.recorded / r.usual if r.usual else None, 1)]
+        for row, r in rates.items()
+    ]  # fmt: skip
+    yield table(headers, body)
+    headers = ("one epoch", "ms", "augmentation", "bound by operations, ms", "by bytes, ms", "bound / measured")
+    body = [
+        [row.title, number(1000 * len(split) / r.recorded, 1), f"{100 * r.share:.1f} %",
+         number(1000 * len(split) / r.by_operations, 1), number(1000 * len(split) / r.by_bytes, 1),
+         f"{100 * r.recorded / r.bound:.0f} %"]
+        for row, r in rates.items()
+    ]  # fmt: skip
+    yield table(headers, body)
+    if device.type != "cuda":
+        yield "On the CPU nothing is recorded: this project's loop runs operation by operation.\n"
+    yield (
+        "The bounds are those of this machine's copy and product, for a step in which everything between two "
+        "convolutions\nis fused into them; without fusion they cannot be reached.\n"
+    )
+    kinds = {"recorded": "this project", "kornia": "with kornia", "usual": "the usual pipeline", "bound": "the bound"}
+    hours = {name: report_hours(rates, kind) for kind, name in kinds.items()}
+    yield "## The report's epochs, one after another\n"
+    epochs = sum(
+        sum(phase.epochs for phase in PROFILES["full"].recipes[row.recipe]) * max(1, row.steps)
+        for row in EXPERIMENTS.values()
+        if not row.bits
+    )
+    told = f"{epochs:,} epochs (question 4 and the weak teacher's among them) at {options.size} px, from these rates"
+    yield table((told, "minutes"), [[name, number(60 * value if value else None, 1)] for name, value in hours.items()])
+
+
+def _rest(split: Split) -> tuple[tuple[str, ...], str, str]:
+    return split.classes, split.source, split.name
+
+
+def table(headers: tuple[str, ...], body: list[list[str]]) -> str:
+    align = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(body, headers, tablefmt="github", disable_numparse=True, colalign=align) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--images", type=int, help="of the training split; default: all on a GPU, 256 on the CPU")
+    parser.add_argument("--files", type=int, default=1024, help="how many of them the usual pipeline sees")
+    parser.add_argument("--workers", type=int, default=min(16, len(os.sched_getaffinity(0))))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", help="networks, by their name in hw7.experiments.NETWORKS, with commas")
+    parser.add_argument("--no-usual", action="store_true", help="leave the usual pipeline's training out")
+    parser.add_argument("--compile", action="store_true", help="torch.compile this project's networks as well")
+    parser.add_argument("--note", default="", help="a sentence for the page: what else the machine was doing")
+    parser.add_argument("--out", type=Path, help="write the page here, too")
+    options = parser.parse_args()
+    options.images = options.images or (None if options.device.startswith("cuda") else 256)
+    parts = []
+    for part in page(options):
+        print(part, flush=True)
+        parts.append(part)
+    if options.out:
+        options.out.write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
