@@ -243,12 +243,12 @@ def own_weights(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission of a corpus. task: the one it is about, "" for all; mistake: an id of mistakes.toml, or ""."""
+    """One submission of a corpus. task: the one it is about, "" for all; mistakes: those of mistakes.toml that it makes."""
 
     id: str
     task: str
     about: str  # what is wrong, or what is different
-    mistake: str
+    mistakes: tuple[str, ...]
     files: Mapping[str, bytes] = field(repr=False)
     weights_by: str = "reference"
 
@@ -286,9 +286,10 @@ def mutants() -> tuple[Entry, ...]:
             if "was" in raw:
                 code = _changed(code, raw["was"], raw["now"], name)
             code = code.replace("{padding}", "x" * 100_000)
-            mistake = raw.get("mistake", "")
+            mistakes = raw.get("mistake", [])
+            mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
             weights = raw.get("weights", "reference")
-            entries.append(Entry(name, path.stem, raw["wrong"], mistake, with_code({table["module"]: code}), weights))
+            entries.append(Entry(name, path.stem, raw["wrong"], mistakes, with_code({table["module"]: code}), weights))
     return tuple(entries)
 
 
@@ -300,7 +301,7 @@ def alternatives() -> tuple[Entry, ...]:
         table = tomllib.loads(path.read_text())
         about, files = "what the mutants of this task are made from", with_code({table["module"]: table["right"]})
         weights = "own" if table["module"] == "quantization.py" else "reference"
-        entries.append(Entry(f"{path.stem}-right", path.stem, about, "", files, weights))
+        entries.append(Entry(f"{path.stem}-right", path.stem, about, (), files, weights))
     for path in sorted((HERE / "alternatives").glob("*.toml")):
         for raw in tomllib.loads(path.read_text())["alternative"]:
             name = f"{path.stem}-{raw['name']}"
@@ -309,7 +310,7 @@ def alternatives() -> tuple[Entry, ...]:
             files = with_code(raw.get("code", {}))
             for change in raw.get("bytes", []):
                 files = BYTES[change](files)
-            entries.append(Entry(name, "", raw["different"], "", files, raw.get("weights", "reference")))
+            entries.append(Entry(name, "", raw["different"], (), files, raw.get("weights", "reference")))
     return tuple(entries)
 
 

@@ -1,0 +1,68 @@
+"""Right solutions, written differently: each gets full points. They keep to the contract, line by line; where a check
+refuses one, the check is wrong."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from submissions import Entry, OpenJail, alternatives, outcomes, reference_files
+
+from autograder.grading import OUTSIDE, Hidden, grade_submission, hidden_questions
+from autograder.jail import best_tier
+from autograder.rubric import Rubric, load_rubric
+from autograder.running import Settings, grade_one
+from autograder.workers import Workers
+from hw7.checks.cases import Verdict
+
+HIDDEN = Hidden(b"a seed for right solutions")
+CHAPTERS = {"models": "1", "losses": "2", "pruning": "3", "quantization": "4"}
+
+
+@cache
+def rubric() -> Rubric:
+    return load_rubric()
+
+
+def chapters(entry: Entry) -> set[str]:
+    """The chapters whose code is not the reference's; of an entry that changes none, all."""
+    changed = {name for name, data in entry.files.items() if reference_files().get(name) != data}
+    return {chapter for module, chapter in CHAPTERS.items() if f"solution/{module}.py" in changed} or set(
+        CHAPTERS.values()
+    )
+
+
+def test_there_are_enough() -> None:
+    assert len(alternatives()) >= 24
+    assert len({entry.id for entry in alternatives()}) == len(alternatives())
+    assert all(entry.files != reference_files() or entry.weights_by != "reference" for entry in alternatives())
+    assert set.union(*map(chapters, alternatives())) == set(CHAPTERS.values())
+
+
+@pytest.mark.parametrize("entry", alternatives(), ids=lambda entry: entry.id)
+def test_gets_full_points(entry: Entry) -> None:
+    """In this process, in the chapters that it writes anew; networks and compressed weights are also run."""
+    for task in rubric().tasks:
+        if task.check in OUTSIDE or task.id[0] not in chapters(entry):
+            continue
+        wrong = [
+            (name, outcome)
+            for name, outcome in outcomes(entry.files, hidden_questions(rubric(), HIDDEN)[task.id]).items()
+            if outcome.verdict is not Verdict.RIGHT
+        ]
+        assert wrong == [], task.id
+    if chapters(entry) & {"1", "4"}:
+        last = Rubric(tuple(task for task in rubric().tasks if task.check in OUTSIDE), "the last tasks", rubric().path)
+        grade = grade_submission(entry.submission(), last, HIDDEN, OpenJail())  # type: ignore[arg-type]
+        assert [(task.task, task.points) for task in grade.tasks] == [(task.task, task.out_of) for task in grade.tasks]
+
+
+@pytest.mark.slow
+def test_all_through_the_jail() -> None:
+    settings = Settings(rubric(), HIDDEN.seed, tier=best_tier()[0])
+    with Workers(2) as workers:
+        grades = [workers.submit(grade_one, entry.submission(), settings) for entry in alternatives()]
+        for entry, future in zip(alternatives(), grades, strict=True):
+            grade = future.result()
+            wrong = [part for task in grade.tasks for part in task.parts if part.verdict is not Verdict.RIGHT]
+            assert (wrong, grade.total) == ([], grade.out_of), entry.id

@@ -1,0 +1,105 @@
+"""Wrong solutions: each loses points in its own task and in no earlier one; the mistake that it is made of is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import pytest
+from submissions import Entry, OpenJail, mutants, outcomes, reference_files
+
+from autograder.grading import OUTSIDE, Hidden, grade_submission, hidden_questions
+from autograder.jail import best_tier
+from autograder.rubric import Rubric, load_rubric
+from autograder.running import Settings, grade_one
+from autograder.workers import Workers
+from hw7.checks.cases import Verdict
+from hw7.checks.mistakes import load_mistakes
+
+HIDDEN = Hidden(b"a seed for wrong solutions")
+# A mutant changes what its own task asks for. Later tasks may be built on that, earlier ones are not; but sizes (5.1)
+# count only with a network that works (5.2).
+ALSO = {"5.2": {"5.1"}}
+EVERY = 4  # one mutant in four is tried again and again; all of them with the slow tests
+
+
+@cache
+def rubric() -> Rubric:
+    return load_rubric()
+
+
+@cache
+def last_tasks() -> Rubric:
+    """The accuracy and the size alone, which have no questions."""
+    tasks = tuple(task for task in rubric().tasks if task.check in OUTSIDE)
+    return Rubric(tasks, "the last tasks", rubric().path)
+
+
+def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
+    """The mistakes that are named ("" for none), a wrong part each, by task; found out in this process."""
+    found: dict[str, list[str]] = {}
+    for task in rubric().tasks:
+        if task.id not in tasks or task.check in OUTSIDE:
+            continue
+        questions = hidden_questions(rubric(), HIDDEN)[task.id]
+        wrong: dict[str, list[str]] = {}
+        by_case = outcomes(mutant.files, questions)
+        for case in (case for question in questions for case in question.cases):
+            if by_case[case.name].verdict is not Verdict.RIGHT and task.points[case.part] > 0:
+                wrong.setdefault(case.part, []).append(by_case[case.name].mistake)
+        if wrong:  # of several wrong cases of a part a student sees the first that shows a known mistake
+            found[task.id] = [next(filter(None, part), "") for part in wrong.values()]
+    if tasks & {"5.1", "5.2"}:
+        grade = grade_submission(mutant.submission(), last_tasks(), HIDDEN, OpenJail())  # type: ignore[arg-type]
+        for graded in grade.tasks:
+            if graded.task in tasks and graded.points < graded.out_of:
+                found[graded.task] = [part.mistake for part in graded.parts if part.points < part.out_of]
+    return found
+
+
+def test_there_are_enough_for_every_task() -> None:
+    by_task = Counter(mutant.task for mutant in mutants())
+    assert set(by_task) == {task.id for task in rubric().tasks}
+    assert sum(by_task.values()) >= 120
+    assert min(by_task.values()) >= 5
+
+
+def test_each_is_one_of_a_kind() -> None:
+    assert len({mutant.id for mutant in mutants()}) == len(mutants())
+    bodies = Counter((mutant.task, repr(sorted(mutant.files.items())), mutant.weights_by) for mutant in mutants())
+    assert [body for body, times in bodies.items() if times > 1] == []
+    assert all(mutant.files != reference_files() or mutant.weights_by != "reference" for mutant in mutants())
+
+
+def test_mistakes_are_those_of_the_table() -> None:
+    for mutant in mutants():
+        assert all(mutant.task in load_mistakes()[mistake].tasks for mistake in mutant.mistakes), mutant.id
+    # No row of the table is without an example.
+    assert {mistake for mutant in mutants() for mistake in mutant.mistakes} == set(load_mistakes())
+
+
+def _some() -> list[object]:
+    marks = [() if number % EVERY == 0 else pytest.mark.slow for number in range(len(mutants()))]
+    return [pytest.param(each, id=each.id, marks=mark) for each, mark in zip(mutants(), marks, strict=True)]
+
+
+@pytest.mark.parametrize("mutant", _some())
+def test_loses_points_and_is_told_why(mutant: Entry) -> None:
+    named = lost(mutant, {mutant.task}).get(mutant.task)
+    assert named, f"not caught: {mutant.about}"
+    assert set(filter(None, named)) == set(mutant.mistakes), mutant.about
+
+
+@pytest.mark.slow
+def test_all_through_the_jail() -> None:
+    """As they would be graded, in one run; and what earlier tasks say of them."""
+    settings = Settings(rubric(), HIDDEN.seed, tier=best_tier()[0])
+    with Workers(2) as workers:
+        grades = [workers.submit(grade_one, mutant.submission(), settings) for mutant in mutants()]
+        for mutant, future in zip(mutants(), grades, strict=True):
+            grade = future.result()
+            short = [task.task for task in grade.tasks if task.points < task.out_of]
+            assert mutant.task in short, f"{mutant.id} is not caught: {mutant.about}"
+            order = [task.task for task in grade.tasks]
+            earlier = set(order[: order.index(mutant.task)]) - ALSO.get(mutant.task, set())
+            assert not earlier & set(short), f"{mutant.id} costs points in {earlier & set(short)}"
