@@ -1,8 +1,7 @@
 """The cases of each task, made from a seed: inputs that nobody knows, the oracles' answers, and those of mistakes.
 
-`CHECKS` is the table: the module a check calls, its parts with suggested weights, and the function that makes its
-cases. The same seed gives the same cases. The grader's seed is hidden, that of the public tests is b"public"; nothing
-else differs.
+`CHECKS` is the table: the module a check calls, and the function that makes its cases. The same seed gives the same
+cases. The grader's seed is hidden, that of the public tests is b"public"; nothing else differs.
 """
 
 from __future__ import annotations
@@ -885,26 +884,25 @@ def _is_big(name: str, tensor: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Check:
-    """module: of the submission, where its function is. parts: what it tells apart, with suggested points."""
+    """module: of the submission, where its function is. build: makes the cases; their parts are `rubric.PARTS`."""
 
     module: str
-    parts: Mapping[str, float]
     build: Callable[[Maker, Mapping[str, Any]], None]
 
 
 CHECKS: dict[str, Check] = {
-    "depthwise_separable": Check("models", {"structure": 2, "output": 3}, depthwise_separable),
-    "small_resnet18": Check("models", {"parameters": 3, "output": 3, "classes": 1}, small_resnet18),
-    "students": Check("models", {"cnn_parameters": 2, "cnn_output": 2, "dw_parameters": 2, "dw_output": 2}, students),
-    "kd_loss": Check("losses", {"values": 5, "gradient": 4, "confident": 3, "shift": 1, "teacher": 1}, kd_loss),
-    "distillation_step": Check("losses", {"student": 5, "loss": 2, "teacher": 3}, distillation_step),
-    "channel_importance": Check("pruning", {"values": 2, "detached": 1}, channel_importance),
-    "select_channels": Check("pruning", {"values": 3, "ties": 1, "bounds": 1}, select_channels),
-    "network_slimming": Check("pruning", {"channels": 5, "dead": 3, "copy": 2, "refusals": 2}, network_slimming),
-    "width_schedule": Check("pruning", {"ladders": 3, "floor": 1, "refusals": 1}, width_schedule),
-    "iterative_prune": Check("pruning", {"schedule": 2, "chain": 4, "unchanged": 1}, iterative_prune),
-    "quantize": Check("quantization", {"tensor": 3, "channel": 2, "constant": 1, "bits": 2}, quantize),
-    "compress": Check("quantization", {"names": 2, "values": 3, "statistics": 2, "size": 1}, compress),
+    "depthwise_separable": Check("models", depthwise_separable),
+    "small_resnet18": Check("models", small_resnet18),
+    "students": Check("models", students),
+    "kd_loss": Check("losses", kd_loss),
+    "distillation_step": Check("losses", distillation_step),
+    "channel_importance": Check("pruning", channel_importance),
+    "select_channels": Check("pruning", select_channels),
+    "network_slimming": Check("pruning", network_slimming),
+    "width_schedule": Check("pruning", width_schedule),
+    "iterative_prune": Check("pruning", iterative_prune),
+    "quantize": Check("quantization", quantize),
+    "compress": Check("quantization", compress),
 }
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from autograder.oracles import kd_loss, with_gradient
 from autograder.questions import CHECKS, cases
+from autograder.rubric import PARTS
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes import as_page, load_mistakes
@@ -66,7 +67,7 @@ def everywhere(function: Callable[..., Any]) -> SimpleNamespace:
 def test_the_reference_is_right(check: str, seed: bytes) -> None:
     asked = questions(check, seed)
     assert [o for o in outcomes(REFERENCE, asked) if o != Outcome(Verdict.RIGHT)] == []
-    assert {case.part for case in asked} == set(CHECKS[check].parts)
+    assert {case.part for case in asked} == set(PARTS[check])
     assert len({case.name for case in asked}) == len(asked)
 
 
@@ -95,7 +96,7 @@ def _refuses(*arguments: object) -> None:
 def test_no_part_is_right_for_nothing(check: str, function: Callable[..., Any]) -> None:
     asked = questions(check)
     verdicts = [outcome.verdict for outcome in outcomes(everywhere(function), asked)]
-    for part in CHECKS[check].parts:
+    for part in PARTS[check]:
         assert any(v is not Verdict.RIGHT for case, v in zip(asked, verdicts, strict=True) if case.part == part), part
     if function is _stub:
         assert set(verdicts) == {Verdict.MISSING}
