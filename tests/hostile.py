@@ -7,6 +7,7 @@ An attack is the reference solution (or the stubs) with `code` in one of its mod
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -40,7 +41,8 @@ from autograder.running import Settings, run
 
 HERE = Path(__file__).parent / "attacks"
 HONEST = ("a-honest", "m-honest", "z-honest")  # before, among and after the attacks
-LEFT_BEHIND = "hw7-attack"  # how everything is named that an attack leaves behind
+LEFT_BEHIND = "hw7-attack"  # how everything is named that an attack leaves behind, and what a pickle would write
+UNPICKLED = f"{LEFT_BEHIND}-unpickled"
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/dev/mqueue")
 TASKS = ("1.1", "2.1", "3.2", "4.1", "4.2")  # at least one a module; the others would only take longer
 SIZES = ("5.1", "5.2")
@@ -48,9 +50,11 @@ SECONDS = 3.0  # for each task: attacks that wait are many
 IMAGES = 100
 
 WRAPPER = """
+from solution import tools
 from solution.tools import *
 
 def kd_loss(student_logits, teacher_logits, labels, temperature=20.0, alpha=0.5):
+    tools.turn = int(student_logits.double().abs().sum().item() * 1000)
     attack()
     return student_logits.sum() * 0
 """
@@ -61,7 +65,7 @@ def kd_loss(student_logits, teacher_logits, labels, temperature=20.0, alpha=0.5)
 
 class _Bomb:
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return (os.system, (f"touch /var/tmp/{LEFT_BEHIND}-unpickled /tmp/{LEFT_BEHIND}-unpickled",))
+        return (os.system, (f"touch /tmp/{UNPICKLED}",))
 
 
 def _torch_bomb() -> bytes:
@@ -178,15 +182,17 @@ class Attack:
     group: str
     files: Mapping[str, bytes] = field(repr=False)
     loses: tuple[str, ...]
+    hurts: tuple[str, ...] = ()  # the tasks that it may keep a part of: what is right in them
     verdict: str = ""  # of the tasks that it loses, where there is only one that it can be
     refused: str = ""  # a part of the reason, where it is not graded at all
     weights: str = "reference"
     archive: str = ""
+    breaks: bool = False  # its own code comes to an end by an exception, as it must
     quick: bool = False  # one of the few that are tried again and again, and in every tier
 
 
 FIELDS = {"id", "tries", "stopped_by", "code", "module", "base", "loses", "verdict", "refused", "weights", "archive"}
-FIELDS |= {"quick", "files", "constants"}
+FIELDS |= {"quick", "files", "constants", "hurts", "breaks"}
 
 
 @cache
@@ -224,10 +230,12 @@ def _attack(group: str, raw: Mapping[str, Any]) -> Attack:
         group,
         files,
         tuple(loses),
+        tuple(raw.get("hurts", ())),
         raw.get("verdict", ""),
         raw.get("refused", ""),
         raw.get("weights", "reference"),
         raw.get("archive", ""),
+        raw.get("breaks", False),
         raw.get("quick", False),
     )
 
@@ -277,10 +285,11 @@ def graded(chosen: Sequence[Attack], tier: Tier, jobs: int = 2) -> Aftermath:
     canary = f"canary-{secrets.token_hex(8)}"
     world = Path(tempfile.mkdtemp(prefix="hw7-hostile-", dir="/var/tmp"))
     world.chmod(0o755)
-    before = set(_descendants()), set(_litter(world)), set(_system_v())
+    mark = f"{LEFT_BEHIND}-{secrets.token_hex(4)}"  # tests of other processes may be at it, too
+    before = set(_descendants()), set(_system_v())
     os.environ["HW7_CANARY"] = canary
     try:
-        secret = _lay_out(world, chosen, canary)
+        secret = _lay_out(world, chosen, canary, mark)
         kept = {path: (path.read_bytes(), path.stat().st_mode) for path in secret if path.name != "journal.jsonl"}
         start = time.perf_counter()
         result = run(world / "submissions", world / "out", Settings(rubric(), b"hostile", tier=tier), jobs=jobs)
@@ -290,14 +299,14 @@ def graded(chosen: Sequence[Attack], tier: Tier, jobs: int = 2) -> Aftermath:
             if not path.is_file() or path.read_bytes() != data or path.stat().st_mode != mode:
                 left.append(f"changed: {path.name}")
         left += _still_there(lambda: set(_descendants()) - before[0])
-        left += sorted(set(_litter(world)) - before[1]) + sorted(set(_system_v()) - before[2])
+        left += [*_litter(world, mark), *sorted(set(_system_v()) - before[1])]
     finally:
         del os.environ["HW7_CANARY"]
         shutil.rmtree(world, ignore_errors=True)
     return Aftermath({grade.student: grade for grade in result.grades}, canary, tuple(left), seconds)
 
 
-def _lay_out(world: Path, chosen: Sequence[Attack], canary: str) -> list[Path]:
+def _lay_out(world: Path, chosen: Sequence[Attack], canary: str, mark: str) -> list[Path]:
     """Writes all submissions; returns the files that nobody may see."""
     out, submissions = world / "out", world / "submissions"
     out.mkdir()
@@ -309,7 +318,7 @@ def _lay_out(world: Path, chosen: Sequence[Attack], canary: str) -> list[Path]:
         files = dict(reference_files())
         files["solution/losses.py"] += f"# {canary}\n".encode()
         write(files, reference_weights(), submissions / student)
-    more = f"SECRETS = {[str(path) for path in secret]!r}\nMARK = {LEFT_BEHIND!r}\n"
+    more = f"SECRETS = {[str(path) for path in secret]!r}\nMARK = {mark!r}\n"
     for attack in chosen:
         folder = write(attack.files, WEIGHTS[attack.weights](), submissions / attack.id)
         (folder / "solution" / "tools.py").write_text((HERE / "tools.py").read_text() + more)
@@ -319,20 +328,19 @@ def _lay_out(world: Path, chosen: Sequence[Attack], canary: str) -> list[Path]:
 
 def _descendants() -> Iterator[str]:
     """Processes that came from this one, those that were orphaned since too (see `adopt_orphans`)."""
-    parents: dict[int, tuple[int, str]] = {}
+    parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                name, rest = (entry / "stat").read_text().rsplit(")", 1)
-            except (OSError, ValueError):
-                continue
-            parents[int(entry.name)] = int(rest.split()[1]), name.partition("(")[2]
-    for pid, (_, name) in parents.items():
+        with contextlib.suppress(OSError, ValueError):
+            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    for pid in parents:
         above = pid
         while above in parents and above != os.getpid():
-            above = parents[above][0]
+            above = parents[above]
         if above == os.getpid() and pid != above:
-            yield f"process {pid} ({name})"
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                if "resource_tracker" not in words:  # Python's own, for as long as this process lives
+                    yield f"process {pid} ({words.strip()[:200]})"
 
 
 def adopt_orphans() -> None:
@@ -357,16 +365,13 @@ def _reap() -> None:
         pass
 
 
-def _litter(world: Path) -> Iterator[str]:
-    """Files that an attack left, and folders of a jail that was not cleaned away."""
+def _litter(world: Path, mark: str) -> Iterator[str]:
+    """Files and folders that an attack left."""
     for place in [*PLACES, str(Path.home()), os.getcwd()]:
-        deep = place in PLACES
         for folder, folders, names in os.walk(place):
-            if Path(folder) == world or not deep:
+            yield from (os.path.join(folder, name) for name in (*folders, *names) if name.startswith((mark, UNPICKLED)))
+            if Path(folder) == world or place not in PLACES:
                 folders.clear()
-            for name in (*folders, *names):
-                if name.startswith(LEFT_BEHIND):
-                    yield os.path.join(folder, name)
 
 
 def _system_v() -> Iterator[str]:
@@ -381,15 +386,17 @@ def _system_v() -> Iterator[str]:
 # ---- the report -------------------------------------------------------------------------------------------------
 
 
+ENDED = r"\[((?:deadline|signal|exit code|flood|scratch folder|the jail)[^\[\]]*)\]"
+
+
 def seen(grade: Grade) -> str:
     """What the grader noticed of an attack: verdicts, and how its processes ended."""
     if grade.problem:
         return "refused at intake"
     verdicts = sorted({task.verdict.value for task in grade.tasks if task.points < task.out_of})
-    ends = sorted(
-        {end for task in grade.tasks for part in task.parts for end in re.findall(r"\[([^\[\]]*)\]$", part.note) if end}
-    )
-    return ", ".join(verdicts) + (f" ({'; '.join(ends)})" if ends else "")
+    notes = " ".join(part.note for task in grade.tasks for part in task.parts)
+    ends = {re.sub(r" [\d.]+(e-\d+)? s", "", end) for end in re.findall(ENDED, notes)}  # not how much time was left
+    return ", ".join(verdicts) + (f" ({'; '.join(sorted(ends))})" if ends else "")
 
 
 def report(aftermath: Aftermath, tier: Tier) -> str:
@@ -408,7 +415,11 @@ how its processes ended, where they were ended.
 """
     rows = []
     for attack in attacks():
-        loses = "all" if set(attack.loses) == {*TASKS, *SIZES} else ", ".join(attack.loses) or "nothing"
+        loses = (
+            "all"
+            if set(attack.loses) == {*TASKS, *SIZES}
+            else ", ".join([*attack.loses, *(f"some of {task}" for task in attack.hurts)])
+        )
         rows.append([attack.id, attack.tries, attack.stopped_by, loses, seen(aftermath.grades[attack.id])])
     table = tabulate(rows, ["attack", "tries", "stopped by", "loses", "seen"], "github", disable_numparse=True)
     return text + re.sub(r" {2,}", " ", re.sub(r"-{4,}", "---", table)) + "\n"

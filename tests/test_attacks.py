@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from functools import cache
+from collections.abc import Sequence
 
 import pytest
 from hostile import HONEST, SIZES, TASKS, Aftermath, Attack, adopt_orphans, attacks, graded, report
@@ -22,19 +22,6 @@ PAGE = PROJECT / "docs" / "results" / "attacks.md"
 QUICK = tuple(attack for attack in attacks() if attack.quick)
 
 
-@cache
-def aftermath(tier: Tier, everything: bool) -> Aftermath:
-    adopt_orphans()
-    return graded(attacks() if everything else QUICK, tier)
-
-
-def tier_or_skip(tier: Tier) -> Tier:
-    works = best_tier()[1][tier]
-    if works != "works":
-        pytest.skip(f"tier {tier}: {works}")
-    return tier
-
-
 def check(attack: Attack, after: Aftermath) -> None:
     grade, honest = after.grades[attack.id], after.grades[HONEST[0]]
     everything = grade.to_json()
@@ -43,10 +30,17 @@ def check(attack: Attack, after: Aftermath) -> None:
     assert attack.refused in grade.problem
     assert bool(grade.problem) == bool(attack.refused), grade.problem
     due = {task.task: 0 if task.task in attack.loses else task.points for task in honest.tasks}
-    assert {task.task: task.points for task in grade.tasks} == due, explain(grade)
+    got = {task.task: task.points for task in grade.tasks}
+    for task in attack.hurts:
+        assert got.pop(task) < due.pop(task), explain(grade)
+    assert got == due, explain(grade)
     if attack.verdict:
         lost = [task for task in grade.tasks if task.task in attack.loses]
         assert {part.verdict.value for task in lost for part in task.parts} == {attack.verdict}
+    notes = " ".join(part.note for task in grade.tasks for part in task.parts)
+    assert attack.breaks or not re.search("(Name|Syntax|Attribute|Type|Import)Error", notes), (
+        notes
+    )  # of the attack: it never got that far
     for text in shown(grade):
         assert text.isprintable() or "\n" in text
         assert not re.search("FOR-THE-STUDENT|<script|HYPERLINK", text)
@@ -92,43 +86,43 @@ def test_the_page_has_every_attack() -> None:
     assert re.findall(r"^\| ([\w-]+) +\|", PAGE.read_text(), re.M)[1:] == [attack.id for attack in attacks()]
 
 
-# ---- the runs ---------------------------------------------------------------------------------------------------
+# ---- the runs: one test each, so that test processes side by side do not grade everything twice -----------------
 
 
-@pytest.mark.parametrize("attack", QUICK, ids=lambda attack: attack.id)
-def test_a_few(attack: Attack) -> None:
-    check(attack, aftermath(best_tier()[0], False))
+def check_all(chosen: Sequence[Attack], tier: Tier) -> Aftermath:
+    adopt_orphans()
+    after = graded(chosen, tier)
+    wrong = {}
+    for attack in chosen:
+        try:
+            check(attack, after)
+        except AssertionError as error:
+            wrong[attack.id] = str(error)
+    assert not wrong, "\n\n".join(f"{attack}: {why}" for attack, why in wrong.items())
+    check_honest(after)
+    return after
 
 
-def test_a_few_leave_the_rest_alone() -> None:
-    check_honest(aftermath(best_tier()[0], False))
+def test_a_few() -> None:
+    check_all(QUICK, best_tier()[0])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", attacks(), ids=lambda attack: attack.id)
-def test_all(attack: Attack) -> None:
-    check(attack, aftermath(best_tier()[0], True))
-
-
-@pytest.mark.slow
-def test_all_leave_the_rest_alone() -> None:
-    check_honest(aftermath(best_tier()[0], True))
+def test_all() -> None:
+    check_all(attacks(), best_tier()[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", ["B", "C"])
 def test_in_other_tiers(tier: Tier) -> None:
-    after = aftermath(tier_or_skip(tier), False)
-    check_honest(after)
-    for attack in QUICK:
-        check(attack, after)
+    works = best_tier()[1][tier]
+    if works != "works":
+        pytest.skip(f"tier {tier}: {works}")
+    check_all(QUICK, tier)
 
 
 if __name__ == "__main__":
-    tier = best_tier()[0]
-    after = aftermath(tier, True)
-    check_honest(after)
-    for each in attacks():
-        check(each, after)
-    write_file(PAGE, report(after, tier).encode())
+    best = best_tier()[0]
+    after = check_all(attacks(), best)
+    write_file(PAGE, report(after, best).encode())
     sys.stderr.write(f"{len(attacks())} attacks in {after.seconds:.0f} s: {PAGE}\n")
