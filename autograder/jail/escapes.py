@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 escaped = []
 
@@ -48,6 +49,8 @@ if escaped:
 with open("scratch", "w") as file:
     file.write("x" * 1000)
 os.remove("scratch")
+with tempfile.NamedTemporaryFile() as file:
+    file.write(b"x")
 
 import threading  # noqa: E402
 

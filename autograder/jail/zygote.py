@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -333,6 +334,7 @@ class _Child:
         os.umask(0o077)
         os.chdir(scratch)
         os.environ.update(HOME=scratch, TMPDIR=scratch, PWD=scratch)
+        tempfile.tempdir = scratch  # what was imported may have asked for it already
         confine.set_limits(
             {
                 "AS": self.size + memory, "CPU": CPU_SECONDS, "FSIZE": disk, "NOFILE": MAX_OPEN_FILES, "CORE": 0,
