@@ -11,7 +11,6 @@ what a student reads.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
@@ -30,7 +29,7 @@ from autograder.grades import Grade, PartGrade, TaskGrade
 from autograder.intake import Submission
 from autograder.jail import Child, Jail
 from autograder.questions import CHECKS, cases
-from autograder.rubric import Rubric, Task
+from autograder.rubric import Hidden, Rubric, Task, rubric_digest
 from hw7 import plates
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
@@ -47,22 +46,6 @@ STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 MIN_SECONDS = 5.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTSIDE = ("accuracy", "size")  # checks without cases: judged here, from weights and images
 OUTPUT_KEPT = 4_000
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """What only the grader knows: a seed for every question and picture, and where the pictures come from."""
-
-    seed: bytes
-    source: str = "plates"
-
-    def derive(self, *purpose: str) -> bytes:
-        """32 bytes of the seed for one purpose."""
-        return hashlib.sha256(b"\0".join([self.seed, *(word.encode() for word in purpose)])).digest()
-
-    def digest(self) -> str:
-        """What may be written down: it tells two hidden sets apart and gives neither away."""
-        return hashlib.sha256(b"hidden\0" + self.source.encode() + b"\0" + self.seed).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +144,6 @@ def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jai
         output=work.output[:OUTPUT_KEPT],
         seconds=round(time.perf_counter() - start, 3),
     )
-
-
-def rubric_digest(rubric: Rubric, hidden: Hidden) -> str:
-    """What a grade depends on besides submission and grader: the rubric's bytes, the data and the hidden seed."""
-    return hashlib.sha256(f"{rubric.digest}\0{hidden.digest()}".encode()).hexdigest()
 
 
 class _Half(NamedTuple):

@@ -1,6 +1,7 @@
 """The rubric: one TOML table of tasks, points, thresholds and time limits. Instructors change it there, nowhere else.
 
-A broken rubric is refused with its line and the reason, before anything is graded with it.
+A broken rubric is refused with its line and the reason, before anything is graded with it. `Hidden` is the other thing
+that a grade depends on: the seed that nobody else knows.
 """
 
 from __future__ import annotations
@@ -90,6 +91,27 @@ class Rubric:
     def of_check(self, check: str) -> Task | None:
         """The first task with this check, if any."""
         return next((task for task in self.tasks if task.check == check), None)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What only the grader knows: a seed for every question and picture, and where the pictures come from."""
+
+    seed: bytes
+    source: str = "plates"
+
+    def derive(self, *purpose: str) -> bytes:
+        """32 bytes of the seed for one purpose."""
+        return hashlib.sha256(b"\0".join([self.seed, *(word.encode() for word in purpose)])).digest()
+
+    def digest(self) -> str:
+        """What may be written down: it tells two hidden sets apart and gives neither away."""
+        return hashlib.sha256(b"hidden\0" + self.source.encode() + b"\0" + self.seed).hexdigest()
+
+
+def rubric_digest(rubric: Rubric, hidden: Hidden) -> str:
+    """What a grade depends on besides submission and grader: the rubric's bytes, the data and the hidden seed."""
+    return hashlib.sha256(f"{rubric.digest}\0{hidden.digest()}".encode()).hexdigest()
 
 
 def load_rubric(path: Path | str | None = None) -> Rubric:

@@ -34,7 +34,7 @@ from autograder.exports import aligned, points, printable, student_id
 from autograder.grades import Grade, PartGrade, TaskGrade
 from autograder.intake import Submission, find_submissions, take_in
 from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
-from autograder.rubric import Rubric, load_rubric
+from autograder.rubric import Hidden, Rubric, load_rubric, rubric_digest
 from autograder.workers import Workers
 from hw7.errors import HW7Error
 from hw7.files import read_json, write_file
@@ -61,10 +61,12 @@ class Settings:
     tier: Tier = "A"
 
     @property
+    def hidden(self) -> Hidden:
+        return Hidden(self.seed, self.source)
+
+    @property
     def rubric_digest(self) -> str:
-        """Tells rubrics, data sources and hidden seeds apart, and gives none away."""
-        hidden = hashlib.sha256(b"hidden\0" + self.source.encode() + b"\0" + self.seed).hexdigest()
-        return hashlib.sha256(f"{self.rubric.digest}\0{hidden}".encode()).hexdigest()
+        return rubric_digest(self.rubric, self.hidden)
 
     @property
     def grader_digest(self) -> str:
@@ -138,10 +140,9 @@ def grade_one(submission: Submission, settings: Settings) -> Grade:
 
     Raises HW7Error for what the teacher must mend, another version of the grader on this machine among it.
     """
-    from autograder.grading import Hidden, grade_submission
+    from autograder.grading import grade_submission
 
-    hidden = Hidden(settings.seed, settings.source)
-    grade = grade_submission(submission, settings.rubric, hidden, _jail(settings.tier))
+    grade = grade_submission(submission, settings.rubric, settings.hidden, _jail(settings.tier))
     return replace(grade, rubric=settings.rubric_digest, grader=settings.grader_digest)
 
 

@@ -183,7 +183,7 @@ def test_real_grades_are_the_same_on_one_worker_and_on_two(tmp_path: Path) -> No
     """Right and wrong solutions of one task, through the jail, in processes and in threads of this one."""
     import submissions
 
-    from autograder.grading import Hidden, rubric_digest
+    from autograder.rubric import rubric_digest
     from autograder.jail import best_tier
 
     (tmp_path / "rubric.toml").write_text(REAL_RUBRIC)
@@ -194,7 +194,7 @@ def test_real_grades_are_the_same_on_one_worker_and_on_two(tmp_path: Path) -> No
         submissions.write(files, None, made.submissions / f"student{n}")
     wanted = graded(made.run(jobs=1, grade=grade_one))
     assert [grade.total == 100 for grade in wanted] == [True] + [False] * 4
-    assert wanted[0].rubric == rubric_digest(settings.rubric, Hidden(settings.seed, settings.source))
+    assert wanted[0].rubric == rubric_digest(settings.rubric, settings.hidden)
     made.out = tmp_path / "two"
     assert graded(made.run(jobs=2, grade=grade_one)) == wanted
     made.out = tmp_path / "threads"
