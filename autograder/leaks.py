@@ -4,8 +4,8 @@ Two things count as given away:
 
     a line       of a solution, word for word, wherever it stands: a comment, a string, a notebook's output or metadata.
                  Spaces, quotes and comment signs do not matter. A line below 6 tokens (`else:`) says nothing.
-    a passage    10 tokens in a row that say 3 things or more (names called, reached or passed, numbers above 1),
-                 whatever its variables are called and however it is broken into lines.
+    a passage    10 or 14 tokens in a row that say 3 things or more (names called, reached, passed or quoted, numbers
+                 above 1), whatever its variables are called and however it is broken into lines.
 
 What the docstrings, signatures and broken code of the assignment itself say is no secret. Everything else that looks
 alike is listed here by hand, `GIVEN`, with its reason; an entry that is no longer needed is an error, so that the list
@@ -23,7 +23,7 @@ from typing import Any
 
 from hw7.errors import HW7Error
 
-LINE, PASSAGE, SAYINGS = 6, 10, 3
+LINE, PASSAGES, SAYINGS = 6, (10, 14), 3  # tokens of a line, of passages; what a passage says at least
 SHOWN = 20
 FORBIDDEN = ("reference_solutions", "autograder", "mutants", "weights.safetensors", "__pycache__")
 
@@ -34,10 +34,15 @@ IDIOMS = (
     "for name, tensor in state_dict.items()",
     "random = torch.Generator().manual_seed(0)",
     "nn.ReLU(),",
+    "nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear",
+    "optimizer = torch.optim.SGD(network.parameters()",
+    "optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()",
 )
 
 # What the library needs and a solution happens to need as well: file -> code that may stand there.
 GIVEN: Mapping[str, Sequence[str]] = {
+    # An example in numbers, which the reference's own test uses, too.
+    "docs/handout.md": ("kd_loss(student, teacher, label, 2.0, alpha).item()",),
     # The same layer, of a network that is given for question 4.
     "hw7/models.py": (
         "conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)",
@@ -59,43 +64,48 @@ GIVEN: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 _TOKEN = re.compile(r"[^\W\d]\w*|\d[\d_]*(?:\.\d+)?(?:e-?\d+)?|\*\*|//|->|[<>=!:+\-*/]=|[^\s\"'`#]")
+_QUOTED = re.compile(r"([\"'])[^\s\"']+\1")
 _MARKER = re.compile(r"### (BEGIN|END) (SOLUTION|HIDDEN TESTS|BROKEN)")
 _END = "\0"
 CLOSING = (")", "]", "}")
 
 
-def find_leaks(files: Mapping[str, bytes], secrets: Sequence[str], public: Sequence[str] = ()) -> list[str]:
-    """What of `secrets` stands in the files, one line each: "FILE: what". `public`: texts that are given on purpose.
+class Scanner:
+    """Knows what is to be found nowhere. `public`: texts that are given on purpose."""
 
-    Raises HW7Error where an entry of GIVEN is out of date.
-    """
-    lines = _lines(secrets, public)
-    passages = _passages(secrets, public)
-    found = []
-    for name, data in sorted(files.items()):
+    def __init__(self, secrets: Sequence[str], public: Sequence[str] = ()) -> None:
+        self.lines, self.passages = _lines(secrets, public), _passages(secrets, public)
+
+    def find(self, files: Mapping[str, bytes]) -> list[str]:
+        """What of the secrets stands in the files, a line each: "FILE: what".
+
+        Raises HW7Error where an entry of GIVEN is out of date.
+        """
+        return [f"{name}: {what}" for name, data in sorted(files.items()) for what in self._find(name, data)]
+
+    def refuse(self, files: Mapping[str, bytes]) -> None:
+        """Raises HW7Error that names what `find` finds."""
+        if leaks := self.find(files):
+            shown = "\n".join(f"  {leak}" for leak in leaks[:SHOWN])
+            more = f"\n  and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
+            raise HW7Error(f"nothing is released: {len(leaks)} places give an answer away\n{shown}{more}")
+
+    def _find(self, name: str, data: bytes) -> Iterator[str]:
         if bad := [part for part in name.split("/") if part in FORBIDDEN]:
-            found.append(f"{name}: {bad[0]} is not for students")
+            yield f"{bad[0]} is not for students"
         text = "\n".join(_texts(name, data))
         if marker := _MARKER.search(text):
-            found.append(f"{name}: a marker, {marker[0]!r}")
+            yield f"a marker, {marker[0]!r}"
         exact, renamed = _joined(_words(text)), _joined(_renamed(text))
-        for fragment in (*IDIOMS, *GIVEN.get(name, ())):
-            here, there = _joined(_words(fragment)), _joined(_renamed(fragment))
-            if fragment not in IDIOMS and here not in exact:
+        for fragment in GIVEN.get(name, ()):
+            if (here := _joined(_words(fragment))) not in exact:
                 raise HW7Error(f"autograder/leaks.py: GIVEN lists code that no longer stands in {name}: {fragment}")
-            exact, renamed = exact.replace(here, _END * 2), renamed.replace(there, _END * 2)
-        hits = [line for needle, line in lines.items() if needle in exact]
-        hits += [code for needle, code in passages.items() if needle in renamed]
-        found += [f"{name}: {hit}" for hit in dict.fromkeys(hits)]
-    return found
-
-
-def refuse_leaks(files: Mapping[str, bytes], secrets: Sequence[str], public: Sequence[str] = ()) -> None:
-    """Raises HW7Error that names what `find_leaks` finds."""
-    if leaks := find_leaks(files, secrets, public):
-        shown = "\n".join(f"  {leak}" for leak in leaks[:SHOWN])
-        more = f"\n  and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
-        raise HW7Error(f"nothing is released: {len(leaks)} places give an answer away\n{shown}{more}")
+            exact = exact.replace(here, _END * 2)
+        for fragment in (*IDIOMS, *GIVEN.get(name, ())):
+            renamed = renamed.replace(_joined(_renamed(fragment)), _END * 2)
+        hits = [line for needle, line in self.lines.items() if needle in exact]
+        hits += [code for needle, code in self.passages.items() if needle in renamed]
+        yield from dict.fromkeys(hits)
 
 
 def _lines(secrets: Sequence[str], public: Sequence[str]) -> dict[str, str]:
@@ -118,10 +128,11 @@ def _passages(secrets: Sequence[str], public: Sequence[str]) -> dict[str, str]:
 
 
 def _windows(tokens: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
-    for start in range(len(tokens) - PASSAGE + 1):
-        window = tokens[start : start + PASSAGE]
-        if len({token for token in window if _says_something(token)}) >= SAYINGS:
-            yield _joined(window), window
+    for size in PASSAGES:
+        for start in range(len(tokens) - size + 1):
+            window = tokens[start : start + size]
+            if len({token for token in window if _says_something(token)}) >= SAYINGS:
+                yield _joined(window), window
 
 
 def _says_something(token: str) -> bool:
@@ -141,8 +152,9 @@ def _words(text: str) -> list[str]:
 
 
 def _renamed(text: str) -> list[str]:
-    """`_words`, with every name that is not called, reached (`x.name`) or passed (`name=`) replaced by "_"."""
+    """`_words`, with every name replaced by "_" that is not called, reached (`x.name`), passed (`name=`) or quoted."""
     found = [(match[0], match.end()) for match in _TOKEN.finditer(text)]
+    quoted = {place for match in _QUOTED.finditer(text) for place in range(match.start(), match.end())}
     out = []
     for i, (word, end) in enumerate(found):
         before = found[i - 1][0] if i else ""
@@ -151,7 +163,8 @@ def _renamed(text: str) -> list[str]:
             continue
         passed = before in ("(", ",") and text[end : end + 1] == "=" != text[end + 1 : end + 2]
         is_name = word.isidentifier() and not keyword.iskeyword(word)
-        out.append("_" if is_name and before != "." and after != "(" and not passed else word)
+        kept = before == "." or after == "(" or passed or end in quoted
+        out.append("_" if is_name and not kept else word)
     return out
 
 
@@ -160,7 +173,7 @@ def _texts(name: str, data: bytes) -> Iterator[str]:
     if name.endswith(".ipynb"):
         yield from _strings(json.loads(data))
     elif name.endswith(".safetensors"):
-        yield data[8 : 8 + int.from_bytes(data[:8], "little")].decode()
+        yield from _strings(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")] or b"{}"))
     else:
         yield data.decode(errors="replace")
 

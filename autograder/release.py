@@ -23,7 +23,7 @@ import jinja2
 import safetensors.torch
 import torch
 
-from autograder.leaks import refuse_leaks
+from autograder.leaks import Scanner
 from autograder.questions import CHECKS, cases
 from autograder.rubric import Rubric, load_rubric
 from autograder.stripping import secrets, stated, strip
@@ -90,7 +90,7 @@ def student_tree(rubric: Rubric | None = None) -> Files:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=_with_versions(FOR_STUDENTS))
     files["README.md"] = _rendered("README.md", tasks=rubric.tasks)
-    refuse_leaks(files, hidden, public)
+    Scanner(hidden, public).refuse(files)
     return dict(sorted(files.items()))
 
 

@@ -1,0 +1,1 @@
+"""Find the bug: four small programs that run without an error and are wrong. Each comes from published course code."""

@@ -1,0 +1,45 @@
+"""Task 2, knowledge distillation: the loss, and one training step with it."""
+
+import torch
+import torch.nn.functional as F  # noqa: F401 (you will need it)
+from torch import Tensor, nn
+
+
+def kd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float = 20.0,
+    alpha: float = 0.5,
+) -> Tensor:
+    """Task 2.1: the distillation loss, a scalar.
+
+        alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * cross entropy(student, labels)
+
+    KL is summed over the classes, both terms are averaged over the batch, and the cross entropy sees the unsoftened
+    logits. T^2 keeps the size of the first term's gradient the same at every temperature. No gradient flows into
+    the teacher's logits.
+
+    Shapes: student_logits and teacher_logits [N, C], labels int64 [N] -> []. Any N >= 1 and C >= 2.
+    Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
+    """
+    raise NotImplementedError("Task 2.1: kd_loss")
+
+
+def distillation_step(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    optimizer: torch.optim.Optimizer,
+    temperature: float = 20.0,
+    alpha: float = 0.5,
+) -> Tensor:
+    """Task 2.2: one optimizer step of the student on one batch; returns the loss [], detached.
+
+    The student is in train mode and sees the batch once. The teacher is in eval mode while it sees the same images,
+    without gradients, and keeps every byte, batch-norm statistics included.
+
+    Shapes: images [N, 3, H, W], labels int64 [N].
+    """
+    raise NotImplementedError("Task 2.2: distillation_step")
