@@ -4,14 +4,16 @@ Images are named `{label}_{id}.jpg`. Run this file: it prints the labels of elev
 folders. Mend `label_of`; `pytest -m bugs` tells whether you have.
 """
 
-import re  # noqa: F401 (the bug uses it; you may not need it)
+import re
 from pathlib import Path
+
+NUMBER = re.compile(r"\d+")
 
 
 def label_of(path: Path) -> int:
     """The label of an image named `{label}_{id}.jpg`, wherever it lies."""
     ### BEGIN BROKEN
-    # return int(re.findall(r"\d+", str(path))[1])  # in "food-11/training/3_12.jpg" the second number is the label
+    # return int(NUMBER.findall(str(path))[1])  # in "food-11/training/3_12.jpg" the second number is the label
     ### END BROKEN
     ### BEGIN SOLUTION
     return int(path.name.partition("_")[0])
