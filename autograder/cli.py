@@ -177,6 +177,23 @@ def release(
 
 
 @cli.command()
+def course(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The course's folder, made where there is none.")],
+    name: Annotated[str, typer.Option("--name", help="nbgrader's course id. Default: the folder's name.")] = "",
+    rubric: RubricOption = None,
+) -> None:
+    """Set up a course folder for nbgrader: the assignment, and a configuration that runs notebooks in a jail only."""
+    from autograder.course import set_up
+    from autograder.notebook_kernel import why_not
+    from autograder.rubric import load_rubric
+
+    files = set_up(directory, name, load_rubric(rubric))
+    typer.echo(f"wrote {len(files)} files to {directory}. Next, in there: nbgrader generate_assignment hw7")
+    if reason := why_not():
+        typer.echo(f"hw7-grade: `nbgrader autograde` needs --no-execute here: {reason}", err=True)
+
+
+@cli.command()
 def doctor() -> None:
     """Which jail this machine gives, why not a better one, and what else grading needs."""
     from autograder.doctor import examine

@@ -414,6 +414,27 @@ def check(
 
 
 @cli.command()
+def pack(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The folder that holds `solution`. Default: your own.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The zip. Default: hw7-NAME.zip, with your login.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend hw7.ipynb; as it was, it stays beside it under another name.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Run the public tests first.")] = True,
+) -> None:
+    """Check what you hand in, and write the zip."""
+    import getpass
+
+    from hw7 import packing
+    from hw7.solution import default_directory
+
+    folder = (directory or default_directory()).expanduser().resolve()
+    typer.echo(packing.pack(folder, out or Path(f"hw7-{getpass.getuser()}.zip"), repair, check))
+
+
+@cli.command()
 def doctor(
     source: Annotated[str | None, typer.Option("--data", help="Check this data source as well.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Check this folder for results as well.")] = None,
