@@ -344,9 +344,9 @@ def train_rates(
         )
         usual = len(files) / clock.seconds(usual_pass(row, *plain, loader, device), repeats=1)
 
-    operations, moved = least_work(network(row.network), size, forward_only=False)
+    operations, moved = least_work(network(row.network, torch.contiguous_format), size, forward_only=False)
     if row.taught:
-        more = least_work(teacher, size, forward_only=True)
+        more = least_work(network("teacher", torch.contiguous_format), size, forward_only=True)
         operations, moved = operations + more[0], moved + more[1]
     by_operations, by_bytes = limits[1] / operations, limits[0] / (moved * getattr(torch, precision).itemsize)
     return Rates(recorded, eager, share, kornia, usual, by_operations, by_bytes)
