@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 
-escaped = []
+escaped: list[str] = []
 
 
-def attempt(name, action):
+def attempt(name: str, action: Callable[[], object]) -> None:
+    """Notes what succeeds."""
     try:
         result = action()
     except (OSError, ValueError):  # ValueError: what setrlimit makes of EPERM
@@ -19,7 +21,7 @@ def attempt(name, action):
     escaped.append(f"{name} ({result!r:.60})")
 
 
-def fork():
+def fork() -> str:
     if os.fork() == 0:
         os._exit(0)
     return "a child"
@@ -46,8 +48,8 @@ if escaped:
     raise RuntimeError("it can " + "; ".join(escaped))
 
 # And what it must let happen.
-with open("scratch", "w") as file:
-    file.write("x" * 1000)
+with open("scratch", "w") as scratch:
+    scratch.write("x" * 1000)
 os.remove("scratch")
 with tempfile.NamedTemporaryFile() as file:
     file.write(b"x")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import getpass
 import importlib.util
@@ -47,6 +48,7 @@ MAX_STRAY = 64  # answers to what was answered already, before it is called a fl
 START_SECONDS = 120.0  # for a zygote: a first import of torch from a cold disk
 READY_SECONDS = 30.0  # for a child to close its jail
 END_SECONDS = 20.0  # for a killed child to be gone
+GRACE_SECONDS = 1.0  # between the end of its answers and the word that it has ended
 LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
 PIPE_BYTES = 2**20
 STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this time
@@ -244,7 +246,9 @@ class _Zygote:
         else:
             words += ["--unshare-user", "--uid", NAMESPACE_ID, "--gid", NAMESPACE_ID]
         bound = [*readable, os.path.realpath(sys.executable)]
-        for folder in dict.fromkeys(str(p) for path in [*bound, f"{self.stage}/full", "/dev/null"] for p in _parents(path)):
+        for folder in dict.fromkeys(
+            str(p) for path in [*bound, f"{self.stage}/full", "/dev/null"] for p in _parents(path)
+        ):
             words += ["--perms", "0755", "--dir", folder]  # bubblewrap makes them for its own uid only
         for path in bound:
             if os.path.islink(path):
@@ -455,6 +459,7 @@ class Child:
         self._wanted: range = range(0)
         self._got: dict[int, Answer] = {}
         self._stray = 0
+        self._silent_since: float | None = None  # its end of the answer pipe is closed
         self._pending = memoryview(b"")
         self._scratch_mb: int = job["scratch_mb"]
         input_end, self._input = os.pipe()
@@ -535,6 +540,9 @@ class Child:
                     self._explain()
                     break
                 now = time.monotonic()
+                if self._silent_since is not None and now >= self._silent_since + GRACE_SECONDS:
+                    self._stop(Status.DIED, "its answer pipe was closed")
+                    break
                 if now >= deadline:
                     self._stop(Status.TIME, f"deadline {seconds:g} s")
                     break
@@ -544,7 +552,8 @@ class Child:
                 if self._folder and now >= look:
                     look = now + LOOK_SECONDS
                     self._look_at_folder()
-                for key, _ in selector.select(min(deadline - now, LOOK_SECONDS if self._folder else 60.0)):
+                soon = LOOK_SECONDS if self._folder or self._silent_since is not None else 60.0
+                for key, _ in selector.select(min(deadline - now, soon)):
                     action: Callable[[], bool | None] = key.data
                     if action() is False:  # its end is closed
                         selector.unregister(key.fileobj)
@@ -580,6 +589,7 @@ class Child:
         except BlockingIOError:
             return True
         if not data:
+            self._silent_since = self._silent_since or time.monotonic()
             return False
         try:
             for record in self._reader.feed(data):
@@ -653,13 +663,14 @@ class Child:
         size, count = 0, 0
         folders = [f"{self._folder}/scratch"]
         while folders and count <= zygote.MAX_FILES:
-            with contextlib.suppress(OSError):
+            try:
                 for entry in os.scandir(folders.pop()):
                     count += 1
-                    with contextlib.suppress(OSError):
-                        size += entry.stat(follow_symlinks=False).st_blocks * 512
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+            except OSError as error:  # gone again, or deeper than any name may be long
+                count += zygote.MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
         if size > self._scratch_mb * 2**20 or count > zygote.MAX_FILES:
             self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {zygote.MAX_FILES} files")
 
@@ -699,4 +710,3 @@ def _try(tier: Tier) -> str:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:300]
-

@@ -80,6 +80,7 @@ def preload(config: Mapping[str, Any]) -> Any:
     importlib.import_module(f"{__package__}.protocol")
     programs = importlib.import_module("hw7.checks.programs")
     _warm_up()
+    sys.path_importer_cache.clear()  # names of thousands of files: a child that dropped them would copy their pages
     gc.collect()
     gc.freeze()  # children would copy every page whose counters a collection touches
     return programs
@@ -159,11 +160,11 @@ class _Server:
         signal.signal(signal.SIGCHLD, _nothing)
         try:
             while True:
-                ready, _, _ = select.select([self.control, self.woken], [], [])
+                ready, _, _ = select.select([self.control.fileno(), self.woken], [], [])
                 if self.woken in ready:
                     os.read(self.woken, 4096)
                     self.reap()
-                if self.control in ready and not self.obey():
+                if self.control.fileno() in ready and not self.obey():
                     return
         finally:
             self.kill()
