@@ -418,7 +418,7 @@ how its processes ended, where they were ended.
         loses = (
             "all"
             if set(attack.loses) == {*TASKS, *SIZES}
-            else ", ".join([*attack.loses, *(f"some of {task}" for task in attack.hurts)])
+            else ", ".join([*attack.loses, *(f"some of {task}" for task in attack.hurts)]) or "nothing"
         )
         rows.append([attack.id, attack.tries, attack.stopped_by, loses, seen(aftermath.grades[attack.id])])
     table = tabulate(rows, ["attack", "tries", "stopped by", "loses", "seen"], "github", disable_numparse=True)
