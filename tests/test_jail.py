@@ -1,4 +1,4 @@
-"""The jail holds: what a hostile process tries in it fails, is seen from outside as what it was, and touches no later one.
+"""The jail holds: what a hostile process tries fails, is seen from outside as what it was, and touches no later one.
 
 Each test runs in every secure tier that this machine has; tier B starts cold for each submission and is marked slow.
 The last test runs this file again as a user without privileges.
@@ -33,6 +33,7 @@ from hw7.checks.cases import Answer, Call, Status
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the secure tiers are Linux's")
 
 PROJECT = Path(hw7.__file__).resolve().parent.parent
+REFERENCE = PROJECT / "reference_solutions" / "hw7"
 UNPRIVILEGED = "HW7_TEST_UNPRIVILEGED" in os.environ
 SECONDS = 60.0  # for what ends by itself: far more than it takes
 _jails: dict[Tier, Jail] = {}
@@ -189,7 +190,7 @@ REFUSED = {
     "read a file of the system": "open('/etc/passwd').read()",
     "read the checkout": f"open({str(PROJECT / 'pyproject.toml')!r}).read()",
     "read the reference solution": f"open({str(PROJECT / 'reference_solutions/hw7/solution/losses.py')!r}).read()",
-    "read the reference weights": f"open({str(PROJECT / 'reference_solutions/hw7/weights.safetensors')!r}, 'rb').read()",
+    "read the reference weights": f"open({str(REFERENCE / 'weights.safetensors')!r}, 'rb').read()",
     "read the grader": f"open({str(PROJECT / 'autograder/oracles.py')!r}).read()",
     "list the checkout": f"os.listdir({str(PROJECT)!r})",
     "list /proc": "os.listdir('/proc')",
@@ -238,7 +239,7 @@ REFUSED = {
     "a System V semaphore": "checked(libc.semget(1234, 1, 0o1666))",
     "a POSIX queue": "checked(libc.syscall(NUMBER['mq_open'], b'x', os.O_CREAT | os.O_RDWR, 0o600, None))",
     "a process by clone": "checked(libc.syscall(NUMBER['clone'], signal.SIGCHLD, None, None, None, None))",
-    "a namespace by clone": "checked(libc.syscall(NUMBER['clone'], 0x10000000 | signal.SIGCHLD, None, None, None, None))",
+    "a namespace by clone": "checked(libc.syscall(NUMBER['clone'], 0x10000011, None, None, None, None))",
     "a process by clone3": "checked(libc.syscall(435, struct.pack('<11Q', *[0] * 4, signal.SIGCHLD, *[0] * 6), 88))",
     "type into a terminal": "checked(libc.ioctl(0, 0x5412, b'x'))",
     "lock memory": "checked(libc.mlockall(3))",
@@ -464,7 +465,7 @@ def test_recursion(jail: Jail) -> None:
 ENDLESS = {
     "a loop": "while True: pass",
     "asleep": "while True: time.sleep(100)",
-    "deaf": "for s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: pass",
+    "deaf": "for s in range(1, 32):\n    if s not in (9, 19): signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
     "in C": "x = torch.rand(3000, 3000)\nwhile True: x = x @ x",
     "swallowing": "while True:\n    try: time.sleep(1)\n    except BaseException: pass",
     "waiting": "threading.Event().wait()",

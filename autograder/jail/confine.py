@@ -1,12 +1,13 @@
 """What takes a process's powers away: namespaces, a root of its own, uid, capabilities, limits, Landlock, seccomp.
 
 Linux's own calls by ctypes, in the order in which `zygote` uses them; each function does one thing and raises OSError
-where the kernel refuses. Everything here runs while the process has one thread only: Landlock and seccomp close the jail
-for the thread that calls them and for those that it starts.
+where the kernel refuses. Everything here runs while the process has one thread only: Landlock and seccomp close the
+jail for the thread that calls them and for those that it starts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -165,10 +166,8 @@ def close_descriptors(keep: Iterable[int]) -> None:
 
 def fresh_keyring() -> None:
     """A session keyring of its own. Where keyctl is forbidden anyway there is nothing to leave behind."""
-    try:
+    with contextlib.suppress(OSError):
         _syscall("keyctl", 1, None)
-    except OSError:
-        pass
 
 
 CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = 2, 21

@@ -26,16 +26,15 @@ MAX_DIMS = 8
 MAX_SIZE = 2**40  # entries along the dimensions that are not 0: far from where any product overflows
 
 KINDS = {"none": 0, "bool": 1, "int": 2, "float": 3, "str": 4, "ints": 5, "bytes": 6}
-DTYPES = {
-    code: dtype
-    for code, dtype in enumerate(
+DTYPES = dict(
+    enumerate(
         (
             torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
             torch.float16, torch.bfloat16, torch.float32, torch.float64,
         ),
         start=16,
     )
-}  # fmt: skip
+)  # fmt: skip
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 

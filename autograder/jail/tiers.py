@@ -51,6 +51,7 @@ END_SECONDS = 20.0  # for a killed child to be gone
 GRACE_SECONDS = 1.0  # between the end of its answers and the word that it has ended
 LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
 PIPE_BYTES = 2**20
+SCRATCH_BYTES = 64 * 2**20  # of a bubblewrap: the folders of its children together
 STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this time
 PREFIX = "hw7-jail-"
 
@@ -263,7 +264,7 @@ class _Zygote:
             words += ["--dev-bind", device, device]
         # The zygote looks at the processor; its children see neither of the two.
         words += ["--proc", "/proc", "--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]
-        words += ["--size", str(256 * 2**20), "--tmpfs", "/scratch", "--remount-ro", "/", "--new-session", "--"]
+        words += ["--size", str(SCRATCH_BYTES), "--tmpfs", "/scratch", "--remount-ro", "/", "--new-session", "--"]
         return words
 
     def _map(self, pid: int) -> bool:
@@ -471,10 +472,11 @@ class Child:
             if confine.LINUX:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self._folder = server.spawn(job, theirs)
+        folder = server.spawn(job, theirs)
+        self._folder = folder if server.tier in "CD" else ""  # the others' folders have a size of their own
         for descriptor in theirs:
             os.close(descriptor)
-        self._gone = self._folder is None
+        self._gone = folder is None
         (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
         if ready.status is not Status.RETURNED or not self.alive:
             why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]
