@@ -16,6 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 from submissions import mutants, reference_files, reference_weights, replace_definitions, write
+from typer.testing import CliRunner
 
 from autograder import leaks
 from autograder import release as releasing
@@ -24,6 +25,7 @@ from autograder.release import ASSIGNMENT, REFERENCE, reference_sources, release
 from autograder.rubric import load_rubric
 from autograder.stripping import secrets, stated
 from hw7.checking import Checks, try_own_test
+from hw7.cli import cli
 from hw7.errors import HW7Error
 from hw7.solution import PROJECT
 
@@ -105,7 +107,10 @@ def test_two_runs_give_the_same_bytes(tree: Mapping[str, bytes]) -> None:
     assert again.keys() == tree.keys()
 
 
-def test_check_names_every_difference(tree: Mapping[str, bytes], folder: Path, tmp_path: Path) -> None:
+def test_check_names_every_difference(
+    tree: Mapping[str, bytes], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing, "student_tree", lambda: dict(tree))
     out = tmp_path / "out"
     shutil.copytree(folder, out)
     assert release(out, check=True) == sorted(tree)
@@ -318,6 +323,19 @@ def test_an_exception_is_shown_from_the_students_line_on(folder: Path, tmp_path:
     assert "return bn.weights.abs()" in str(result)
     assert "AttributeError" in str(result)
     assert "programs.py" not in str(result)
+
+
+def test_the_command_says_the_points_and_what_is_next(folder: Path, tmp_path: Path) -> None:
+    right = CliRunner().invoke(cli, ["check", "3.1", "--solution", str(write(reference_files(), None, tmp_path))])
+    assert right.exit_code == 0, right.output
+    assert "values    2 of 2" in right.output
+    stubs = CliRunner().invoke(cli, ["check", "--solution", str(folder / ASSIGNMENT)])
+    assert stubs.exit_code == 1
+    assert "0 of 100" in stubs.output
+    assert "pytest -m task_1_1" in stubs.output
+    own = CliRunner().invoke(cli, ["check", "own-test", "--solution", str(folder / ASSIGNMENT)])
+    assert own.exit_code == 1
+    assert "must be right first" in own.output
 
 
 @pytest.mark.slow
