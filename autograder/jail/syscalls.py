@@ -6,8 +6,8 @@ Numbers are Linux's own, x86_64 then aarch64 ("-" where there is no such call), 
 from __future__ import annotations
 
 # What a process needs that computes, imports, starts threads and writes files in a folder of its own. What Landlock
-# does not look at is not among it (chmod, chown, utime; truncate by name in its first versions): where there is no uid of
-# its own, files of the same uid would be open to that.
+# does not look at is not among it (chmod, chown, utime; truncate by name in its first versions): where there is no
+# uid of its own, files of the same uid would be open to that.
 ALLOWED = """
 read 0 63; write 1 64; readv 19 65; writev 20 66; pread64 17 67; pwrite64 18 68; preadv 295 69; pwritev 296 70;
 preadv2 327 286; pwritev2 328 287; close 3 57; close_range 436 436; fstat 5 80; newfstatat 262 79; stat 4 -;
