@@ -1,9 +1,9 @@
 """What the report notebook is made of, so that its cells stay thin: runs at a size for a laptop, tables, points.
 
-    lab = Lab()                          the submission in this folder
-    lab.check("2.1")                     its public tests, as a table; the value is the points
-    lab.run("student-c", "student-e")    experiments of the report that are missing, and what they need; kept in out/
-    lab.table(headers, rows)             a table
+lab = Lab()                          the submission in this folder
+lab.check("2.1")                     its public tests, as a table; the value is the points
+lab.run("student-c", "student-e")    experiments of the report that are missing, and what they need; kept in out/
+lab.table(headers, rows)             a table
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Lab:
     def trained(self, experiment: str) -> nn.Module:
         """The network that an experiment has left."""
         network, _ = self.reproduction._finished(experiment)
-        return network  # type: ignore[no-any-return]
+        return network
 
     def at_bits(self, experiment: str, bits: int) -> tuple[int, float]:
         """(bytes, validation accuracy) of an experiment's network whose weights went through your compress at so many
@@ -118,7 +118,7 @@ class Lab:
         return file_bytes(stored), evaluate(network, self.split("validation"))[1]
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        display(Markdown(tabulate(list(rows), headers, tablefmt="github", disable_numparse=True)))  # type: ignore[no-untyped-call]
+        display(Markdown(tabulate(list(rows), headers, tablefmt="github", disable_numparse=True)))
 
 
 def title(experiment: str) -> str:
