@@ -67,7 +67,7 @@ class Lab:
         self.jobs = jobs or os.cpu_count() or 1
 
     def check(self, task: str) -> float:
-        """Shows the public tests of a task as it is now; the value is the points, which nbgrader takes for the grade."""
+        """Shows the public tests of a task as it is now. Its value is the points, as nbgrader takes them."""
         with warnings.catch_warnings(), redirect_stderr(sys.stdout):  # nbgrader gives no points where stderr has a word
             warnings.simplefilter("ignore")
             results = Checks.of(self.directory).check(task)
