@@ -1,9 +1,9 @@
 """One submission to one grade: its code answers in the jail, the judging happens here, outside.
 
-Right submissions take the short way: every question of every task in one process, once more in a second one in another
-order and with repeats, and what feeds on an earlier answer in a third. Whatever is not right on the way is asked again,
-alone in fresh processes, before it costs a point, so that a task never pays for another's crash or global state. Only a
-deadline is final at once: an endless loop costs its limit once, and its own task only.
+Right submissions take the short way: every question of every task in one process, all of them twice in a second one in
+another order, and what feeds on an earlier answer in a third. Whatever is not right on the way is asked again, alone in
+fresh processes, before it costs a point, so that a task never pays for another's crash or global state. Only a deadline
+is final at once: an endless loop costs its limit once, and its own task only.
 
 A score is a function of the submission's bytes and of `Hidden`. Nothing that student code printed or raised reaches
 what a student reads.
@@ -31,14 +31,13 @@ from autograder.jail import Child, Jail
 from autograder.questions import CHECKS, cases
 from autograder.rubric import Hidden, Rubric, Task, rubric_digest
 from hw7 import plates
+from hw7.checking import MAX_SOURCE, MAX_WEIGHTS
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
 from hw7.data import load_split, plates_options
 from hw7.errors import HW7Error
 from hw7.models import StudentNet
 
-MAX_WEIGHTS = 300_000  # bytes of weights.safetensors: the course's rule
-MAX_SOURCE = 100_000  # bytes of all files under solution/
 IMAGE_SIZE = 128
 NUM_CLASSES = 11
 MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
@@ -176,14 +175,15 @@ class _Process:
 
     def ask(self, calls: Sequence[Call], seconds: float, *, replace: bool = True) -> list[Answer]:
         """An answer for each call. After a death the calls that are left go to a new process, if `replace`."""
-        deadline = time.monotonic() + seconds
+        left = seconds
         answers: list[Answer] = []
         while len(answers) < len(calls):
             if self.child is None or not self.child.alive:
                 self.close()
                 self.child = self.work.jail.child(self.work.submission.files, library=self.library)
-            left = max(0.0, deadline - time.monotonic())
+            start = time.monotonic()  # after the process is there: starting it is not the submission's time
             got = self.child.ask(calls[len(answers) :], left)
+            left = max(0.0, left - (time.monotonic() - start))
             # A process that was gone before the first question counts as one that died of it.
             answers += [answer for answer in got if answer.status is not Status.UNANSWERED] or [Answer(Status.DIED)]
             if not self.child.alive:
@@ -220,7 +220,7 @@ class _Work:
             halves = self.first_halves(process, asked, tuple)
         self.ask_twice(asked, halves)
         for task in asked:
-            if not self.right(task) and not self.final(task):
+            if not self.right(task) and not self.out_of_time(task):
                 self.outcomes[task.id] = {}
                 with _Process(self) as process:
                     halves = self.first_halves(process, [task], tuple)
@@ -300,10 +300,9 @@ class _Work:
         """Whether nothing is wrong so far."""
         return all(outcome.verdict is Verdict.RIGHT for outcome in self.outcomes.get(task.id, {}).values())
 
-    def final(self, task: Task) -> bool:
-        """Whether asking again would change nothing (a stub, a missing file), or would cost the limit again."""
-        wrong = {outcome.verdict for outcome in self.outcomes[task.id].values()} - {Verdict.RIGHT}
-        return Verdict.TIME in wrong or wrong == {Verdict.MISSING}
+    def out_of_time(self, task: Task) -> bool:
+        """Whether asking again would cost the limit again."""
+        return any(outcome.verdict is Verdict.TIME for outcome in self.outcomes[task.id].values())
 
     def shuffled(self, things: Sequence[Any], purpose: str) -> list[Any]:
         """Another order, the same for every submission."""
@@ -312,10 +311,14 @@ class _Work:
         return things
 
     def again(self, questions: Sequence[Question]) -> Sequence[Question]:
-        """The questions in another order, every third one twice."""
-        return self.shuffled([*questions, *questions[::3]], questions[0].cases[0].task)
+        """The questions in another order, each of them twice."""
+        return self.shuffled([*questions, *questions], questions[0].cases[0].task)
 
     # ---- the network that was handed in --------------------------------------------------------------------
+
+    @property
+    def source_bytes(self) -> int:
+        return sum(len(data) for data in self.submission.files.values())
 
     @cached_property
     def handed_in(self) -> Outcome | float:
@@ -327,6 +330,9 @@ class _Work:
         if len(weights) > MAX_WEIGHTS:
             message = "The weights file is too large, so it was not run. Fewer bits, or a smaller network."
             return Outcome(Verdict.WRONG, message, f"at most {MAX_WEIGHTS:,} bytes", f"{len(weights):,} bytes")
+        if self.source_bytes > MAX_SOURCE:  # weights may hide in it
+            message = "The source is too large, so the network was not run."
+            return Outcome(Verdict.WRONG, message, f"at most {MAX_SOURCE:,} bytes", f"{self.source_bytes:,} bytes")
         try:
             safetensors.torch.load(weights)
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
@@ -343,11 +349,11 @@ class _Work:
         """Hands over the images batch by batch; labels stay here. Only a row with one largest logit can be right."""
         images = hidden_images(self.hidden, int(task.parameters["images"]))
         limit = min(task.seconds, max(MIN_SECONDS, task.parameters["times_reference"] * images.reference_seconds))
-        deadline = time.monotonic() + limit
         right, start = 0, 0
         with _Process(self, "minimal") as process:
             data = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
             (answer,) = process.ask([Call("final_model", {"weights": data})], limit, replace=False)
+            deadline = time.monotonic() + limit
             if answer.status is not Status.RETURNED:
                 return outcome_of_status(answer)
             for batch in images.batches(int(task.parameters["batch"])):
@@ -391,10 +397,10 @@ class _Work:
 
     def size_parts(self, task: Task) -> list[PartGrade]:
         """The budgets; they count only with a network that works, that is, earns the first accuracy points."""
-        weights, source = self.submission.weights, sum(len(data) for data in self.submission.files.values())
+        weights = self.submission.weights
         sizes = {
             "weights": (0 if weights is None else len(weights), MAX_WEIGHTS),
-            "source": (source, MAX_SOURCE),
+            "source": (self.source_bytes, MAX_SOURCE),
         }
         accuracy = self.rubric.of_check("accuracy")
         works = accuracy is not None and any(part.points > 0 for part in self.accuracy_parts(accuracy))

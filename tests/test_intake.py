@@ -259,8 +259,8 @@ REFUSED: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
     "another archive": ({"hw7.rar": b"Rar!"}, ("no folder solution/", "hw7.rar")),
     "a broken zip": ({"hw7.zip": b"PK\3\4 half"}, ("hw7.zip is no zip that can be read",)),
     "too much source": (
-        {**RIGHT, "solution/table.py": b"#" * 100_000},
-        ("The source under solution/ has 100,", "at most 100,000"),
+        {**RIGHT, "solution/table.py": b"#" * 1_000_000},
+        ("The source under solution/ has 1,000,", "at most 1,000,000"),
     ),
     "too many files": ({**RIGHT, **{f"solution/m{n}.py": b"" for n in range(200)}}, ("205 Python files are too many",)),
 }
@@ -286,11 +286,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_exactly_the_allowed_source(tmp_path: Path) -> None:
-    filler = 100_000 - sum(map(len, SOURCE.values()))
+    filler = 1_000_000 - sum(map(len, SOURCE.values()))
     write(tmp_path, under("ann/", {**RIGHT, "solution/deep/er/helper.py": b"#" * filler}))
     submission = the_one(tmp_path)
     assert submission.problem == ""
-    assert sum(map(len, submission.files.values())) == 100_000
+    assert sum(map(len, submission.files.values())) == 1_000_000
 
 
 def test_two_modules_that_differ_in_case_only(tmp_path: Path) -> None:
