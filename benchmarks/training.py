@@ -5,7 +5,7 @@
 One run on one machine measures, and prints as a Markdown page:
 
     the machine     one large copy and one large matrix product: its bytes and floating-point operations a second
-    the input       images a second on one core, from where they are stored to an augmented float batch
+    the input       images a second of one core's time, from where they are stored to an augmented float batch
     the networks    for each: images a second and milliseconds an epoch of this project's loop, recorded as a CUDA graph
                     and operation by operation; the share of augmentation; the same loop with kornia's batch
                     augmentation (where kornia is installed); and the usual pipeline: JPEG files, PIL, torchvision's
@@ -238,7 +238,7 @@ class KorniaPasses(Passes):
 
 
 def input_rates(split: Split, folder: Path, clock: Clock) -> list[list[str]]:
-    """Images a second on one core of the CPU."""
+    """Images a second of one core's time, so that what else a shared machine does counts little."""
     size, recipe = split.images.shape[-1], augment.Recipe()
     files, whole = Files(folder, size, recipe), range(len(split))
     batch = 64
@@ -267,9 +267,9 @@ def input_rates(split: Split, folder: Path, clock: Clock) -> list[list[str]]:
         for _ in range(1 + clock.repeats):  # in turn, so that what else the machine does meets all of them alike
             for name, work in kinds.items():
                 if work:
-                    start = time.perf_counter()
+                    start = time.process_time()
                     work()
-                    taken[name].append(time.perf_counter() - start)
+                    taken[name].append(time.process_time() - start)
     rates = {name: len(split) / statistics.median(times[1:]) if times else None for name, times in taken.items()}
     base = rates["JPEG, PIL, torchvision"]
     assert base
@@ -392,7 +392,8 @@ def page(options: argparse.Namespace) -> Iterator[str]:
         f"# Training speed\n\n{device_name(device)}; {versions}; {datetime.now(UTC):%d %B %Y}. {len(split):,} images "
         f"of {options.size} x {options.size} pixels, {precision}{', compiled' * options.compile}.\n"
     )
-    yield f"```sh\npython {shlex.join(sys.argv)}\n```\n"
+    told = [word for word in sys.argv if word not in ("--note", options.note)]
+    yield f"```sh\npython {shlex.join(told)}\n```\n"
     if options.note:
         yield f"{options.note}\n"
 
@@ -409,6 +410,8 @@ def page(options: argparse.Namespace) -> Iterator[str]:
                     input_rates(some, files, clock))  # fmt: skip
         yield f"{len(some):,} images of {options.size} pixels; the JPEG files hold them at that size already.\n"
 
+        if options.input_only:
+            return
         wanted = [row for row in ROWS if not options.only or row.network in options.only.split(",")]
         rates: dict[Row, Rates] = {}
         for row in wanted:
@@ -470,6 +473,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(16, len(os.sched_getaffinity(0))))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="networks, by their name in hw7.experiments.NETWORKS, with commas")
+    parser.add_argument("--input-only", action="store_true", help="measure the machine and the input, train nothing")
     parser.add_argument("--no-usual", action="store_true", help="leave the usual pipeline's training out")
     parser.add_argument("--compile", action="store_true", help="torch.compile this project's networks as well")
     parser.add_argument("--note", default="", help="a sentence for the page: what else the machine was doing")
