@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from autograder.grading import Question
+from autograder.grades import TaskGrade
+from autograder.grading import OUTSIDE, Hidden, Question, grade_submission
 from autograder.intake import Submission
+from autograder.rubric import Rubric, load_rubric
 from hw7.checks.cases import Answer, Call, Outcome
 from hw7.checks.judges import judge, second_call
 from hw7.checks.programs import LazySolution, run_call
@@ -33,6 +35,7 @@ from hw7.solution import PROJECT, Solution, load_solution
 
 REFERENCE = PROJECT / "reference_solutions" / "hw7"
 HERE = Path(__file__).parent
+HIDDEN = Hidden(b"a seed for both corpora")
 Files = dict[str, bytes]
 
 
@@ -153,6 +156,27 @@ class OpenChild:
         self.stack.close()
 
 
+@cache
+def rubric() -> Rubric:
+    """The grader's, with fewer images: 300 tell 74 % from 65 % three standard errors apart."""
+    whole = load_rubric()
+    fewer = [replace(task, parameters={**task.parameters, "images": 300}) for task in whole.tasks]
+    tasks = tuple(less if task.check == "accuracy" else task for task, less in zip(whole.tasks, fewer, strict=True))
+    return Rubric(tasks, f"{whole.digest}, 300 images", whole.path)
+
+
+@cache
+def _last_tasks() -> Rubric:
+    """Accuracy and size alone."""
+    tasks = tuple(task for task in rubric().tasks if task.check in OUTSIDE)
+    return Rubric(tasks, f"{rubric().digest}, the last tasks", rubric().path)
+
+
+def last_grades(submission: Submission) -> tuple[TaskGrade, ...]:
+    """What the network that is handed in earns."""
+    return grade_submission(submission, _last_tasks(), HIDDEN, OpenJail()).tasks  # type: ignore[arg-type]
+
+
 # ---- weights -----------------------------------------------------------------------------------------------
 
 State = dict[str, Tensor]
@@ -243,7 +267,7 @@ def own_weights(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission of a corpus. task: the one it is about, "" for all; mistakes: those of mistakes.toml that it makes."""
+    """One submission of a corpus. task: the one it is about, "" for all; mistakes: those of mistakes.toml it makes."""
 
     id: str
     task: str

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
 
 import pytest
-from submissions import Entry, OpenJail, mutants, outcomes, reference_files
+from submissions import HIDDEN, Entry, last_grades, mutants, outcomes, reference_files, rubric
 
-from autograder.grading import OUTSIDE, Hidden, grade_submission, hidden_questions
+from autograder.grading import OUTSIDE, hidden_questions
 from autograder.jail import best_tier
-from autograder.rubric import Rubric, load_rubric
 from autograder.running import Settings, grade_one
 from autograder.workers import Workers
 from hw7.checks.cases import Verdict
 from hw7.checks.mistakes import load_mistakes
 
-HIDDEN = Hidden(b"a seed for wrong solutions")
 # A mutant changes what its own task asks for. Later tasks may be built on that, earlier ones are not; but sizes (5.1)
 # count only with a network that works (5.2).
 ALSO = {"5.2": {"5.1"}}
 EVERY = 4  # one mutant in four is tried again and again; all of them with the slow tests
-
-
-@cache
-def rubric() -> Rubric:
-    return load_rubric()
-
-
-@cache
-def last_tasks() -> Rubric:
-    """The accuracy and the size alone, which have no questions."""
-    tasks = tuple(task for task in rubric().tasks if task.check in OUTSIDE)
-    return Rubric(tasks, "the last tasks", rubric().path)
 
 
 def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
@@ -50,8 +35,7 @@ def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
         if wrong:  # of several wrong cases of a part a student sees the first that shows a known mistake
             found[task.id] = [next(filter(None, part), "") for part in wrong.values()]
     if tasks & {"5.1", "5.2"}:
-        grade = grade_submission(mutant.submission(), last_tasks(), HIDDEN, OpenJail())  # type: ignore[arg-type]
-        for graded in grade.tasks:
+        for graded in last_grades(mutant.submission()):
             if graded.task in tasks and graded.points < graded.out_of:
                 found[graded.task] = [part.mistake for part in graded.parts if part.points < part.out_of]
     return found
