@@ -1,7 +1,6 @@
 """The jail holds: what a hostile process tries fails, is seen from outside as what it was, and touches no later one.
 
-Each test runs in every secure tier that this machine has; tier B starts cold for each submission and is marked slow.
-The last test runs this file again as a user without privileges.
+Each test runs in the secure tiers that this machine has. The last ones run this file again without privileges.
 """
 
 import ast
@@ -34,15 +33,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the secure tier
 
 PROJECT = Path(hw7.__file__).resolve().parent.parent
 REFERENCE = PROJECT / "reference_solutions" / "hw7"
-UNPRIVILEGED = "HW7_TEST_UNPRIVILEGED" in os.environ
 SECONDS = 60.0  # for what ends by itself: far more than it takes
 _jails: dict[Tier, Jail] = {}
-
-TIERS = [
-    "A",
-    pytest.param("B", marks=pytest.mark.slow),
-    "C",
-]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,8 +45,14 @@ def _close_jails() -> Iterator[None]:
     _jails.clear()
 
 
-@pytest.fixture(params=TIERS)
+@pytest.fixture(params=["A", "C"])
 def jail(request: pytest.FixtureRequest) -> Jail:
+    return jail_of(request.param)
+
+
+@pytest.fixture(params=["A", pytest.param("B", marks=pytest.mark.slow), "C"])
+def each_jail(request: pytest.FixtureRequest) -> Jail:
+    """B too: it shares all but its namespaces with C, and starts cold for each submission."""
     return jail_of(request.param)
 
 
@@ -107,8 +105,8 @@ def works(jail: Jail) -> None:
 # ---- asking ----------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_for_each_call_in_order(jail: Jail) -> None:
-    with jail.child(submission("if student.item() == 2: raise ValueError('two')\n" + ECHO)) as child:
+def test_an_answer_for_each_call_in_order(each_jail: Jail) -> None:
+    with each_jail.child(submission("if student.item() == 2: raise ValueError('two')\n" + ECHO)) as child:
         answers = child.ask([question(i) for i in range(4)], SECONDS)
         assert [answer.status for answer in answers] == [0, 0, Status.VALUE_ERROR, 0]
         assert "two" in answers[2].note
@@ -152,7 +150,7 @@ def test_what_has_no_place_in_a_frame_is_left_out(jail: Jail) -> None:
         assert child.alive
 
 
-def test_the_library_it_sees(jail: Jail) -> None:
+def test_the_library_it_sees(each_jail: Jail) -> None:
     look = """
         import hw7
         result = []
@@ -170,8 +168,8 @@ def test_the_library_it_sees(jail: Jail) -> None:
             except OSError:
                 pass
     """
-    assert inside(jail, look) == ["models", "data", "plates", "ledger", "full"]
-    assert inside(jail, look, library="minimal") == ["models"]
+    assert inside(each_jail, look) == ["models", "data", "plates", "ledger", "full"]
+    assert inside(each_jail, look, library="minimal") == ["models"]
 
 
 def test_the_same_random_numbers_every_time(jail: Jail) -> None:
@@ -258,7 +256,7 @@ def checked(result):
 """
 
 
-def test_refused(jail: Jail) -> None:
+def test_refused(each_jail: Jail) -> None:
     """Everything of the table raises, in one child, which then still answers."""
     body = f"""
         result = {{}}
@@ -268,10 +266,10 @@ def test_refused(jail: Jail) -> None:
             except OSError:
                 pass
     """
-    assert inside(jail, body, CHECKED) == {}
+    assert inside(each_jail, body, CHECKED) == {}
 
 
-def test_no_socket_of_any_family(jail: Jail) -> None:
+def test_no_socket_of_any_family(each_jail: Jail) -> None:
     body = """
         result = []
         for family in range(50):
@@ -288,7 +286,7 @@ def test_no_socket_of_any_family(jail: Jail) -> None:
         except OSError:
             pass
     """
-    assert inside(jail, body) == []
+    assert inside(each_jail, body) == []
 
 
 DEADLY = {
@@ -328,7 +326,7 @@ def test_no_other_way_into_the_kernel(jail: Jail) -> None:
             assert "SIGSYS" in child.stopped_by or "SIGSEGV" in child.stopped_by  # SEGV: the kernel has no such gate
 
 
-def test_what_it_is(jail: Jail) -> None:
+def test_what_it_is(each_jail: Jail) -> None:
     """No privilege, no group, nothing inherited but its pipes, and an environment of its own."""
     body = """
         header, data = struct.pack('<Ii', 0x20080522, 0), ctypes.create_string_buffer(24)
@@ -346,7 +344,7 @@ def test_what_it_is(jail: Jail) -> None:
             no_new_privs=libc.prctl(39, 0, 0, 0, 0), dumpable=libc.prctl(3, 0, 0, 0, 0), pid=os.getpid(),
             threads=threading.active_count(), umask=os.umask(0), modules=[m for m in sys.modules if 'autograder' in m])
     """
-    found, other = inside(jail, body), inside(jail, body)
+    found, other = inside(each_jail, body), inside(each_jail, body)
     assert isinstance(found, dict)
     assert isinstance(other, dict)
     assert found["opened"] == [0, 1, 2, 3, 4]
@@ -356,14 +354,14 @@ def test_what_it_is(jail: Jail) -> None:
         "HOME", "TMPDIR", "PWD", "PATH", "LANG", "PYTHONHASHSEED", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
         "MKL_NUM_THREADS", "LD_LIBRARY_PATH", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR",
     }  # fmt: skip
-    if jail.tier == "A":
+    if each_jail.tier == "A":
         assert found["pid"] == 1
     if os.geteuid() == 0:
         assert found["uid"] == found["euid"] == found["gid"] >= 2**30
         assert other["uid"] != found["uid"]
         assert found["groups"] == []
         assert found["bounding"] == []
-    reads_by_capability = os.geteuid() == 0 and jail.tier == "C" and not _others_may_read()
+    reads_by_capability = os.geteuid() == 0 and each_jail.tier == "C" and not _others_may_read()
     held = 4 if reads_by_capability else 0  # CAP_DAC_READ_SEARCH, within what Landlock leaves
     assert struct.unpack("<6I", found["capabilities"]) == (held, held, 0, 0, 0, 0)
 
@@ -393,7 +391,7 @@ def test_memory(jail: Jail, body: str) -> None:
         assert said(answers[1]) == 2
 
 
-def test_threads(jail: Jail) -> None:
+def test_threads(each_jail: Jail) -> None:
     """Threads are allowed, a bomb of them is not, and costs no memory."""
     body = """
         threading.stack_size(65536)
@@ -409,8 +407,8 @@ def test_threads(jail: Jail) -> None:
         stop.set()
         result = len(started)
     """
-    limit = 64 if os.geteuid() == 0 or jail.tier != "C" else 3000  # without a uid of its own it shares one count
-    count = inside(jail, body)
+    limit = 64 if os.geteuid() == 0 or each_jail.tier != "C" else 3000  # without a uid of its own it shares one count
+    count = inside(each_jail, body)
     assert isinstance(count, int)
     assert 4 <= count < limit
 
@@ -445,11 +443,11 @@ def test_disk(jail: Jail) -> None:
     works(jail)
 
 
-def test_output_is_cut(jail: Jail) -> None:
-    with jail.child(submission("sys.stdout.write('x' * 5 * 10**7)\nos.write(2, b'y' * 10**6)\n" + ECHO)) as child:
+def test_output_is_cut(each_jail: Jail) -> None:
+    with each_jail.child(submission("sys.stdout.write('x' * 5 * 10**7)\nos.write(2, b'y' * 10**6)\n" + ECHO)) as child:
         assert said(child.ask([question(3)], SECONDS)[0]) == 3
         assert child.output == "x" * 2**16
-    with jail.child(submission("print('first')\nos.write(2, b'\\xff second')\n" + ECHO)) as child:
+    with each_jail.child(submission("print('first')\nos.write(2, b'\\xff second')\n" + ECHO)) as child:
         child.ask([question()], SECONDS)
     assert child.output == "first\n\ufffd second"
 
@@ -530,9 +528,9 @@ def test_forged_frames(jail: Jail, body: str) -> None:
     works(jail)
 
 
-def test_the_first_answer_wins(jail: Jail) -> None:
+def test_the_first_answer_wins(each_jail: Jail) -> None:
     frame = encode(1, 0, "", {"0": torch.tensor([42.0])})
-    with jail.child(submission(f"if student.item() == 1: os.write(4, {frame!r})\n" + ECHO)) as child:
+    with each_jail.child(submission(f"if student.item() == 1: os.write(4, {frame!r})\n" + ECHO)) as child:
         (answer,) = child.ask([question(1)], SECONDS)
         assert torch.equal(answer.tensors[0], torch.tensor([42.0]))
         assert said(child.ask([question(5)], SECONDS)[0]) == 5  # the second one was not taken for this
@@ -550,7 +548,7 @@ def test_the_fork_server_dies(jail: Jail) -> None:
 # ---- nothing stays ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_one_child_is_in_the_next(jail: Jail) -> None:
+def test_nothing_of_one_child_is_in_the_next(each_jail: Jail) -> None:
     """Neither globals nor files, nor any bytes of a submission or of its inputs anywhere in Python's memory."""
     marker, number = "marker-of-the-first-submission", 1234567.0
     leave = f"""
@@ -572,12 +570,12 @@ def test_nothing_of_one_child_is_in_the_next(jail: Jail) -> None:
                         found.append(text[:80])
         result = [hasattr(torch, 'kept'), hasattr(sys, 'kept'), 'KEPT' in os.environ, os.listdir('.'), found]
     """
-    with jail.child(submission(leave)) as child:
+    with each_jail.child(submission(leave)) as child:
         assert said(child.ask([question(number)], SECONDS)[0]) == ["kept"]
-    assert inside(jail, search) == [False, False, False, [], []]
+    assert inside(each_jail, search) == [False, False, False, [], []]
 
 
-def test_no_file_stays(jail: Jail) -> None:
+def test_no_file_stays(each_jail: Jail) -> None:
     """A deep tree, links out, and folders that cannot be entered: all gone, and nothing behind a link is touched."""
     with tempfile.NamedTemporaryFile() as outside:
         body = f"""
@@ -588,11 +586,11 @@ def test_no_file_stays(jail: Jail) -> None:
                 os.chdir('d')
             os.mkdir('closed', 0)
         """
-        assert inside(jail, body) == ""
+        assert inside(each_jail, body) == ""
         assert os.path.exists(outside.name)
-    works(jail)
+    works(each_jail)
     folders = [f for f in Path(tempfile.gettempdir()).glob(PREFIX + "*/jobs/*") if f.stat().st_uid == os.geteuid()]
-    assert len([f for f in folders if jail._zygote and jail._zygote.stage in str(f)]) == 0
+    assert len([f for f in folders if each_jail._zygote and each_jail._zygote.stage in str(f)]) == 0
 
 
 def test_remove_tree_is_not_led_astray(tmp_path: Path) -> None:
@@ -636,11 +634,13 @@ def _processes_with(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("end", ["kill", "leave"])
-def test_nothing_is_left_when_the_grader_ends(jail: Jail, end: str) -> None:
-    """Killed in the middle of a question, or ended without closing its jail: no process, no file, no mount."""
+@pytest.mark.parametrize("end", ["kill", pytest.param("leave", marks=pytest.mark.slow)])
+def test_nothing_is_left_when_the_grader_ends(each_jail: Jail, end: str) -> None:
+    """Killed in the middle of a question, or ended without closing its each_jail: no process, no file, no mount."""
     mounts = Path("/proc/self/mountinfo").read_text()
-    with subprocess.Popen([sys.executable, "-c", GRADER, jail.tier, end], stdout=subprocess.PIPE, text=True) as grader:
+    with subprocess.Popen(
+        [sys.executable, "-c", GRADER, each_jail.tier, end], stdout=subprocess.PIPE, text=True
+    ) as grader:
         assert grader.stdout is not None
         stage = grader.stdout.readline().strip()
         assert stage
@@ -771,7 +771,7 @@ def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
         pytest.skip("needs root, to become somebody else")
     environment = {
-        "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HW7_TEST_UNPRIVILEGED": "1", "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
     words = ["unshare", "--mount", "bash", "-c", AS_NOBODY, "as_nobody", sys.base_prefix, *command]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=timeout, cwd=PROJECT)
@@ -781,14 +781,15 @@ def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-def test_all_of_this_without_privileges(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """This whole file as another user: tiers A (a user namespace), B and C (no uid of its own)."""
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", __file__]
+def test_all_of_this_without_privileges() -> None:
+    """This file as another user: tiers A (in a user namespace) and C (no uid of its own)."""
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", __file__]
     done = as_nobody(*words, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_tiers_without_privileges() -> None:
     code = "import json; from autograder.jail import best_tier; print(json.dumps(best_tier()))"
     done = as_nobody(sys.executable, "-c", code, timeout=300)
