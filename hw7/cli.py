@@ -320,7 +320,7 @@ def reproduce(
     out: OutOption,
     source: DataOption = "plates",
     profile: Annotated[
-        str, typer.Option("--profile", help="smoke (a minute), quick (two CPU cores), full (a GPU).")
+        str, typer.Option("--profile", help="smoke (a minute), notebook, quick (two CPU cores), full (a GPU).")
     ] = "quick",
     device: DeviceOption = "auto",
     seed: SeedOption = 0,

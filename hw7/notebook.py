@@ -23,36 +23,13 @@ from torch import Tensor, nn
 
 from hw7.checking import Checks, format_task
 from hw7.data import Split
-from hw7.experiments import EXPERIMENTS, NETWORKS, PROFILES, Profile, Reproduction, quantized
+from hw7.experiments import EXPERIMENTS, NETWORKS, Reproduction, quantized
 from hw7.files import read_json
 from hw7.jobs import processes
 from hw7.measure import file_bytes
 from hw7.solution import Solution, load_solution
-from hw7.training import Phase, evaluate
+from hw7.training import evaluate
 from hw7.verdicts import standard_error
-
-
-def _cosine(epochs: int, learning_rate: float = 1e-3) -> tuple[Phase, ...]:
-    return (Phase(epochs, learning_rate=learning_rate, batch=64, schedule="cosine"),)
-
-
-PROFILE = Profile(
-    about="the report notebook: a few minutes on a laptop",
-    size=32,
-    plates="difficulty=0.5",
-    images={"training": 1000, "validation": 1000, "testing": 2000, "pretraining": 4000},
-    recipes={
-        "pretraining": _cosine(6),
-        "fine-tuning": _cosine(10, learning_rate=5e-4),
-        "teacher": _cosine(10),
-        "question 1": _cosine(16),
-        "question 2": _cosine(28),
-        "question 3": _cosine(24),
-        "pruning": (Phase(1, learning_rate=2e-4, batch=64),),
-        "question 4": _cosine(16),
-    },
-)
-PROFILES["notebook"] = PROFILE
 
 
 class Lab:

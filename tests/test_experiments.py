@@ -438,7 +438,7 @@ def test_two_at_once_in_one_folder_are_refused(finished: Path, solution: Solutio
 
 
 def test_a_profile_that_does_not_exist(tmp_path: Path, solution: Solution) -> None:
-    with pytest.raises(HW7Error, match=r"no profile 'huge'.*smoke, quick, full"):
+    with pytest.raises(HW7Error, match=r"no profile 'huge'.*smoke, quick, notebook, full"):
         reproduction(tmp_path, solution, profile_name="huge")
 
 
