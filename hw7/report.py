@@ -146,6 +146,7 @@ class Page:
             ("profile", f"{reproduction.profile_name}: {reproduction.profile.about}"),
             ("seed", str(reproduction.seed)),
             ("solution", f"{solution.directory.parent.name}/{solution.directory.name} ({solution.digest})"),
+            ("precision", reproduction.precision),
             ("device", f"{_device_name(reproduction.device)}; {seconds / 60:.1f} minutes of training"),
             ("versions", f"hw7 {__version__}, Python {platform.python_version()}, torch {torch.__version__}"),
         ]

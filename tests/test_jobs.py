@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from hw7.errors import HW7Error
 from hw7.experiments import EXPERIMENTS, PROFILES, Reproduction
 from hw7.files import load_weights
 from hw7.jobs import Here, cluster, processes, side_by_side
-from hw7.solution import Solution, load_solution
+from hw7.solution import Solution, default_directory, load_solution
 from hw7.training import TimeIsUp
 
 NEEDS = {"a": "", "b": "a", "c": "", "d": "bc", "e": "c", "f": ""}
@@ -270,3 +272,19 @@ def test_the_command_stops_in_good_time_and_says_so(
     assert not (tmp_path / "out" / "report.html").exists()
     assert reproduce("--minutes", "30", "--jobs", "4") == 0
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_worker_makes_its_own_and_refuses_another_solution(tmp_path: Path, solution: Solution) -> None:
+    sent = pickle.dumps(reproduction(tmp_path / "out", solution, seed=3, until=7.0))
+    here, again = pickle.loads(sent), pickle.loads(sent)
+    assert here is again  # its data and teachers are kept from task to task
+    assert (here.seed, here.until, here.profile, here.progress) == (3, 7.0, TINY, False)
+    assert here.identity == reproduction(tmp_path / "out", solution, seed=3).identity
+
+    shutil.copytree(default_directory() / "solution", tmp_path / "own" / "solution")
+    sent = pickle.dumps(reproduction(tmp_path / "out", load_solution(tmp_path / "own")))
+    with (tmp_path / "own" / "solution" / "losses.py").open("a") as file:
+        file.write("# a change\n")
+    with pytest.raises(HW7Error, match="holds another solution"):
+        pickle.loads(sent)
+    load_solution()
