@@ -77,7 +77,7 @@ FINDINGS = (
             gap("student-c", "teacher-weak")),
     Finding("and does not help: alone above taught by it", ("student-c", "student-weak"), 0.0,
             gap("student-c", "student-weak"), 1.0),
-    Finding("keep rate 0.975 not below 0.95 at the shared counts", ("prune-0.975", "prune-0.95"), 0.0, ladders, 1.0),
+    Finding("0.975 not below 0.95 at the shared counts (validation)", ("prune-0.975", "prune-0.95"), 0.0, ladders, 1.0),
     Finding("16 bits lose at most 0.1", ("student-net", "quantized-16"), -0.1, gap("quantized-16", "student-net")),
     Finding("8 bits a channel lose at most 0.3", ("student-net", "quantized-8"), -0.3,
             gap("quantized-8", "student-net")),
