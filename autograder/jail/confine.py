@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import resource
@@ -168,6 +169,26 @@ def fresh_keyring() -> None:
     """A session keyring of its own. Where keyctl is forbidden anyway there is nothing to leave behind."""
     with contextlib.suppress(OSError):
         _syscall("keyctl", 1, None)
+
+
+_HUGE = 2 << 20
+_MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
+
+
+def use_huge_pages() -> None:
+    """Puts this process's memory into pages of 2 MiB where the kernel can (from 6.1 on): a fork then copies the entries
+    of a hundred pages instead of sixty thousand. A child that writes copies 4 KiB at a time, as before."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return
+    for words in (line.split() for line in lines):
+        start, end = (int(number, 16) for number in words[0].split("-"))
+        first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        if words[1] == "rw-p" and words[5:] in ([], ["[heap]"]) and first < last:
+            where, size = ctypes.c_void_p(first), ctypes.c_size_t(last - first)
+            if _libc.madvise(where, size, _MADV_HUGEPAGE) == 0:
+                _libc.madvise(where, size, _MADV_COLLAPSE)
 
 
 CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = 2, 21
@@ -342,9 +363,15 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
+@functools.cache
+def filter_bytes(pid: int) -> bytes:
+    """The same, as the kernel takes it."""
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in filter_program(pid))
+
+
 def seccomp() -> None:
     """Closes all system calls but those of the filter. Needs no_new_privs."""
-    instructions = b"".join(struct.pack("<HBBI", *instruction) for instruction in filter_program(os.getpid()))
+    instructions = filter_bytes(os.getpid())
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
     program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
     _syscall("seccomp", 1, 0, ctypes.byref(program))
