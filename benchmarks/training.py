@@ -226,12 +226,8 @@ class KorniaPasses(Passes):
         super().__init__(*arguments, None)
         self.kornia = augmentation
 
-    def _batch(self, size: int) -> None:
-        indices = self.order[(self.done + self.within[:size]) % len(self.order)]
-        images = self.kornia(self.training.images[indices].float() / 255)
-        images = images.contiguous(memory_format=torch.channels_last)
-        self.total += self.step(self.network, images, self.training.labels[indices], self.optimizer).double() * size
-        self.done += size
+    def inputs(self, images: Tensor, *_: Tensor) -> Tensor:
+        return self.kornia(images.float() / 255)
 
 
 # ---- the three parts -------------------------------------------------------------------------------------------------

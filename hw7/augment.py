@@ -2,8 +2,8 @@
 
 The report's transforms are RandomCrop, RandomHorizontalFlip, RandomRotation, ColorJitter and RandomPerspective. Each
 sample gets its own: `draw` makes the parameters of an epoch, `augment` applies those of a batch on whatever device the
-images live. Nothing in `augment` waits for the device or depends on values for its shapes, so that a CUDA graph can
-hold it, once a first call has put the colour constants on the device.
+images live (`apply`, where the epoch's matrices are made in one go). Nothing in them waits for the device or depends on
+values for its shapes, so that a CUDA graph can hold it, once a first call has put the colour constants on the device.
 
 What happens to a sample, in this order, and how it compares with torchvision's transforms of the same parameters:
 
@@ -211,12 +211,13 @@ def _warp(images: Tensor, matrices: Tensor) -> Tensor:
     # grid_sample wants positions from -1 to 1. On a canvas whose side is a power of two this scaling is exact, so that
     # whole pixels stay whole, and crop and flip are copies.
     canvas = 1 << (size - 1).bit_length()
-    images = F.pad(images, (0, canvas - size, 0, canvas - size))
+    if canvas > size:
+        images = F.pad(images, (0, canvas - size, 0, canvas - size))
     x = torch.arange(size, dtype=torch.float32, device=images.device) - (size - 1) / 2
-    across, down, constant = matrices[..., None, None].unbind(2)  # [N, 3, 1, 1] each
+    scaled = torch.cat([matrices[:, :2] * (2 / canvas) + matrices[:, 2:] * (size / canvas - 1), matrices[:, 2:]], dim=1)
+    across, down, constant = scaled[..., None, None].unbind(2)  # [N, 3, 1, 1] each
     position = torch.addcmul(torch.addcmul(constant, down, x.view(-1, 1)), across, x)  # [N, 3, S, S], homogeneous
-    position = position[:, :2].div_(position[:, 2:])
-    grid = position.mul_(2 / canvas).add_(size / canvas - 1).permute(0, 2, 3, 1)
+    grid = position[:, :2].div_(position[:, 2:]).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -229,6 +230,22 @@ def augment(images: Tensor, parameters: Parameters) -> Tensor:
         raise ValueError(f"augment takes square RGB images [N, 3, S, S] with S >= 2, not {list(images.shape)}")
     if len(images) != len(parameters):
         raise ValueError(f"{len(images)} images, but parameters for {len(parameters)}: index them as the images")
-    images = images / 255 if images.dtype == torch.uint8 else images.float()
-    images = _recolour(images, colour_matrices(parameters, images.mean(dim=(2, 3))))
-    return _warp(images, warp_matrices(parameters, images.shape[-1]))
+    colour = colour_matrices(parameters, mean_colours(images))
+    return apply(images, colour, warp_matrices(parameters, images.shape[-1]))
+
+
+def mean_colours(images: Tensor) -> Tensor:
+    """[N, 3]: the mean colour of each image, uint8 or float in [0, 1], in [0, 1]."""
+    return _unit(images).mean(dim=(2, 3))
+
+
+def apply(images: Tensor, colour: Tensor, warp: Tensor) -> Tensor:
+    """What is left of `augment` when the matrices are known: `colour_matrices` [N, 3, 4], `warp_matrices` [N, 3, 3].
+
+    Those of a whole epoch can be made in one go, so that a batch costs a GPU a handful of operations.
+    """
+    return _warp(_recolour(_unit(images), colour), warp)
+
+
+def _unit(images: Tensor) -> Tensor:
+    return images / 255 if images.dtype == torch.uint8 else images.float()

@@ -366,7 +366,8 @@ class Passes:
         self.augmentation = augmentation
         count, device = len(training), training.images.device
         self.order = torch.arange(count, device=device)
-        self.parameters = self._draw(generator(0))
+        self.mean = torch.cat([augment.mean_colours(part) for part in training.images.split(EVALUATION_BATCH)])
+        self.matrices = self._draw(generator(0))
         self.done = torch.zeros((), dtype=torch.int64, device=device)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.sizes = [len(part) for part in batches(torch.arange(count), batch)]
@@ -380,31 +381,37 @@ class Passes:
         """One pass; the mean loss of an image, float64 [], on the device."""
         torch.manual_seed(random.initial_seed())  # for dropout, in a network that has it
         self.order.copy_(torch.randperm(len(self.training), generator=random))
-        if self.parameters is not None:
-            drawn = self._draw(random)
-            for mine, new in zip(vars(self.parameters).values(), vars(drawn).values(), strict=True):
-                mine.copy_(new)
+        for mine, new in zip(self.matrices, self._draw(random), strict=True):
+            mine.copy_(new)
         self.done.zero_()
         self.total.zero_()
         for size in self.sizes:
             self.work[size]()
         return self.total / len(self.training)
 
-    def _draw(self, random: torch.Generator) -> augment.Parameters | None:
+    def _draw(self, random: torch.Generator) -> tuple[Tensor, ...]:
+        """An epoch's augmentation, in one call: each image's matrices of colour and of warp. Empty: there is none."""
         if self.augmentation is None:
-            return None
+            return ()
         images = self.training.images
-        return augment.draw(len(images), images.shape[-1], random, self.augmentation).to(images.device)
+        parameters = augment.draw(len(images), images.shape[-1], random, self.augmentation).to(images.device)
+        return (
+            augment.colour_matrices(parameters, self.mean),
+            augment.warp_matrices(parameters, images.shape[-1]),
+        )
 
     def _batch(self, size: int) -> None:
         """The work on the next `size` images."""
         # Round and round, because recording runs this more often than a pass does.
         indices = self.order[(self.done + self.within[:size]) % len(self.order)]
-        images = self.training.images[indices]
-        inputs = images.float() / 255 if self.parameters is None else augment.augment(images, self.parameters[indices])
+        inputs = self.inputs(self.training.images[indices], *(matrix[indices] for matrix in self.matrices))
         loss = self.step(self.network, _channels_last(inputs), self.training.labels[indices], self.optimizer)
         self.total += loss.double() * size
         self.done += size
+
+    def inputs(self, images: Tensor, *matrices: Tensor) -> Tensor:
+        """What the step sees of a batch, float32 in [0, 1]."""
+        return augment.apply(images, *matrices) if matrices else images.float() / 255
 
 
 def _train_epoch(passes: Passes, random: torch.Generator) -> Tensor:
