@@ -112,11 +112,11 @@ def _warm_up() -> None:
 
 
 def _seed() -> None:
-    """The same random numbers in every child: the same submission gets the same grade."""
+    """The same random numbers in every child: the same submission gets the same grade. (`random` seeds itself anew after
+    a fork, so its turn comes in the child.)"""
     import numpy
     import torch
 
-    random.seed(0)
     numpy.random.seed(0)  # noqa: NPY002  (the one that a submission uses without asking)
     torch.manual_seed(0)
 
@@ -348,6 +348,7 @@ class _Child:
         os.umask(0o077)
         os.chdir(scratch)
         os.environ.update(HOME=scratch, TMPDIR=scratch, PWD=scratch)
+        random.seed(0)
         tempfile.tempdir = scratch  # what was imported may have asked for it already
         confine.set_limits(
             {
