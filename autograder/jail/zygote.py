@@ -80,6 +80,7 @@ def preload(config: Mapping[str, Any]) -> Any:
     importlib.import_module(f"{__package__}.protocol")
     programs = importlib.import_module("hw7.checks.programs")
     _warm_up()
+    _seed()
     sys.path_importer_cache.clear()  # names of thousands of files: a child that dropped them would copy their pages
     gc.collect()
     gc.freeze()  # children would copy every page whose counters a collection touches
@@ -112,8 +113,10 @@ def _warm_up() -> None:
 
 
 def _seed() -> None:
-    """The same random numbers in every child: the same submission gets the same grade. (`random` seeds itself anew after
-    a fork, so its turn comes in the child.)"""
+    """The same random numbers in every child: the same submission gets the same grade.
+
+    `random` seeds itself anew after a fork, so its turn comes in the child.
+    """
     import numpy
     import torch
 
