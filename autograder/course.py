@@ -81,7 +81,7 @@ def _with_points(path: Path, rubric: Rubric) -> bytes:
 def configure(c: Any, course: str, root: Path) -> None:
     """Sets up nbgrader's configuration object `c` for this course. root: the course's folder."""
     from nbgrader.converters import Autograde
-    from nbgrader.preprocessors import Execute, SaveAutoGrades
+    from nbgrader.preprocessors import Execute, OverwriteCells, SaveAutoGrades
 
     from autograder.notebook_kernel import JailedExecute
     from autograder.preflight import ReadMended, SaveAnswers
@@ -97,6 +97,7 @@ def configure(c: Any, course: str, root: Path) -> None:
     c.ReadMended.released = str(root.resolve() / RELEASED)
     c.JailedExecute.public_tests = str(source / "tests")
     ours = {Execute: JailedExecute, SaveAutoGrades: SaveAnswers}
-    standard = Autograde.autograde_preprocessors.default_args[0]
-    c.Autograde.autograde_preprocessors = [ours.get(step, step) for step in standard]
+    c.Autograde.autograde_preprocessors = [ours.get(step, step) for step in Autograde().autograde_preprocessors]
+    # Cells are as released already; this step would fail where the rubric's points changed since.
+    c.Autograde.sanitize_preprocessors = [s for s in Autograde().sanitize_preprocessors if s is not OverwriteCells]
     c.HTMLExporter.sanitize_html = True  # what students wrote and their code shows is looked at in a teacher's browser

@@ -1,0 +1,159 @@
+"""What this course changes in nbgrader's own steps, each by itself; test_course.py has them all together."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_preflight import RELEASED, answered, at, graded
+
+from autograder.rubric import load_rubric
+from hw7.errors import HW7Error
+from hw7.files import read_json
+from hw7.preflight import to_bytes
+from hw7.solution import PROJECT
+
+pytest.importorskip("nbgrader")
+from nbformat.v4 import new_code_cell, new_notebook
+from traitlets.config import Config
+
+from autograder import course, notebook_kernel, preflight
+
+RUBRIC = load_rubric()
+
+
+# ---- the course folder -----------------------------------------------------------------------------------------
+
+
+def test_a_course_folder_has_the_assignment_and_a_configuration(tmp_path: Path) -> None:
+    files = course.set_up(tmp_path / "ml", rubric=RUBRIC)
+    assert {"nbgrader_config.py", "source/hw7/hw7.ipynb", "source/hw7/solution/losses.py"} <= set(files)
+    assert not [name for name in files if "__pycache__" in name]
+    released = PROJECT / "assignments" / "hw7" / "solution" / "losses.py"
+    assert (tmp_path / "ml" / "source" / "hw7" / "solution" / "losses.py").read_bytes() == released.read_bytes()
+    config = Config()
+    text = (tmp_path / "ml" / "nbgrader_config.py").read_text()
+    exec(text, {"get_config": lambda: config, "__file__": str(tmp_path / "ml" / "nbgrader_config.py")})
+    assert config.CourseDirectory.course_id == "ml"
+    assert "solution/losses.py" in config.Autograde.exclude_overwriting["hw7"]
+    steps = [step.__name__ for step in config.Autograde.autograde_preprocessors]
+    assert "JailedExecute" in steps
+    assert "SaveAnswers" in steps
+    assert not {"Execute", "SaveAutoGrades"} & set(steps)
+
+
+def test_a_second_time_it_keeps_the_teachers_configuration_and_renews_the_assignment(tmp_path: Path) -> None:
+    course.set_up(tmp_path, "ml", RUBRIC)
+    with (tmp_path / "nbgrader_config.py").open("a") as file:
+        file.write("c.Exchange.root = '/srv'\n")
+    (tmp_path / "source" / "hw7" / "solution" / "losses.py").write_text("old")
+    assert "nbgrader_config.py" not in course.set_up(tmp_path, "ml", RUBRIC)
+    assert "/srv" in (tmp_path / "nbgrader_config.py").read_text()
+    assert (tmp_path / "source" / "hw7" / "solution" / "losses.py").read_text() != "old"
+
+
+def test_the_notebooks_points_are_the_rubrics(tmp_path: Path) -> None:
+    (first, *others) = RUBRIC.tasks
+    worth = replace(RUBRIC, tasks=(replace(first, points={"structure": 2.5}), *others))
+    course.set_up(tmp_path, "ml", worth)
+    cells = graded(read_json(tmp_path / "source" / "hw7" / "hw7.ipynb"))
+    assert cells["task-1-1"]["metadata"]["nbgrader"]["points"] == 2.5
+    assert cells["task-1-2"]["metadata"]["nbgrader"]["points"] == 7
+    more = replace(RUBRIC, tasks=(replace(first, id="9.9"), *others))
+    with pytest.raises(HW7Error, match=r"has no cell task-9-9 for task 9\.9"):
+        course.set_up(tmp_path / "other", "ml", more)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_cannot_be_a_course_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HW7Error, match="say --name"):
+        course.set_up(tmp_path / "machine learning")
+    with pytest.raises(HW7Error, match="hw7-grade release"):
+        course.set_up(tmp_path / "ml", assignment=tmp_path)
+
+
+# ---- reading notebooks -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    path = tmp_path / "hw7.ipynb"
+    path.write_bytes(RELEASED)
+    return path
+
+
+def test_a_good_notebook_is_read_as_it_is(released: Path) -> None:
+    assert preflight.mended(to_bytes(answered()), released) == answered()
+
+
+def test_what_was_mended_stands_at_the_top_once(released: Path) -> None:
+    notebook = answered()
+    del notebook["cells"][at(notebook, "task-1-1")]
+    mended = preflight.mended(to_bytes(notebook), released)
+    assert "task-1-1 was deleted" in mended.cells[0].source
+    assert preflight.mended(to_bytes(mended), released) == mended
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b"{}", RELEASED[:-100], b"[" * 10_000])
+def test_what_cannot_be_read_is_an_unanswered_notebook_that_says_why(released: Path, data: bytes) -> None:
+    reader = preflight.ReadMended(released=str(released))
+    stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+    text, _ = reader.from_file(stream, resources={})
+    assert "cannot be read, so this one is as it was released" in text
+    assert '"grade_id": "question-c"' in text
+
+
+def test_what_no_format_allows_is_told_too(released: Path) -> None:
+    notebook = answered()
+    notebook["cells"][0]["attachments"] = {"a.png": "no dictionary"}
+    assert "no valid notebook" in preflight.mended(to_bytes(notebook), released).cells[0].source
+
+
+def test_a_note_has_no_markup_of_a_students(released: Path) -> None:
+    notebook = answered()
+    notebook["cells"].append(
+        {
+            "cell_type": "raw",
+            "id": "x",
+            "source": "",
+            "metadata": {"nbgrader": {"grade_id": "<script>alert(1)</script>"}},
+        }
+    )
+    note = preflight.mended(to_bytes(notebook), released).cells[0].source
+    assert "alert" in note
+    assert "<" not in note
+
+
+def test_without_a_released_notebook_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(HW7Error, match="run `nbgrader generate_assignment hw7` first"):
+        preflight.mended(RELEASED, tmp_path / "none.ipynb")
+
+
+# ---- running notebooks -----------------------------------------------------------------------------------------
+
+
+def notebook() -> Any:
+    return new_notebook(cells=[new_code_cell("1 + 1")])
+
+
+def test_without_a_jail_nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "bubblewrap is not installed" in notebook_kernel.why_not()
+    monkeypatch.setattr(notebook_kernel, "_why_not", notebook_kernel.why_not)
+    with pytest.raises(HW7Error, match=r"in no jail: bubblewrap is not installed.*--no-execute"):
+        notebook_kernel.JailedExecute().preprocess(notebook(), {"metadata": {"path": str(tmp_path)}})
+
+
+def test_a_jail_that_does_not_start_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: no permission' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert notebook_kernel.why_not() == "bubblewrap does not work here: bwrap: no permission"
+
+
+def test_when_told_not_to_it_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook_kernel, "_why_not", lambda: "no jail")
+    given = notebook()
+    same, _ = notebook_kernel.JailedExecute(enabled=False).preprocess(given, {})
+    assert same.cells[0].outputs == []
