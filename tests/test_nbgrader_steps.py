@@ -1,6 +1,7 @@
 """What this course changes in nbgrader's own steps, each by itself; test_course.py has them all together."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_a_course_folder_has_the_assignment_and_a_configuration(tmp_path: Path) 
     assert "solution/losses.py" in config.Autograde.exclude_overwriting["hw7"]
     steps = [step.__name__ for step in config.Autograde.autograde_preprocessors]
     assert "JailedExecute" in steps
-    assert "SaveAnswers" in steps
+    assert {"SaveAnswers", "Harmless"} <= set(steps)
     assert not {"Execute", "SaveAutoGrades"} & set(steps)
 
 
@@ -157,3 +158,50 @@ def test_when_told_not_to_it_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     given = notebook()
     same, _ = notebook_kernel.JailedExecute(enabled=False).preprocess(given, {})
     assert same.cells[0].outputs == []
+
+
+# ---- what a teacher's browser gets -----------------------------------------------------------------------------
+
+
+def test_nothing_in_a_graded_notebook_can_act_in_a_browser() -> None:
+    from nbconvert.exporters import HTMLExporter
+    from nbformat.v4 import new_markdown_cell, new_output, new_raw_cell
+
+    picture = "iVBORw0KGgo="
+    shown: dict[str, Any] = {
+        "text/html": "<script>alert(1)</script>", "application/javascript": "alert(2)",
+        "image/svg+xml": "<svg onload='alert(3)'/>", "text/markdown": "| a |\n|---|\n\n<img src=x onerror=alert(4)>",
+        "text/latex": "$x$<script>alert(5)</script>", "image/png": picture,
+    }  # fmt: skip
+    words = (
+        "# Why\n\n**More** <script>alert(6)</script> [link](javascript:alert(7)) `a<b` $a<b$ [web](https://example.org) "
+        "<IMG SRC=x onerror=alert(8)> [x](\n&#106;avascript:alert(11)) <javascript:alert(12)> [r]\n\n"
+        "[r]: javascript:alert(13)"
+    )
+    cells = [
+        new_markdown_cell(words, metadata={"tags": ['"><script>alert(9)</script>']}),
+        new_raw_cell("<script>alert(10)</script>", metadata={"raw_mimetype": "text/html"}),
+        *(new_code_cell("x", outputs=[new_output("display_data", data={kind: data})]) for kind, data in shown.items()),
+    ]
+
+    def page(notebook: Any) -> str:
+        text, _ = HTMLExporter().from_notebook_node(notebook)
+        return str(text)
+
+    acts = re.compile(
+        r"<[^>]*(onerror|onload)=|<script[^>]*>\s*alert|alert\(2\)\s*</script>|href=.javascript", re.IGNORECASE
+    )
+    assert len(acts.findall(page(new_notebook(cells=cells)))) >= 4  # so it would
+    harmless, _ = preflight.Harmless().preprocess(new_notebook(cells=cells), {})
+    text = page(harmless)
+    assert [text[match.start() - 80 : match.end() + 20] for match in acts.finditer(text)] == []
+    for kept in (
+        "<strong>More</strong>",
+        "<h1",
+        "<table",
+        picture,
+        "application/javascript: not shown",
+        'href="https://example.org"',
+    ):
+        assert kept in text
+    assert harmless.cells[0].source.startswith("# Why")
