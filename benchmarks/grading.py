@@ -1,0 +1,284 @@
+"""What grading costs: the jail, the rubric, a batch with an endless loop, and the same batch through other graders.
+
+    python benchmarks/grading.py [--submissions 20] [--limit 10] [--repeat 15] [--skip-others] [--out FILE]
+
+Prints Markdown tables. Everything is measured in this one run, one after the other, with one torch thread a process:
+
+- the jail: how long a process of it takes beyond the work itself, from the request to its end, warm, and so what a
+  right submission pays, which needs four of them (three without the accuracy task);
+- the whole rubric for the reference solution, with and without the accuracy task;
+- a batch of right submissions, one of them with an endless loop in `select_channels`, on one worker and on two, by
+  `hw7-grade run` without the accuracy task;
+- the same batch with the same checks as nbgrader runs them (a notebook with a test cell for each task), and as pytest
+  does in a cold process for each submission. Neither has a jail, and a wrong value there ends its task at once.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import tomllib
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import tomli_w
+import torch
+from tabulate import tabulate
+
+from autograder.grading import OUTSIDE, grade_submission, hidden_images, hidden_questions
+from autograder.intake import Submission, find_submissions, take_in
+from autograder.jail import Jail, best_tier
+from autograder.rubric import DEFAULT_RUBRIC, Hidden, Rubric, load_rubric
+from autograder.running import current_grades
+from hw7.checks.cases import Call
+from hw7.checks.programs import LazySolution, run_call
+from hw7.solution import PROJECT, load_solution
+
+REFERENCE = PROJECT / "reference_solutions" / "hw7"
+LOOP = "\n\ndef select_channels(importance, keep):\n    while True:\n        pass\n"
+HIDDEN = Hidden(b"benchmark")
+
+
+def timed(function: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the wall, and of all cores in this process and the children that it has waited for."""
+    before, start = os.times(), time.perf_counter()
+    function()
+    wall, after = time.perf_counter() - start, os.times()
+    return wall, sum(after[:4]) - sum(before[:4])
+
+
+def without_accuracy(folder: Path, limit: float) -> Rubric:
+    """The course's rubric without its last two tasks; their points go to the first, so that 100 remain."""
+    table = tomllib.loads(DEFAULT_RUBRIC.read_text())
+    kept = [task for task in table["task"] if task["check"] not in OUTSIDE]
+    first = next(iter(kept[0]["points"]))
+    kept[0]["points"][first] += 100 - sum(sum(task["points"].values()) for task in kept)
+    for task in kept:
+        task["seconds"] = limit
+    path = folder / "rubric.toml"
+    path.write_text(tomli_w.dumps({"task": kept}))
+    return load_rubric(path)
+
+
+def class_of(count: int, folder: Path, loop: bool = False) -> Path:
+    """So many copies of the reference solution; with `loop`, one never comes back from `select_channels`."""
+    for index in range(count):
+        endless = loop and index == count // 2
+        student = folder / f"student-{index:02}{'-loop' * endless}"
+        shutil.copytree(REFERENCE / "solution", student / "solution", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REFERENCE / "weights.safetensors", student)
+        if endless:
+            with (student / "solution" / "pruning.py").open("a") as file:
+                file.write(LOOP)
+    return folder
+
+
+def reference_submission(folder: Path) -> Submission:
+    return take_in(find_submissions(class_of(1, folder / "one"))[0])
+
+
+# ---- the jail and the rubric -----------------------------------------------------------------------------------
+
+
+def jail_overhead(jail: Jail, submission: Submission, repeat: int) -> list[float]:
+    """Milliseconds from asking for a process to its end, less what its one question takes without a jail."""
+    call = Call("import_module", {"module": ""})
+
+    def once() -> None:
+        with jail.child(submission.files) as child:
+            (answer,) = child.ask([call], 10.0)
+            assert answer.status == 0, answer
+
+    once()
+    load_solution(REFERENCE)
+    inside = statistics.median(timed(lambda: run_call(LazySolution(), call))[0] for _ in range(repeat))
+    return [1000 * (timed(once)[0] - inside) for _ in range(repeat)]
+
+
+def rubric_rows(jail: Jail, submission: Submission, rubric: Rubric, short: Rubric, repeat: int) -> list[list[str]]:
+    rows = []
+    for name, each, parts in (("without the accuracy task", short, 3), ("whole, accuracy included", rubric, 4)):
+        hidden_questions(each, HIDDEN)
+        if (task := each.of_check("accuracy")) is not None:
+            hidden_images(HIDDEN, int(task.parameters["images"]))
+        grade = grade_submission(submission, each, HIDDEN, jail)
+        assert grade.total == grade.out_of == 100, [task for task in grade.tasks if task.points < task.out_of]
+        walls = [timed(lambda each=each: grade_submission(submission, each, HIDDEN, jail))[0] for _ in range(repeat)]
+        rows.append([name, f"{parts}", f"{statistics.median(walls):.2f} s", f"{max(walls):.2f} s"])
+    return rows
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------
+
+
+def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str) -> tuple[float, list[float]]:
+    """Seconds of `hw7-grade run`, its start included, and those that each submission took."""
+    command = [sys.executable, "-c", "from autograder.cli import app; app()", "run", str(submissions)]
+    command += [
+        "--out",
+        str(out),
+        "--jobs",
+        str(jobs),
+        "--rubric",
+        str(rubric.path),
+        "--hidden-seed",
+        "benchmark",
+        "--tier",
+        tier,
+    ]
+    wall, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+    grades, _, missing = current_grades(out)
+    assert not missing
+    assert all(grade.total == 100 or "loop" in grade.student for grade in grades), [grade.total for grade in grades]
+    return wall, [grade.seconds for grade in grades]
+
+
+CHECK_TASK = """
+import sys
+sys.path.insert(0, {solution!r})
+from autograder.grading import hidden_questions
+from autograder.rubric import Hidden
+from autograder.rubric import load_rubric
+from hw7.checks.judges import judge, second_call
+from hw7.checks.programs import LazySolution, run_call
+
+QUESTIONS = hidden_questions(load_rubric({rubric!r}), Hidden(b"benchmark"))
+
+
+def check(task):
+    for question in QUESTIONS[task]:
+        answer = run_call(LazySolution(), question.call)
+        for case in question.cases:
+            call = second_call(case, answer)
+            rest = () if call is None else (run_call(LazySolution(), call),)
+            assert judge(case, answer, *rest).verdict == "RIGHT", case.name
+"""
+
+
+def nbgrader(submissions: Path, course: Path, rubric: Rubric, limit: float) -> float:
+    """Seconds of `nbgrader autograde`: a notebook with one locked test cell for each task, the loop cut off by its
+    cell timeout."""
+    import nbformat
+    from nbformat import v4
+
+    def cell(name: str, source: str, grade: bool) -> nbformat.NotebookNode:
+        mark = {"grade": grade, "solution": False, "locked": True, "schema_version": 3, "grade_id": name, "task": False}
+        return v4.new_code_cell(source, metadata={"nbgrader": mark | ({"points": 1} if grade else {})}, id=name)
+
+    start = CHECK_TASK.format(solution=".", rubric=str(rubric.path))
+    cells = [cell("start", start, False)]
+    cells += [cell(f"task-{task.id.replace('.', '-')}", f"check({task.id!r})", True) for task in rubric.tasks]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = v4.new_notebook(cells=cells, metadata=kernel)
+    source = course / "source" / "hw7"
+    source.mkdir(parents=True)
+    nbformat.write(notebook, source / "hw7.ipynb")
+    (course / "nbgrader_config.py").write_text(
+        "c = get_config()\n"
+        "c.CourseDirectory.course_id = 'benchmark'\n"
+        f"c.ExecutePreprocessor.timeout = {int(limit)}\n"
+        "c.ExecutePreprocessor.interrupt_on_timeout = True\n"
+    )
+
+    def run(*words: str) -> None:
+        # A gradebook is made by a program of its own, which nbgrader looks for on the PATH.
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        command = [sys.executable, "-m", "nbgrader", *words]
+        subprocess.run(command, cwd=course, env=environment, capture_output=True, check=False)
+
+    run("generate_assignment", "hw7")
+    for student in sorted(submissions.iterdir()):
+        place = course / "submitted" / student.name / "hw7"
+        shutil.copytree(student, place)
+        shutil.copy(course / "release" / "hw7" / "hw7.ipynb", place)
+    wall, _ = timed(lambda: run("autograde", "hw7"))
+    graded = len(list((course / "autograded").glob("*/hw7/hw7.ipynb")))
+    assert graded == len(list(submissions.iterdir())), f"nbgrader graded {graded}"
+    return wall
+
+
+def cold_pytest(submissions: Path, folder: Path, rubric: Rubric, limit: float) -> float:
+    """Seconds of one cold `pytest` for each submission; the one with the loop is killed, and has no grade."""
+
+    def all_of_them() -> None:
+        for student in sorted(submissions.iterdir()):
+            test = folder / f"test_{student.name.replace('-', '_')}.py"
+            tasks = [task.id for task in rubric.tasks]
+            test.write_text(
+                CHECK_TASK.format(solution=str(student), rubric=str(rubric.path))
+                + textwrap.dedent(f"""
+                import pytest
+
+                @pytest.mark.parametrize("task", {tasks!r})
+                def test_task(task):
+                    check(task)
+                """)
+            )
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+            try:
+                subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=limit + 5)
+            except subprocess.TimeoutExpired:
+                continue
+
+    return timed(all_of_them)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--submissions", type=int, default=20)
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds for each task")
+    parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--skip-others", action="store_true", help="leave out nbgrader and pytest")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    tier = best_tier()[0]
+
+    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, tier {tier}\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        submission = reference_submission(folder)
+        short = without_accuracy(folder, options.limit)
+        with Jail(tier) as jail:
+            spent = jail_overhead(jail, submission, options.repeat)
+            median = statistics.median(spent)
+            rows = [
+                ["a process of the jail, beyond its work", f"{median:.1f} ms", f"{max(spent):.1f} ms"],
+                ["the processes of a right submission without accuracy: 3", f"{3 * median:.1f} ms", ""],
+                ["with accuracy: 4", f"{4 * median:.1f} ms", ""],
+            ]
+            print(tabulate(rows, headers=("the jail, warm", "median", "worst"), tablefmt="github"), "\n")
+            rows = rubric_rows(jail, submission, load_rubric(), short, max(3, options.repeat // 3))
+            headers: tuple[str, ...] = ("the rubric, one core", "processes", "median", "worst")
+            print(tabulate(rows, headers=headers, tablefmt="github"), "\n")
+
+        count, limit = options.submissions, options.limit
+        submissions = class_of(count, folder / "class", loop=True)
+        rows = []
+        one, seconds = hw7_grade(submissions, folder / "out-1", short, 1, tier)
+        allowed = limit + count * statistics.median(seconds) + 3
+        rows.append(["hw7-grade run, 1 worker", f"{one:.1f} s", f"{count} grades; at most {allowed:.1f} s allowed"])
+        two, _ = hw7_grade(submissions, folder / "out-2", short, 2, tier)
+        rows.append(["hw7-grade run, 2 workers", f"{two:.1f} s", f"{one / two:.2f} times as fast"])
+        if not options.skip_others:
+            cold = folder / "pytest"
+            cold.mkdir()
+            wall = nbgrader(submissions, folder / "course", short, limit)
+            rows.append(["nbgrader autograde", f"{wall:.1f} s", f"{wall / one:.1f} times ours"])
+            wall = cold_pytest(submissions, cold, short, limit)
+            rows.append(
+                ["pytest, a cold process each", f"{wall:.1f} s", f"{wall / one:.1f} times ours, one grade lost"]
+            )
+        headers = (f"{count} submissions, one endless loop, {limit:g} s a task", "total", "")
+        print(tabulate(rows, headers=headers, tablefmt="github"))
+
+
+if __name__ == "__main__":
+    main()
