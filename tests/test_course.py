@@ -104,11 +104,19 @@ def cheat(cells: list[Cell]) -> None:
             cell |= {"source": "1000.0", "outputs": [_result("1000.0")], "execution_count": 1}
 
 
+def hostile(cells: list[Cell], *sources: str, at: int) -> None:
+    """Own cells at a place; and before the last two tasks, which look at images for a while, the kernel ends itself."""
+    end = place(cells, "task-5-1")
+    cells[end:end] = [code(EXITS), code("1 + 1")]
+    cells[at:at] = map(code, sources)
+
+
 def _result(text: str) -> Cell:
     return {"output_type": "execute_result", "data": {"text/plain": text}, "metadata": {}, "execution_count": 1}
 
 
 LOOPS = "reached = 'before the loop'\nwhile True:\n    pass"
+EXITS = "import os; os._exit(0)"
 FLOODS = "for _ in range(300):\n    print('x' * 100_000)"
 LOOKS = """
 import os, socket, sys
@@ -152,10 +160,8 @@ def class_of(paths: list[str], port: int) -> dict[str, Student]:
             100 - rubric["2.1"] - rubric["2.2"],
             with_code({"losses.py": "import os\n\n\ndef kd_loss(*inputs, **options):\n    os._exit(0)\n"}),
         ),
-        "hostile-loops": Student(100, change=lambda cells: cells.insert(2, code(LOOPS))),
-        "hostile-looks": Student(
-            100, change=lambda cells: cells.extend(map(code, (looks, FLOODS, "import os; os._exit(0)", "1 + 1")))
-        ),
+        "hostile-loops": Student(100, change=lambda cells: hostile(cells, LOOPS, at=2)),
+        "hostile-looks": Student(100, change=lambda cells: hostile(cells, looks, FLOODS, at=3)),
     }
 
 
@@ -185,6 +191,7 @@ class Course:
         environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.base / "home"), "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "SECRET": CANARY,
+            "HW7_CACHE": str(self.base / "cache"),
             "JUPYTER_CONFIG_DIR": str(self.base / "jupyter"), "JUPYTER_DATA_DIR": str(self.base / "jupyter"),
             "JUPYTER_RUNTIME_DIR": str(self.base / "jupyter"),
         }  # fmt: skip
@@ -501,7 +508,9 @@ def test_a_hostile_notebook_reaches_nothing(finished: Course) -> None:
 
 
 def test_a_kernel_that_ends_does_not_end_the_grading(finished: Course) -> None:
-    *_, ends, after = finished.graded("hostile-looks")
+    cells = finished.graded("hostile-looks")
+    (at,) = [i for i, cell in enumerate(cells) if cell["source"] == EXITS]
+    ends, after = cells[at], cells[at + 1]
     assert ends["outputs"][-1]["ename"] == "DeadKernelError"
     assert after["outputs"][-1]["ename"] == "NotRun"
 
@@ -516,7 +525,6 @@ def test_an_endless_cell_is_cut_and_the_cells_behind_it_run(finished: Course) ->
     cells = finished.graded("hostile-loops")
     place = next(i for i, cell in enumerate(cells) if cell["source"] == LOOPS)
     assert any(output.get("ename") in ("CellTimeoutError", "KeyboardInterrupt") for output in cells[place]["outputs"])
-    # The last two look at images, which may take longer than this test lets a cell run.
     tasks = [cell for cell in cells[place:] if grade_id(cell).startswith("task")][:12]
     assert [cell["outputs"][-1]["data"]["text/plain"] for cell in tasks] == [
         str(float(cell["metadata"]["nbgrader"]["points"])) for cell in tasks

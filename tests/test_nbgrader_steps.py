@@ -174,8 +174,8 @@ def test_nothing_in_a_graded_notebook_can_act_in_a_browser() -> None:
         "text/latex": "$x$<script>alert(5)</script>", "image/png": picture,
     }  # fmt: skip
     words = (
-        "# Why\n\n**More** <script>alert(6)</script> [link](javascript:alert(7)) `a<b` $a<b$ [web](https://example.org) "
-        "<IMG SRC=x onerror=alert(8)> [x](\n&#106;avascript:alert(11)) <javascript:alert(12)> [r]\n\n"
+        "# Why\n\n**More** <script>alert(6)</script> [link](javascript:alert(7)) `a<b` $a<b$ [web](https://example.org)"
+        " <IMG SRC=x onerror=alert(8)> [x](\n&#106;avascript:alert(11)) <javascript:alert(12)> [r]\n\n"
         "[r]: javascript:alert(13)"
     )
     cells = [
