@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
@@ -31,15 +31,14 @@ from autograder.jail import Child, Jail
 from autograder.questions import CHECKS, cases
 from autograder.rubric import Hidden, Rubric, Task, rubric_digest
 from hw7 import plates
-from hw7.checking import MAX_SOURCE, MAX_WEIGHTS
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
+from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit
 from hw7.data import load_split, plates_options
 from hw7.errors import HW7Error
 from hw7.models import StudentNet
 
 IMAGE_SIZE = 128
-NUM_CLASSES = 11
 MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
 STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 MIN_SECONDS = 5.0  # for the accuracy task, however fast the machine: starting up is no inference
@@ -327,12 +326,9 @@ class _Work:
         assert task is not None
         if weights is None:
             return Outcome(Verdict.MISSING, "There is no weights.safetensors in the submission.")
-        if len(weights) > MAX_WEIGHTS:
-            message = "The weights file is too large, so it was not run. Fewer bits, or a smaller network."
-            return Outcome(Verdict.WRONG, message, f"at most {MAX_WEIGHTS:,} bytes", f"{len(weights):,} bytes")
-        if self.source_bytes > MAX_SOURCE:  # weights may hide in it
-            message = "The source is too large, so the network was not run."
-            return Outcome(Verdict.WRONG, message, f"at most {MAX_SOURCE:,} bytes", f"{self.source_bytes:,} bytes")
+        for part, size in (("weights", len(weights)), ("source", self.source_bytes)):
+            if outcome := too_large(part, size):
+                return outcome
         try:
             safetensors.torch.load(weights)
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
@@ -359,15 +355,9 @@ class _Work:
             for batch in images.batches(int(task.parameters["batch"])):
                 left = max(0.0, deadline - time.monotonic())
                 (answer,) = process.ask([Call("final_logits", {"images": batch})], left, replace=False)
-                if answer.status is not Status.RETURNED:
-                    return outcome_of_status(answer)
-                logits = answer.tensors[0] if len(answer.tensors) == 1 else torch.empty(0)
-                expected = (len(batch), NUM_CLASSES)
-                if logits.shape != expected or not logits.is_floating_point():
-                    got = f"{list(logits.shape)} {str(logits.dtype).removeprefix('torch.')}"
-                    message = "final_model must give one row of logits for each image."
-                    return Outcome(Verdict.WRONG, message, f"{list(expected)} float32", got)
-                right += _unique_hits(logits.float(), images.labels[start : start + len(batch)])
+                if outcome := unfit(answer, len(batch)):
+                    return outcome
+                right += hits(answer.tensors[0].float(), images.labels[start : start + len(batch)])
                 start += len(batch)
         return right / start
 
@@ -380,45 +370,22 @@ class _Work:
                 f"{', '.join(task.thresholds)}. Add [task.thresholds.{kind}] there."
             )
         for part, points in task.points.items():
-            level = task.thresholds[kind][part]
-            if isinstance(result, Outcome):
+            if isinstance(result, float):
+                got = f"{result:.1%} of {int(task.parameters['images']):,} hidden images"
+                parts.append(_part(part, points, of_accuracy(result, task.thresholds[kind][part], got)))
+            else:
                 parts.append(_part(part, points, result))
-                continue
-            outcome = Outcome(
-                Verdict.RIGHT if result >= level else Verdict.WRONG,
-                f"Accuracy on {int(task.parameters['images']):,} hidden images." if result >= level else
-                "The network is not accurate enough on hidden images for these points: train longer, distil from a "
-                "better teacher, quantize with smaller steps.",
-                f"at least {level:.1%}",
-                f"{result:.1%}",
-            )  # fmt: skip
-            parts.append(_part(part, points, outcome))
         return parts
 
     def size_parts(self, task: Task) -> list[PartGrade]:
         """The budgets; they count only with a network that works, that is, earns the first accuracy points."""
-        weights = self.submission.weights
-        sizes = {
-            "weights": (0 if weights is None else len(weights), MAX_WEIGHTS),
-            "source": (self.source_bytes, MAX_SOURCE),
-        }
+        weights, missing = self.submission.weights, None
+        if weights is None:
+            missing = Outcome(Verdict.MISSING, "There is no weights.safetensors in the submission.")
+        sizes = {"weights": len(weights or b""), "source": self.source_bytes}
         accuracy = self.rubric.of_check("accuracy")
         works = accuracy is not None and any(part.points > 0 for part in self.accuracy_parts(accuracy))
-        parts = []
-        for part, points in task.points.items():
-            size, limit = sizes[part]
-            expected, got = f"at most {limit:,} bytes", f"{size:,} bytes"
-            if weights is None:
-                outcome = Outcome(Verdict.MISSING, "There is no weights.safetensors in the submission.", expected)
-            elif size > limit:
-                outcome = Outcome(Verdict.WRONG, f"The {part} is too large.", expected, got)
-            elif not works:
-                message = "Sizes count only for a network that passes the first accuracy threshold."
-                outcome = Outcome(Verdict.WRONG, message, expected, got)
-            else:
-                outcome = Outcome(Verdict.RIGHT, "", expected, got)
-            parts.append(_part(part, points, outcome))
-        return parts
+        return [_part(part, points, of_size(part, sizes[part], missing, works)) for part, points in task.points.items()]
 
     # ---- adding up -----------------------------------------------------------------------------------------
 
@@ -435,20 +402,16 @@ class _Work:
         return TaskGrade(task.id, task.title, tuple(parts), round(self.seconds.get(task.id, 0.0), 3))
 
     def case_part(self, task: Task, part: str, points: float) -> PartGrade:
-        """All cases of a part must be right; the first that is not is shown."""
-        outcomes = [
-            (case.name, self.outcomes[task.id][case.name])
-            for question in hidden_questions(self.rubric, self.hidden)[task.id]
-            for case in question.cases
-            if case.part == part
-        ]
-        wrong = [(name, outcome) for name, outcome in outcomes if outcome.verdict is not Verdict.RIGHT]
-        if not outcomes or wrong:
-            name, outcome = wrong[0] if wrong else ("", Outcome(Verdict.MISSING, "Nothing was asked."))
-            # Of several wrong cases the one that shows a known mistake says most.
-            name, outcome = next(((n, o) for n, o in wrong if o.mistake), (name, outcome))
-            return _part(part, points, outcome, name)
-        return _part(part, points, Outcome(Verdict.RIGHT))
+        questions = hidden_questions(self.rubric, self.hidden)[task.id]
+        cases = [case for question in questions for case in question.cases]
+        name, outcome = of_cases(part, cases, self.outcomes[task.id], partial(self.mistakes_before, task))
+        return _part(part, points, outcome, name)
+
+    def mistakes_before(self, task: Task) -> set[str]:
+        """Those that the earlier tasks of the chapter show."""
+        chapter = [each.id for each in self.rubric.tasks if each.id.partition(".")[0] == task.id.partition(".")[0]]
+        earlier = chapter[: chapter.index(task.id)]
+        return {outcome.mistake for each in earlier for outcome in self.outcomes.get(each, {}).values()} - {""}
 
 
 def _part(part: str, points: float, outcome: Outcome, case: str = "") -> PartGrade:
@@ -464,14 +427,6 @@ def _part(part: str, points: float, outcome: Outcome, case: str = "") -> PartGra
         mistake=outcome.mistake,
         note=outcome.note,
     )
-
-
-def _unique_hits(logits: Tensor, labels: Tensor) -> int:
-    """Rows whose one largest logit, and no other, is the label's; a row with NaN or infinity is wrong."""
-    best = logits.amax(dim=1, keepdim=True)
-    alone = (logits == best).sum(dim=1) == 1
-    fine = logits.isfinite().all(dim=1)
-    return int((fine & alone & (logits.argmax(dim=1) == labels)).sum())
 
 
 def written_answers(notebook: bytes | None) -> tuple[str, ...]:

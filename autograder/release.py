@@ -87,6 +87,8 @@ def student_tree(rubric: Rubric | None = None) -> Files:
         hidden += secrets(text, place)
         public += stated(text, place) if name.endswith(".py") else []
     files |= {f"{ASSIGNMENT}/tests/{name}": data for name, data in public_tests(rubric).items()}
+    # The notebook as it was handed out, for `hw7 pack`; not named as one, or nbgrader would take it for another.
+    files[f"{ASSIGNMENT}/tests/notebook.json"] = files[f"{ASSIGNMENT}/hw7.ipynb"]
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=_with_versions(FOR_STUDENTS))
     files["README.md"] = _rendered("README.md", tasks=rubric.tasks)

@@ -13,8 +13,8 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tabulate import tabulate
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
 from hw7.checks.own_test import try_test
+from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit
 from hw7.checks.programs import PROGRAMS, LazySolution, run_call
 from hw7.checks.storage import load_cases
 from hw7.errors import HW7Error
@@ -31,8 +32,6 @@ from hw7.files import read_json
 from hw7.solution import PROJECT, default_directory, running, select_solution
 
 TESTS = PROJECT / "assignments" / "hw7" / "tests"
-MAX_WEIGHTS = 300_000  # bytes of weights.safetensors: the course's rule
-MAX_SOURCE = 100_000  # bytes of all files under solution/
 IMAGES = 330  # public images for task 5.2, 30 of each class: one standard error is 2 to 3 points
 BATCH = 66
 PATIENCE = 3  # times the grader's limit: machines at home may be slow and busy
@@ -141,14 +140,15 @@ class Checks:
         cases = load_cases(self.tests / "cases" / f"{task.id}.safetensors")
         outcomes = self._ask(task, cases)
         for part in task.points:
-            mine = [(case, outcomes[case.name]) for case in cases if case.part == part]
-            wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
-            if not wrong:
-                yield Result(task, part, Outcome(Verdict.RIGHT))
-                continue
-            # Of several wrong cases the one that shows a known mistake says most.
-            case, outcome = next((pair for pair in wrong if pair[1].mistake), wrong[0])
-            yield Result(task, part, outcome, case.name, self._trace(case.call) if outcome.note else "")
+            name, outcome = of_cases(part, cases, outcomes, partial(self._mistakes_before, task))
+            call = next((case.call for case in cases if case.name == name), None)
+            yield Result(task, part, outcome, name, self._trace(call) if call is not None and outcome.note else "")
+
+    def _mistakes_before(self, task: Task) -> set[str]:
+        """Those that the earlier tasks of the chapter show."""
+        chapter = [each.id for each in self.tasks if each.id.partition(".")[0] == task.id.partition(".")[0]]
+        earlier = chapter[: chapter.index(task.id)]
+        return {result.outcome.mistake for each in earlier for result in self.check(each)} - {""}
 
     def _ask(self, task: Task, cases: Sequence[Case]) -> dict[str, Outcome]:
         """The outcome of each case by its name. Second halves are asked of a solution that is imported anew."""
@@ -195,6 +195,10 @@ class Checks:
     def _weights(self) -> Path:
         return self.directory / "weights.safetensors"
 
+    @property
+    def _source_bytes(self) -> int:
+        return sum(path.stat().st_size for path in (self.directory / "solution").rglob("*.py"))
+
     def _no_weights(self) -> Outcome | None:
         if self._weights.is_file():
             return None
@@ -206,24 +210,11 @@ class Checks:
     def _sizes(self, task: Task) -> Iterator[Result]:
         """The budgets; they count only with a network that works, that is, passes the first accuracy threshold."""
         missing = self._no_weights()
-        source = sum(path.stat().st_size for path in (self.directory / "solution").rglob("*.py"))
-        sizes = {
-            "weights": (0 if missing else self._weights.stat().st_size, MAX_WEIGHTS),
-            "source": (source, MAX_SOURCE),
-        }
+        sizes = {"weights": 0 if missing else self._weights.stat().st_size, "source": self._source_bytes}
         accuracy = next((each for each in self.tasks if each.check == "accuracy"), None)
         works = accuracy is not None and any(result.right for result in self.check(accuracy.id))
         for part in task.points:
-            size, limit = sizes[part]
-            expected, got = f"at most {limit:,} bytes", f"{size:,} bytes"
-            if size > limit:
-                outcome = Outcome(Verdict.WRONG, f"The {part} is too large.", expected, got)
-            elif not works:
-                message = "Sizes count only for a network that passes the first accuracy threshold."
-                outcome = missing or Outcome(Verdict.WRONG, message, expected, got)
-            else:
-                outcome = Outcome(Verdict.RIGHT, "", expected, got)
-            yield Result(task, part, outcome)
+            yield Result(task, part, of_size(part, sizes[part], missing, works))
 
     def _accuracy(self, task: Task) -> Iterator[Result]:
         try:
@@ -235,12 +226,9 @@ class Checks:
             if isinstance(accuracy, Outcome):
                 yield Result(task, part, accuracy)
                 continue
-            level = task.thresholds[part]
-            verdict = Verdict.RIGHT if accuracy >= level else Verdict.WRONG
             error = (accuracy * (1 - accuracy) / IMAGES) ** 0.5
             got = f"{accuracy:.1%} ± {error:.1%} of {IMAGES} public images; the grader has others"
-            hint = "Train longer, distil from a better teacher, quantize with smaller steps."
-            yield Result(task, part, Outcome(verdict, hint, f"at least {level:.1%}", got))
+            yield Result(task, part, of_accuracy(accuracy, task.thresholds[part], got))
 
     def _measured(self) -> Outcome | float:
         """The share of public images whose one largest logit is the label's, or why there is none."""
@@ -248,9 +236,9 @@ class Checks:
 
         if missing := self._no_weights():
             return missing
-        if (size := self._weights.stat().st_size) > MAX_WEIGHTS:
-            message = "The weights file is too large, so it was not run."
-            return Outcome(Verdict.WRONG, message, f"at most {MAX_WEIGHTS:,} bytes", f"{size:,} bytes")
+        for part, size in (("weights", self._weights.stat().st_size), ("source", self._source_bytes)):
+            if outcome := too_large(part, size):
+                return outcome
         select_solution(self.directory)
         data = torch.frombuffer(bytearray(self._weights.read_bytes()), dtype=torch.uint8)
         answer = run_call(LazySolution(), Call("final_model", {"weights": data}))
@@ -261,14 +249,9 @@ class Checks:
         images, labels = draw("validation", IMAGES, 128)
         for batch, truth in zip(images.split(BATCH), labels.split(BATCH), strict=True):
             answer = run_call(LazySolution(), Call("final_logits", {"images": batch.float() / 255}))
-            logits = answer.tensors[0] if len(answer.tensors) == 1 else torch.empty(0)
-            if answer.status is not Status.RETURNED:
-                return Outcome(Verdict.CRASH, f"final_model failed on images: {answer.note}")
-            if logits.shape != (len(batch), 11) or not logits.isfinite().all():
-                message = "final_model must give one row of finite logits for each image."
-                return Outcome(Verdict.WRONG, message, str([len(batch), 11]), str(list(logits.shape)))
-            alone = (logits == logits.amax(dim=1, keepdim=True)).sum(dim=1) == 1
-            right += int((alone & (logits.argmax(dim=1) == truth)).sum())
+            if outcome := unfit(answer, len(batch)):
+                return replace(outcome, message=f"{outcome.message} {answer.note}".strip())
+            right += hits(answer.tensors[0].float(), truth)
         return right / IMAGES
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw7.checking import MAX_SOURCE, MAX_WEIGHTS, TESTS, Checks
+from hw7.checking import TESTS, Checks
+from hw7.checks.parts import LIMITS
 from hw7.errors import HW7Error
 from hw7.files import write_file
 from hw7.preflight import MAX_NOTEBOOK, Examined, examine, to_bytes
@@ -25,6 +26,7 @@ WEIGHTS, NOTEBOOK = "weights.safetensors", "hw7.ipynb"
 RELEASED = TESTS / "notebook.json"  # the notebook as it was handed out
 READ = {WEIGHTS: 64_000_000, NOTEBOOK: MAX_NOTEBOOK}  # bytes: the grader reads no larger ones
 MAX_FILES = 200  # Python files under solution/, for the grader
+MAX_SOURCE = 1_000_000  # bytes of them; far fewer earn points
 KEPT = ".before-repair"  # the end of the name of a notebook as it was
 GIVEN = ("bugs", "tests")  # folders of the assignment that are not handed in
 LITTER = ("__pycache__", "out")  # and everything whose name begins with a dot
@@ -58,11 +60,16 @@ def gather(directory: Path) -> Contents:
     total = sum(map(len, source.values()))
     if not source:
         raise HW7Error(f"{directory / 'solution'} holds no Python file")
+    largest = ", ".join(sorted(source, key=lambda name: -len(source[name]))[:3])
     if total > MAX_SOURCE or len(source) > MAX_FILES:
-        largest = sorted(source, key=lambda name: -len(source[name]))[:3]
         raise HW7Error(
             f"the source under {directory / 'solution'} is too large: {len(source)} Python files with {total:,} bytes; "
-            f"at most {MAX_FILES} with {MAX_SOURCE:,} are graded. The largest: {', '.join(largest)}"
+            f"at most {MAX_FILES} with {MAX_SOURCE:,} are read. The largest: {largest}"
+        )
+    if total > LIMITS["source"]:
+        faults.append(
+            f"The source under solution/ has {total:,} bytes; more than {LIMITS['source']:,} earn no points in tasks "
+            f"5.1 and 5.2. The largest: {largest}"
         )
     faults += _missing(files, left_out)
     return Contents(dict(sorted(files.items())), tuple(faults), tuple(left_out))
@@ -93,8 +100,8 @@ def _missing(files: dict[str, bytes], left_out: list[str]) -> Iterator[str]:
         close = [others[each] for each in difflib.get_close_matches(name, others, 1, 0.75)]
         yield f"{name} is missing." + "".join(f" Is it {other}? Rename it." for other in close)
     size = len(files.get(WEIGHTS, b""))
-    if size > MAX_WEIGHTS:
-        yield f"{WEIGHTS} has {size:,} bytes; more than {MAX_WEIGHTS:,} earn no points in tasks 5.1 and 5.2."
+    if size > LIMITS["weights"]:
+        yield f"{WEIGHTS} has {size:,} bytes; more than {LIMITS['weights']:,} earn no points in tasks 5.1 and 5.2."
 
 
 def check_notebook(contents: Contents, released: Path = RELEASED) -> Examined | None:

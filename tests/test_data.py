@@ -527,8 +527,8 @@ def test_idx_is_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
         ("three bytes", WHOLE[:3]),
         ("nothing", b""),
         ("no gzip.gz", WHOLE),
-        ("cut.gz", gzip.compress(WHOLE)[:-12]),
-        ("damaged.gz", gzip.compress(WHOLE)[:12] + b"\xff" * 10 + gzip.compress(WHOLE)[22:]),
+        ("cut.gz", gzip.compress(WHOLE, mtime=0)[:-12]),
+        ("damaged.gz", gzip.compress(WHOLE, mtime=0)[:12] + b"\xff" * 10 + gzip.compress(WHOLE, mtime=0)[22:]),
         ("html.gz", b"<html>not found</html>"),
     ],
 )

@@ -10,12 +10,13 @@ import torch
 from submissions import HIDDEN, Files, reference_files, reference_weights, with_code
 
 from autograder.grades import Grade
-from autograder.grading import Images, _unique_hits, grade_submission, hidden_images, written_answers
+from autograder.grading import Images, grade_submission, hidden_images, written_answers
 from autograder.intake import Submission
 from autograder.jail import Jail, Tier, best_tier
 from autograder.rubric import Hidden, Rubric, load_rubric
 from autograder.stripping import strip_python
 from hw7.checks.cases import Verdict
+from hw7.checks.parts import hits
 from hw7.errors import HW7Error
 
 SECONDS = 3.0  # a task's limit here: a hundred times what one takes, so that a busy machine has room
@@ -164,7 +165,7 @@ def test_accuracy_and_size(jail: Jail) -> None:
     grade = grade_submission(submission(files, reference_weights()), rubric, HIDDEN, jail)
     assert points(grade) == {"5.1": 2, "5.2": 6}
     (one, *_) = grade.tasks[1].parts
-    assert one.got.endswith("%")
+    assert one.got.endswith("% of 200 hidden images")
     for weights in (None, b"", b"PK\x03\x04", reference_weights()[:-1], reference_weights() + b"\0" * 300_000):
         grade = grade_submission(submission(files, weights), rubric, HIDDEN, jail)
         assert grade.total == 0
@@ -204,7 +205,7 @@ def final_model(num_classes=11):
 
 def test_hits_are_unique_and_finite() -> None:
     logits = torch.tensor([[1.0, 2, 0], [2, 2, 0], [float("inf"), 0, 0], [float("nan"), 1, 0], [0, 0, -1], [0, 5, 1]])
-    assert _unique_hits(logits, torch.tensor([1, 0, 0, 1, 0, 1])) == 2
+    assert hits(logits, torch.tensor([1, 0, 0, 1, 0, 1])) == 2
 
 
 def test_hidden_images_are_nobodys_but_the_seeds() -> None:

@@ -133,7 +133,7 @@ def _many(folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fill", "limit", "says"), [(_fill, 100_000, "100,001 bytes"), (_many, 200, "201 Python files")]
+    ("fill", "limit", "says"), [(_fill, 1_000_000, "1,000,001 bytes"), (_many, 200, "201 Python files")]
 )
 def test_it_refuses_exactly_what_the_grader_refuses(
     folder: Path, fill: Callable[[Path, int], None], limit: int, says: str

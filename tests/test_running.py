@@ -183,8 +183,8 @@ def test_real_grades_are_the_same_on_one_worker_and_on_two(tmp_path: Path) -> No
     """Right and wrong solutions of one task, through the jail, in processes and in threads of this one."""
     import submissions
 
-    from autograder.rubric import rubric_digest
     from autograder.jail import best_tier
+    from autograder.rubric import rubric_digest
 
     (tmp_path / "rubric.toml").write_text(REAL_RUBRIC)
     settings = Settings(load_rubric(tmp_path / "rubric.toml"), b"seed", tier=best_tier()[0])

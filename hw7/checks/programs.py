@@ -121,7 +121,7 @@ def to_vector(network: nn.Module) -> Tensor:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Random numbers are not drawn: a network that is filled anew needs none, and drawing them took most of the time."""
+    """Random numbers are not drawn: a network that is filled anew needs none, and they took most of the time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
