@@ -36,7 +36,7 @@ from hw7.solution import PROJECT
 PUBLIC_SEED = b"public"
 REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"
 SOURCES = (".py", ".ipynb")  # of the reference: what is stripped and released; weights are not
-GIVEN = ("LICENSE", "constraints.txt", "docs/handout.md")
+GIVEN = ("LICENSE", "constraints.txt", "docs/handout.md", "docs/students.md")
 LIBRARY = (".py", ".toml", ".j2")
 FOR_STUDENTS = ("pytest", "ipykernel", "jupyterlab")  # beside what the library needs
 DATA = "plates"  # the source that public thresholds are for
