@@ -88,17 +88,6 @@ def _subuid() -> list[Finding]:
     return [Finding("subuid", None, f"{missing}: jobs run under one uid inside their namespaces", advice)]
 
 
-def _cgroup() -> list[Finding]:
-    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return [Finding("cgroup", None, "no cgroup v2 here: memory is limited for each process, not for a whole job")]
-    line = next((line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "0::/")
-    group = Path("/sys/fs/cgroup") / line[3:].lstrip("/")
-    if os.access(group, os.W_OK):
-        return [Finding("cgroup", True, f"{group} is ours to divide")]
-    advice = "start it with `systemd-run --user --scope -p Delegate=yes hw7-grade run ...`"
-    return [Finding("cgroup", None, f"{group} is not ours: memory is limited for each process only", advice)]
-
-
 def _bwrap() -> list[Finding]:
     path = shutil.which("bwrap")
     if path is None:
@@ -126,4 +115,4 @@ def _fork() -> list[Finding]:
     return [Finding("fork", True, found)]
 
 
-CHECKS: tuple[Callable[[], list[Finding]], ...] = (_versions, _tiers, _namespaces, _subuid, _cgroup, _bwrap, _fork)
+CHECKS: tuple[Callable[[], list[Finding]], ...] = (_versions, _tiers, _namespaces, _subuid, _bwrap, _fork)
