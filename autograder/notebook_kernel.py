@@ -74,12 +74,12 @@ def _jail(sockets: str, submission: Path, tests: Path | None) -> list[str]:
     readable = _readable(modules)
     python = os.path.realpath(sys.executable)
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
-    words += ["--hostname", "jail"]
+    words += ["--hostname", "jail", "--size", str(64 * 2**20), "--tmpfs", "/tmp"]  # first: an installation may be there
     for path in [*readable, *([] if any(python.startswith(f"{p}/") for p in readable) else [python])]:
         words += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
     for path in _hidden(readable, modules):
         words += ["--tmpfs", path, "--remount-ro", path]
-    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 * 2**20), "--tmpfs", "/tmp"]
+    words += ["--proc", "/proc", "--dev", "/dev"]
     words += ["--size", str(512 * 2**20), "--tmpfs", HOME]
     words += ["--ro-bind", str(Path(hw7.__file__).resolve().parent), f"{LIBRARY}/hw7"]
     if tests is not None:

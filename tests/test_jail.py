@@ -755,15 +755,25 @@ def test_filter(machine: str) -> None:
 
 AS_NOBODY = """
 set -e
-prefix=$1; shift
-kept=$(mktemp -d)
-mount --bind "$prefix" "$kept"
-case "$prefix" in /root/*) mount -t tmpfs -o mode=755 none /root;; esac
-mkdir -p "$prefix"
-mount --move "$kept" "$prefix"
-rmdir "$kept"
+prefixes=() kept=()
+for prefix in $1; do
+    kept+=("$(mktemp -d)"); prefixes+=("$prefix")
+    mount --bind "$prefix" "${kept[-1]}"
+done
+for closed in $2; do mount -t tmpfs -o mode=755 none "$closed"; done
+for i in "${!prefixes[@]}"; do
+    mkdir -p "${prefixes[i]}"
+    mount --move "${kept[i]}" "${prefixes[i]}"
+    rmdir "${kept[i]}"
+done
+shift 2
 exec setpriv --reuid 23456 --regid 23456 --clear-groups --inh-caps=-all "$@"
 """
+
+
+def closed_to_others(path: Path) -> str:
+    """The first folder on the way to this one that only its owner may pass."""
+    return next((str(each) for each in reversed(path.parents) if not each.stat().st_mode & 0o001), "")
 
 
 def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -773,7 +783,10 @@ def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]
     environment = {
         "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
-    words = ["unshare", "--mount", "bash", "-c", AS_NOBODY, "as_nobody", sys.base_prefix, *command]
+    ways = {prefix: closed_to_others(Path(prefix)) for prefix in (sys.base_prefix, sys.prefix)}
+    ways = {prefix: closed for prefix, closed in ways.items() if closed}
+    places = " ".join(ways), " ".join(dict.fromkeys(ways.values()))
+    words = ["unshare", "--mount", "bash", "-c", AS_NOBODY, "as_nobody", *places, *command]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=timeout, cwd=PROJECT)
     if "unshare failed" in done.stderr or ("Permission denied" in done.stderr and not done.stdout):
         pytest.skip(f"cannot be done here: {done.stderr.strip()[:200]}")
