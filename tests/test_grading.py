@@ -241,3 +241,15 @@ def test_written_answers_are_listed_for_a_human() -> None:
     assert "no written answers" in written_answers(None)[0]
     for broken in (b"", b"[]", b"{}", b'{"cells": [1]}', b"[" * 100_000, b"\xff"):
         assert "by hand" in written_answers(broken)[0]
+
+
+def test_what_follows_from_an_earlier_mistake_is_not_charged_twice(jail: Jail) -> None:
+    """A signed importance also chooses other channels in slimming: that is the same mistake, and paid for. Another
+    mistake in slimming itself is not."""
+    signed = "def channel_importance(bn):\n    return bn.weight.detach()\n"
+    rubric = some("3.1", "3.2", "3.3", "3.5")
+    grade = grade_submission(submission(with_code({"pruning.py": signed})), rubric, HIDDEN, jail)
+    assert points(grade) == {"3.1": 1, "3.2": 5, "3.3": 12, "3.5": 7}
+    shared = signed + "def network_slimming(model, widths):\n    return model\n"
+    grade = grade_submission(submission(with_code({"pruning.py": shared})), rubric, HIDDEN, jail)
+    assert points(grade)["3.3"] < 12
