@@ -7,7 +7,7 @@ Prints Markdown tables. Everything is measured in this one run, one after the ot
 - the jail: how long a process of it takes beyond the work itself, from the request to its end, warm, and so what a
   right submission pays, which needs four of them (three without the accuracy task);
 - the whole rubric for the reference solution, with and without the accuracy task;
-- a batch of right submissions, one of them with an endless loop in `select_channels`, on one worker and on two, by
+- a batch of right submissions, one of them with an endless loop in `iterative_prune`, on one worker and on two, by
   `hw7-grade run` without the accuracy task;
 - the same batch with the same checks as nbgrader runs them (a notebook with a test cell for each task), and as pytest
   does in a cold process for each submission. Neither has a jail, and a wrong value there ends its task at once.
@@ -42,7 +42,7 @@ from hw7.checks.programs import LazySolution, run_call
 from hw7.solution import PROJECT, load_solution
 
 REFERENCE = PROJECT / "reference_solutions" / "hw7"
-LOOP = "\n\ndef select_channels(importance, keep):\n    while True:\n        pass\n"
+LOOP = "\n\ndef iterative_prune(*arguments):  # no other task calls it\n    while True:\n        pass\n"
 HIDDEN = Hidden(b"benchmark")
 
 
