@@ -27,7 +27,8 @@ from torch import Tensor
 
 from autograder.grades import Grade, PartGrade, TaskGrade
 from autograder.intake import Submission
-from autograder.jail import Child, Jail
+from autograder.jail import Jail
+from autograder.jail.child import Child
 from autograder.questions import CHECKS, cases
 from autograder.rubric import Hidden, Rubric, Task, rubric_digest
 from hw7 import plates

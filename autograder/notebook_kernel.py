@@ -28,7 +28,7 @@ from nbgrader.preprocessors import Execute
 from traitlets import Bool, Integer, Unicode
 
 import hw7
-from autograder.jail.tiers import _hidden, _module_folders, _readable
+from autograder.jail.tiers import hidden_folders, module_folders, readable_paths
 from hw7.errors import HW7Error
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def why_not() -> str:
 
 def _jail(sockets: str, submission: Path, tests: Path | None) -> list[str]:
     """The words that start Python in the jail. sockets: the one folder that it may write to outside of its memory."""
-    modules = _module_folders()
-    readable = _readable(modules)
+    modules = module_folders()
+    readable = readable_paths(modules)
     python = os.path.realpath(sys.executable)
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     words += ["--hostname", "jail", "--size", str(64 * 2**20), "--tmpfs", "/tmp"]  # first: an installation may be there
     for path in [*readable, *([] if any(python.startswith(f"{p}/") for p in readable) else [python])]:
         words += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
-    for path in _hidden(readable, modules):
+    for path in hidden_folders(readable, modules):
         words += ["--tmpfs", path, "--remount-ro", path]
     words += ["--proc", "/proc", "--dev", "/dev"]
     words += ["--size", str(512 * 2**20), "--tmpfs", HOME]

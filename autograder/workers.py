@@ -7,9 +7,11 @@ was, and leaves its processes behind when the coordinator is killed. Here the fu
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -124,7 +126,11 @@ def _serve(connection: Connection) -> None:
         try:
             function, args, kwargs = connection.recv()
         except EOFError:
-            return
+            # The end, without taking torch to pieces first, which takes a second that the whole run would wait for.
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         try:
             result = (True, function(*args, **kwargs))
         except Exception as error:

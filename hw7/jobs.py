@@ -84,8 +84,8 @@ def _end_with(parent: Connection) -> None:
 
 
 @contextmanager
-def cluster(address: str) -> Iterator[tuple[Executor, int]]:
-    """The executor of the Dask cluster at `address`, and how many workers it has. Raises HW7Error."""
+def dask_client(address: str) -> Iterator[Any]:
+    """A client of the Dask cluster at `address`, which has workers. Raises HW7Error."""
     try:
         from distributed import Client
     except ImportError as error:
@@ -95,7 +95,13 @@ def cluster(address: str) -> Iterator[tuple[Executor, int]]:
     except (OSError, ValueError) as error:
         raise HW7Error(f"there is no Dask scheduler at {address} ({error}); start one with `dask scheduler`") from error
     with client:
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        if not workers:
+        if not client.nthreads():
             raise HW7Error(f"the Dask scheduler at {address} has no workers: start some with `dask worker {address}`")
-        yield client.get_executor(pure=False), workers
+        yield client
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[tuple[Executor, int]]:
+    """The executor of the Dask cluster at `address`, and how many workers it has. Raises HW7Error."""
+    with dask_client(address) as client:
+        yield client.get_executor(pure=False), len(client.nthreads())

@@ -1,6 +1,7 @@
 """The place where submitted code runs: a `Jail` forks a confined process for each piece of work, a `Child` is one.
 
-    tiers      Jail, Child, best_tier: what the grader uses, in the grader's process
+    tiers      Jail, best_tier: what the grader uses, in the grader's process; free of torch, which the zygote loads
+    child      one jailed process, seen from the grader
     zygote     the fork server, and what a child does between its birth and its first line of submitted code
     confine    namespaces, mounts, uids, capabilities, limits, Landlock, seccomp; syscalls has the filter's table
     protocol   the frames in which calls go in and answers come out
@@ -8,6 +9,6 @@
 docs/jail.md says what each tier keeps out, and what it does not.
 """
 
-from .tiers import Child, Jail, Tier, best_tier
+from .tiers import Jail, Tier, best_tier
 
-__all__ = ["Child", "Jail", "Tier", "best_tier"]
+__all__ = ["Jail", "Tier", "best_tier"]

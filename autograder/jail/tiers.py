@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import fcntl
 import getpass
 import importlib.util
@@ -20,37 +19,34 @@ import json
 import os
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import hw7
-from hw7.checks.cases import Answer, Call, Status
+from hw7.checks.cases import Call, Status
 from hw7.errors import HW7Error
 
 from . import confine, zygote
-from .protocol import Flood, Limits, Reader, encode
+
+if TYPE_CHECKING:
+    from .child import Child
 
 Tier = Literal["A", "B", "C", "D"]
 Library = Literal["full", "minimal"]
 
-OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
-MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
+SELF_TEST_SECONDS = 60.0
 START_SECONDS = 120.0  # for a zygote: a first import of torch from a cold disk
 READY_SECONDS = 30.0  # for a child to close its jail
 END_SECONDS = 20.0  # for a killed child to be gone
-GRACE_SECONDS = 1.0  # between the end of its answers and the word that it has ended
-LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
-PIPE_BYTES = 2**20
 SCRATCH_BYTES = 64 * 2**20  # of a bubblewrap: the folders of its children together
 STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this time
 PREFIX = "hw7-jail-"
@@ -66,7 +62,7 @@ NAMESPACE_ID = str(zygote.ONE_ID)
 # ---- what a zygote is started with -------------------------------------------------------------------------------
 
 
-def _module_folders() -> list[str]:
+def module_folders() -> list[str]:
     """Where the packages that submissions may import are installed."""
     found = []
     for name in NEEDED:
@@ -83,7 +79,7 @@ def _below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _readable(modules: Sequence[str]) -> list[str]:
+def readable_paths(modules: Sequence[str]) -> list[str]:
     """The paths that a Python process with torch reads: the standard library, packages, shared libraries."""
     paths = sysconfig.get_paths()
     wanted = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", paths["stdlib"]]
@@ -92,7 +88,7 @@ def _readable(modules: Sequence[str]) -> list[str]:
     return [p for p in dict.fromkeys(wanted) if not any(_below(p, q) and p != q for q in wanted)]
 
 
-def _hidden(readable: Sequence[str], modules: Sequence[str]) -> list[str]:
+def hidden_folders(readable: Sequence[str], modules: Sequence[str]) -> list[str]:
     """Folders below readable ones that hold the grader or answers: installed packages, and a checkout."""
     stdlib = sysconfig.get_paths()["stdlib"]
     sites = {*modules, f"{stdlib}/site-packages", f"{stdlib}/dist-packages", "/usr/lib/python3/dist-packages"}
@@ -148,7 +144,7 @@ def _subordinate_ids() -> list[tuple[int, int]] | None:
 
 
 class _Zygote:
-    """A running fork server: its process, the socket to it, and its staged files."""
+    """A fork server: its process, the socket to it, and its staged files. It loads while others do other things."""
 
     def __init__(self, tier: Tier) -> None:
         self.tier: Tier = tier
@@ -162,12 +158,12 @@ class _Zygote:
         self._lock = os.open(self.stage, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # held by the zygote, too: free means that both are gone
         try:
-            self._start()
+            self._launch()
         except BaseException:
             self.close()
             raise
 
-    def _start(self) -> None:
+    def _launch(self) -> None:
         _stage(Path(self.stage))
         self.control, other = socket.socketpair()
         with other:
@@ -188,14 +184,18 @@ class _Zygote:
                     pass_fds=descriptors, start_new_session=True,
                 )  # fmt: skip
         self.alive = True
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            message = self.message(deadline)
+        self._ready_by = time.monotonic() + START_SECONDS
+        self._ready = False
+
+    def wait(self) -> None:
+        """Until it is ready to fork. Raises HW7Error where it does not get there."""
+        while not self._ready:
+            message = self.message(self._ready_by)
             if message is None:
                 raise HW7Error(f"the jail of tier {self.tier} did not start: {self.complaint()}")
             if "ready" in message:
-                return
-            if "map" in message:
+                self._ready = True
+            elif "map" in message:
                 self._send({"mapped": self._map(int(message["map"]))})
 
     def complaint(self) -> str:
@@ -207,9 +207,9 @@ class _Zygote:
 
     def _configuration(self, control: int) -> tuple[dict[str, Any], list[str]]:
         """What the zygote is told, and the words before its command line."""
-        modules = _module_folders()
-        readable = _readable(modules)
-        hidden = _hidden(readable, modules)
+        modules = module_folders()
+        readable = readable_paths(modules)
+        hidden = hidden_folders(readable, modules)
         root = os.geteuid() == 0
         libraries = {view: f"{self.stage}/{view}" for view in ("full", "minimal")}
         uids: tuple[int, int] | None = JOB_UIDS if root and self.tier != "D" else None
@@ -408,6 +408,14 @@ class Jail:
             self._zygote = None
             atexit.unregister(self.close)
 
+    def start(self) -> _Zygote:
+        """Starts its zygote where none runs, and does not wait for it: `child` does. Raises HW7Error."""
+        if self._zygote is None or not self._zygote.alive:
+            self.close()
+            self._zygote = _Zygote(self.tier)
+            atexit.register(self.close)
+        return self._zygote
+
     def child(
         self,
         files: Mapping[str, bytes],
@@ -420,18 +428,18 @@ class Jail:
 
         Raises HW7Error where the jail does not work.
         """
+        from .child import Child  # which needs torch, while the zygote can load beside that
+
         self._end_child()
         if self.tier == "B" and self._files is not None and dict(files) != self._files:
             self.close()  # a cold process for each submission
         self._files = dict(files)
         job = {"library": library, "memory_mb": memory_mb, "scratch_mb": scratch_mb}
         for attempt in (1, 2):
-            if self._zygote is None or not self._zygote.alive:
-                self.close()
-                self._zygote = _Zygote(self.tier)
-                atexit.register(self.close)
             try:
-                self._child = Child(self._zygote, job, files)
+                server = self.start()
+                server.wait()
+                self._child = Child(server, job, files)
                 return self._child
             except HW7Error:
                 self.close()
@@ -439,247 +447,22 @@ class Jail:
                     raise
         raise AssertionError("not reached")
 
+    def self_test(self) -> None:
+        """Raises HW7Error unless code in this jail fails in all that must not succeed, and not in what it needs."""
+        escapes = Path(__file__).with_name("escapes.py").read_bytes()
+        with self.child({"solution/__init__.py": escapes}) as child:
+            (answer,) = child.ask([Call("import_module", {"module": ""})], SELF_TEST_SECONDS)
+        if answer.status is not Status.RETURNED:
+            reason = answer.note or child.stopped_by
+            raise HW7Error(f"the self-test of tier {self.tier} failed: {reason[:300]}")
+
     def _end_child(self) -> None:
         if self._child is not None:
             self._child.close()
             self._child = None
 
 
-class Child:
-    """One jailed process: asked calls, it gives answers, until it is closed or stopped. Made by `Jail.child`."""
-
-    def __init__(self, server: _Zygote, job: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-        self.stopped_by = ""
-        self._server = server
-        self._status: Status | None = None  # how it was stopped, if it was
-        self._gone = False  # its exit has been reported
-        self._closed = False
-        self._printed = bytearray()
-        self._reader = Reader(Limits())
-        self._next = 0  # the index of the next question
-        self._wanted: range = range(0)
-        self._got: dict[int, Answer] = {}
-        self._stray = 0
-        self._silent_since: float | None = None  # its end of the answer pipe is closed
-        self._pending = memoryview(b"")
-        self._scratch_mb: int = job["scratch_mb"]
-        input_end, self._input = os.pipe()
-        self._answers, answers_end = os.pipe()
-        self._prints, prints_end = os.pipe()
-        theirs = (input_end, answers_end, prints_end)
-        for descriptor in (self._input, self._answers, self._prints):
-            os.set_blocking(descriptor, False)
-            if confine.LINUX:
-                with contextlib.suppress(OSError):
-                    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        folder = server.spawn(job, theirs)
-        self._folder = folder if server.tier in "CD" else ""  # the others' folders have a size of their own
-        for descriptor in theirs:
-            os.close(descriptor)
-        self._gone = folder is None
-        (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
-        if ready.status is not Status.RETURNED or not self.alive:
-            why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]
-            self.close()
-            raise HW7Error(f"a process of the jail (tier {server.tier}) could not be closed in: {why[0][:300]}")
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can still be asked."""
-        return self._status is None and not self._closed
-
-    @property
-    def output(self) -> str:
-        """What it has printed so far, stdout and stderr, cut to 64 KiB."""
-        return bytes(self._printed).decode("utf-8", "replace")
-
-    def ask(self, calls: Sequence[Call], seconds: float) -> list[Answer]:
-        """One answer for each call, in this order. `seconds` is one deadline for all; then the child is stopped.
-
-        Where it stops, what it had answered stays, the call it was at is TIME, DIED, FLOOD or NO_MEMORY, and the rest
-        is UNANSWERED.
-        """
-        if not self.alive:
-            return [Answer(Status.UNANSWERED)] * len(calls)
-        frames = [encode(self._next + i, 0, call.program, call.inputs) for i, call in enumerate(calls)]
-        return self._exchange(frames, seconds)
-
-    def close(self) -> None:
-        """Ends it, and waits until it and all that it had are gone."""
-        if self._closed:
-            return
-        self._end()
-        self._closed = True
-        self._read_prints()
-        for descriptor in (self._input, self._answers, self._prints):
-            os.close(descriptor)
-
-    # ---- the exchange --------------------------------------------------------------------------------------
-
-    def _exchange(self, frames: Sequence[bytes], seconds: float) -> list[Answer]:
-        deadline = time.monotonic() + seconds
-        self._wanted = range(self._next, self._next + len(frames))
-        self._next += len(frames)
-        self._got = {}
-        self._reader.forgive()
-        self._pending = memoryview(b"".join(frames))
-        look = time.monotonic() + LOOK_SECONDS
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._answers, selectors.EVENT_READ, self._read_answers)
-            selector.register(self._prints, selectors.EVENT_READ, self._read_prints)
-            selector.register(self._server, selectors.EVENT_READ, self._read_control)
-            selector.register(self._input, selectors.EVENT_WRITE, self._write_input)
-            writing = True
-            while len(self._got) < len(frames) and self._status is None:
-                if self._gone:
-                    self._read_answers()
-                    self._explain()
-                    break
-                now = time.monotonic()
-                if self._silent_since is not None and now >= self._silent_since + GRACE_SECONDS:
-                    self._stop(Status.DIED, "its answer pipe was closed")
-                    break
-                if now >= deadline:
-                    self._stop(Status.TIME, f"deadline {seconds:g} s")
-                    break
-                if writing and not self._pending:
-                    selector.unregister(self._input)
-                    writing = False
-                if self._folder and now >= look:
-                    look = now + LOOK_SECONDS
-                    self._look_at_folder()
-                soon = LOOK_SECONDS if self._folder or self._silent_since is not None else 60.0
-                for key, _ in selector.select(min(deadline - now, soon)):
-                    action: Callable[[], bool | None] = key.data
-                    if action() is False:  # its end is closed
-                        selector.unregister(key.fileobj)
-                        writing = writing and key.fileobj != self._input
-        return self._answers_in_order()
-
-    def _answers_in_order(self) -> list[Answer]:
-        answers, missing = [], self._status
-        for index in self._wanted:
-            if index in self._got:
-                answers.append(self._got[index])
-            else:
-                answers.append(Answer(missing if missing is not None else Status.UNANSWERED))
-                missing = Status.UNANSWERED
-        return answers
-
-    def _write_input(self) -> bool:
-        if not self._pending:
-            return True
-        try:
-            self._pending = self._pending[os.write(self._input, self._pending[:PIPE_BYTES]) :]
-        except BlockingIOError:
-            return True
-        except OSError:
-            self._pending = memoryview(b"")
-            return False
-        return True
-
-    def _read_answers(self) -> bool:
-        """Reads what is there, at most a pipe full; whether more may come."""
-        try:
-            data = os.read(self._answers, PIPE_BYTES)
-        except BlockingIOError:
-            return True
-        if not data:
-            self._silent_since = self._silent_since or time.monotonic()
-            return False
-        try:
-            for record in self._reader.feed(data):
-                if record.index >= self._next:
-                    raise Flood("an answer to what was not asked")
-                if record.index not in self._wanted or record.index in self._got:
-                    self._stray += 1
-                    if self._stray > MAX_STRAY:
-                        raise Flood("many answers to one question")
-                    continue
-                self._got[record.index] = Answer(Status(record.status), record.tensors, record.note[:2000])
-        except Flood as flood:
-            self._stop(Status.FLOOD, f"flood: {flood}")
-        return True
-
-    def _read_prints(self) -> bool:
-        try:
-            data = os.read(self._prints, PIPE_BYTES)
-        except BlockingIOError:
-            return True
-        self._printed += data[: OUTPUT_KEPT - len(self._printed)]
-        return bool(data)
-
-    def _read_control(self) -> bool:
-        self._server.waiting += self._server.receive()
-        for message in self._server.waiting:
-            if "exit" in message:
-                self._gone, self._exit = True, int(message["exit"])
-        self._server.waiting.clear()
-        if not self._server.alive:
-            self._gone, self._exit = True, None
-        return self._server.alive
-
-    _exit: int | None = None
-
-    # ---- the end -------------------------------------------------------------------------------------------
-
-    def _explain(self) -> None:
-        """It ended by itself: what can be seen of that from outside."""
-        if self._status is not None or len(self._got) == len(self._wanted):
-            return
-        self._read_prints()
-        self._status = Status.DIED
-        if self._exit is None:
-            self.stopped_by = "the jail's fork server ended"
-        elif os.WIFSIGNALED(self._exit):
-            number = os.WTERMSIG(self._exit)
-            reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
-            self.stopped_by = f"signal {number} {signal.Signals(number).name}{reasons.get(number, '')}"
-        else:
-            self.stopped_by = f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
-
-    def _stop(self, status: Status, reason: str) -> None:
-        self._status, self.stopped_by = status, reason
-        self._end()
-
-    def _end(self) -> None:
-        """Kills it and waits until the zygote says that it is gone; a zygote that does not is ended itself."""
-        if not self._gone:
-            self._server.kill_child()
-        deadline = time.monotonic() + END_SECONDS
-        while not self._gone:
-            message = self._server.message(deadline)
-            if message is None:
-                self._server.alive, self._gone = False, True
-            elif "exit" in message:
-                self._gone, self._exit = True, int(message["exit"])
-
-    def _look_at_folder(self) -> None:
-        """A scratch folder on a disk has no size of its own: it is measured, and the child stopped when it is full."""
-        size, count = 0, 0
-        folders = [f"{self._folder}/scratch"]
-        while folders and count <= zygote.MAX_FILES:
-            try:
-                for entry in os.scandir(folders.pop()):
-                    count += 1
-                    size += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-            except OSError as error:  # gone again, or deeper than any name may be long
-                count += zygote.MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
-        if size > self._scratch_mb * 2**20 or count > zygote.MAX_FILES:
-            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {zygote.MAX_FILES} files")
-
-
 # ---- which tier --------------------------------------------------------------------------------------------------
-
-_SELF_TEST = Path(__file__).with_name("escapes.py")
 
 
 @lru_cache(maxsize=1)
@@ -703,12 +486,10 @@ def _try(tier: Tier) -> str:
     if tier == "B" and shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     try:
-        with Jail(tier) as jail, jail.child({"solution/__init__.py": _SELF_TEST.read_bytes()}) as child:
-            (answer,) = child.ask([Call("import_module", {"module": ""})], READY_SECONDS)
-            if answer.status is Status.RETURNED:
-                return "works"
-            return f"its self-test failed: {answer.note or child.stopped_by}"[:300]
+        with Jail(tier) as jail:
+            jail.self_test()
     except HW7Error as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:300]
+    return "works"

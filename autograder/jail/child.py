@@ -1,0 +1,265 @@
+"""One jailed process, seen from the grader: asked calls, it gives answers, until it is closed or stopped.
+
+Nothing here trusts it: what it answers is bounded and parsed by `protocol`, what it prints is drained and cut, and how
+it ended is asked of the zygote. Whatever it does, `ask` answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hw7.checks.cases import Answer, Call, Status
+from hw7.errors import HW7Error
+
+from . import confine, zygote
+from .protocol import Flood, Limits, Reader, encode
+from .tiers import END_SECONDS, READY_SECONDS
+
+if TYPE_CHECKING:
+    from .tiers import _Zygote
+
+OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
+MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
+GRACE_SECONDS = 1.0  # between the end of its answers and the word that it has ended
+LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
+PIPE_BYTES = 2**20
+
+
+class Child:
+    """One jailed process: asked calls, it gives answers, until it is closed or stopped. Made by `Jail.child`."""
+
+    def __init__(self, server: _Zygote, job: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        self.stopped_by = ""
+        self._server = server
+        self._status: Status | None = None  # how it was stopped, if it was
+        self._gone = False  # its exit has been reported
+        self._closed = False
+        self._printed = bytearray()
+        self._reader = Reader(Limits())
+        self._next = 0  # the index of the next question
+        self._wanted: range = range(0)
+        self._got: dict[int, Answer] = {}
+        self._stray = 0
+        self._silent_since: float | None = None  # its end of the answer pipe is closed
+        self._pending = memoryview(b"")
+        self._scratch_mb: int = job["scratch_mb"]
+        input_end, self._input = os.pipe()
+        self._answers, answers_end = os.pipe()
+        self._prints, prints_end = os.pipe()
+        theirs = (input_end, answers_end, prints_end)
+        for descriptor in (self._input, self._answers, self._prints):
+            os.set_blocking(descriptor, False)
+            if confine.LINUX:
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        folder = server.spawn(job, theirs)
+        self._folder = folder if server.tier in "CD" else ""  # the others' folders have a size of their own
+        for descriptor in theirs:
+            os.close(descriptor)
+        self._gone = folder is None
+        (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
+        if ready.status is not Status.RETURNED or not self.alive:
+            why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]
+            self.close()
+            raise HW7Error(f"a process of the jail (tier {server.tier}) could not be closed in: {why[0][:300]}")
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self._status is None and not self._closed
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, stdout and stderr, cut to 64 KiB."""
+        return bytes(self._printed).decode("utf-8", "replace")
+
+    def ask(self, calls: Sequence[Call], seconds: float) -> list[Answer]:
+        """One answer for each call, in this order. `seconds` is one deadline for all; then the child is stopped.
+
+        Where it stops, what it had answered stays, the call it was at is TIME, DIED, FLOOD or NO_MEMORY, and the rest
+        is UNANSWERED.
+        """
+        if not self.alive:
+            return [Answer(Status.UNANSWERED)] * len(calls)
+        frames = [encode(self._next + i, 0, call.program, call.inputs) for i, call in enumerate(calls)]
+        return self._exchange(frames, seconds)
+
+    def close(self) -> None:
+        """Ends it, and waits until it and all that it had are gone."""
+        if self._closed:
+            return
+        self._end()
+        self._closed = True
+        self._read_prints()
+        for descriptor in (self._input, self._answers, self._prints):
+            os.close(descriptor)
+
+    # ---- the exchange --------------------------------------------------------------------------------------
+
+    def _exchange(self, frames: Sequence[bytes], seconds: float) -> list[Answer]:
+        deadline = time.monotonic() + seconds
+        self._wanted = range(self._next, self._next + len(frames))
+        self._next += len(frames)
+        self._got = {}
+        self._reader.forgive()
+        self._pending = memoryview(b"".join(frames))
+        look = time.monotonic() + LOOK_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ, self._read_answers)
+            selector.register(self._prints, selectors.EVENT_READ, self._read_prints)
+            selector.register(self._server, selectors.EVENT_READ, self._read_control)
+            selector.register(self._input, selectors.EVENT_WRITE, self._write_input)
+            writing = True
+            while len(self._got) < len(frames) and self._status is None:
+                if self._gone:
+                    self._read_answers()
+                    self._explain()
+                    break
+                now = time.monotonic()
+                if self._silent_since is not None and now >= self._silent_since + GRACE_SECONDS:
+                    self._stop(Status.DIED, "its answer pipe was closed")
+                    break
+                if now >= deadline:
+                    self._stop(Status.TIME, f"deadline {seconds:g} s")
+                    break
+                if writing and not self._pending:
+                    selector.unregister(self._input)
+                    writing = False
+                if self._folder and now >= look:
+                    look = now + LOOK_SECONDS
+                    self._look_at_folder()
+                soon = LOOK_SECONDS if self._folder or self._silent_since is not None else 60.0
+                for key, _ in selector.select(min(deadline - now, soon)):
+                    action: Callable[[], bool | None] = key.data
+                    if action() is False:  # its end is closed
+                        selector.unregister(key.fileobj)
+                        writing = writing and key.fileobj != self._input
+        return self._answers_in_order()
+
+    def _answers_in_order(self) -> list[Answer]:
+        answers, missing = [], self._status
+        for index in self._wanted:
+            if index in self._got:
+                answers.append(self._got[index])
+            else:
+                answers.append(Answer(missing if missing is not None else Status.UNANSWERED))
+                missing = Status.UNANSWERED
+        return answers
+
+    def _write_input(self) -> bool:
+        if not self._pending:
+            return True
+        try:
+            self._pending = self._pending[os.write(self._input, self._pending[:PIPE_BYTES]) :]
+        except BlockingIOError:
+            return True
+        except OSError:
+            self._pending = memoryview(b"")
+            return False
+        return True
+
+    def _read_answers(self) -> bool:
+        """Reads what is there, at most a pipe full; whether more may come."""
+        try:
+            data = os.read(self._answers, PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        if not data:
+            self._silent_since = self._silent_since or time.monotonic()
+            return False
+        try:
+            for record in self._reader.feed(data):
+                if record.index >= self._next:
+                    raise Flood("an answer to what was not asked")
+                if record.index not in self._wanted or record.index in self._got:
+                    self._stray += 1
+                    if self._stray > MAX_STRAY:
+                        raise Flood("many answers to one question")
+                    continue
+                self._got[record.index] = Answer(Status(record.status), record.tensors, record.note[:2000])
+        except Flood as flood:
+            self._stop(Status.FLOOD, f"flood: {flood}")
+        return True
+
+    def _read_prints(self) -> bool:
+        try:
+            data = os.read(self._prints, PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        self._printed += data[: OUTPUT_KEPT - len(self._printed)]
+        return bool(data)
+
+    def _read_control(self) -> bool:
+        self._server.waiting += self._server.receive()
+        for message in self._server.waiting:
+            if "exit" in message:
+                self._gone, self._exit = True, int(message["exit"])
+        self._server.waiting.clear()
+        if not self._server.alive:
+            self._gone, self._exit = True, None
+        return self._server.alive
+
+    _exit: int | None = None
+
+    # ---- the end -------------------------------------------------------------------------------------------
+
+    def _explain(self) -> None:
+        """It ended by itself: what can be seen of that from outside."""
+        if self._status is not None or len(self._got) == len(self._wanted):
+            return
+        self._read_prints()
+        self._status = Status.DIED
+        if self._exit is None:
+            self.stopped_by = "the jail's fork server ended"
+        elif os.WIFSIGNALED(self._exit):
+            number = os.WTERMSIG(self._exit)
+            reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
+            self.stopped_by = f"signal {number} {signal.Signals(number).name}{reasons.get(number, '')}"
+        else:
+            self.stopped_by = f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
+
+    def _stop(self, status: Status, reason: str) -> None:
+        self._status, self.stopped_by = status, reason
+        self._end()
+
+    def _end(self) -> None:
+        """Kills it and waits until the zygote says that it is gone; a zygote that does not is ended itself."""
+        if not self._gone:
+            self._server.kill_child()
+        deadline = time.monotonic() + END_SECONDS
+        while not self._gone:
+            message = self._server.message(deadline)
+            if message is None:
+                self._server.alive, self._gone = False, True
+            elif "exit" in message:
+                self._gone, self._exit = True, int(message["exit"])
+
+    def _look_at_folder(self) -> None:
+        """A scratch folder on a disk has no size of its own: it is measured, and the child stopped when it is full."""
+        size, count = 0, 0
+        folders = [f"{self._folder}/scratch"]
+        while folders and count <= zygote.MAX_FILES:
+            try:
+                for entry in os.scandir(folders.pop()):
+                    count += 1
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+            except OSError as error:  # gone again, or deeper than any name may be long
+                count += zygote.MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
+        if size > self._scratch_mb * 2**20 or count > zygote.MAX_FILES:
+            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {zygote.MAX_FILES} files")
