@@ -92,6 +92,7 @@ def run(
     """Grade what is not graded yet. Stop it, kill it, run it again: it goes on where it was."""
     from autograder import running
     from autograder.rubric import load_rubric
+    from hw7.jobs import Cluster
 
     table = load_rubric(rubric)
     if timeout is not None:
@@ -101,9 +102,10 @@ def run(
     if settings.tier == "D":
         typer.echo(f"hw7-grade: these grades are {running.NOT_SECURE}", err=True)
     with ExitStack() as stack:
-        executor, in_flight = stack.enter_context(running.dask_executor(dask)) if dask else (None, None)
+        cluster = stack.enter_context(Cluster(dask)) if dask else None
+        in_flight = max(8, 2 * sum(cluster.threads)) if cluster else None
         result = running.run(
-            submissions, out, settings, jobs=jobs or _cores(), executor=executor, in_flight=in_flight, shard=part,
+            submissions, out, settings, jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part,
             timeout=timeout,
         )  # fmt: skip
     _tell(result, out, part)

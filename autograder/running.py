@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,6 @@ from autograder.rubric import Hidden, Rubric, load_rubric, rubric_digest
 from autograder.workers import Workers
 from hw7.errors import HW7Error
 from hw7.files import read_json, write_file
-from hw7.jobs import dask_client
 
 if TYPE_CHECKING:
     from autograder.jail import Jail, Tier
@@ -441,13 +440,3 @@ def _cell(text: str) -> str:
     """One line that a spreadsheet takes for text."""
     text = " ".join(printable(text).split())
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
-
-
-# ---- a cluster --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
-    """The executor of a Dask cluster, and how many submissions to have out there. Raises HW7Error."""
-    with dask_client(address) as client:
-        yield client.get_executor(pure=False), max(8, 2 * sum(client.nthreads().values()))

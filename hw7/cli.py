@@ -358,7 +358,7 @@ def reproduce(
     until = math.inf if minutes is None else time.time() + 60 * minutes
     from hw7.data import cores
     from hw7.experiments import EXPERIMENTS, Reproduction, with_needs
-    from hw7.jobs import cluster, processes
+    from hw7.jobs import Cluster, processes
     from hw7.report import write_report
     from hw7.solution import load_solution
     from hw7.training import TimeIsUp, best_precision
@@ -370,19 +370,19 @@ def reproduce(
     names = [name for names in only or () for name in names.split(",")]
     with ExitStack() as stack:
         if dask:
-            executor, at_once = stack.enter_context(cluster(dask))
-            device = executor.submit(_device, "auto").result() if device == "auto" else device
-            precision = executor.submit(best_precision, device).result() if precision == "auto" else precision
+            cluster = stack.enter_context(Cluster(dask))
+            at_once = len(cluster.threads)
+            device = cluster.submit(_device, "auto").result() if device == "auto" else device
+            precision = cluster.submit(best_precision, device).result() if precision == "auto" else precision
         else:
-            executor, device = None, _device(device)
+            cluster, device = None, _device(device)
             at_once = jobs or (1 if device.startswith("cuda") else min(8, cores()))
         reproduction = Reproduction(
             source, profile, out, load_solution(solution), device, seed, pretraining, say=_say,
             precision="" if precision == "auto" else precision, until=until,
         )  # fmt: skip
         at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
-        if executor is None and at_once > 1:
-            executor = stack.enter_context(processes(at_once))
+        executor = stack.enter_context(processes(at_once)) if cluster is None and at_once > 1 else cluster
         try:
             reproduction.run(names, executor, at_once)
         except TimeIsUp as error:

@@ -1,13 +1,17 @@
 """What every test may lean on: torchvision that imports, one thread, and a cache of the test run's own."""
 
 import os
+import signal
 
 import pytest
 
 # Before torch starts its threads: beside other test processes they would wait for each other. For child processes, too.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import hw7.vision  # noqa: F401  (before any test imports torchvision)
+# A shell starts a background job with SIGINT ignored, which children inherit: Ctrl-C could not be tested there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+import hw7.vision  # noqa: E402, F401  (before any test imports torchvision)
 
 
 @pytest.fixture(autouse=True)

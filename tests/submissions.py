@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ from hw7.solution import PROJECT, Solution, load_solution
 REFERENCE = PROJECT / "reference_solutions" / "hw7"
 HERE = Path(__file__).parent
 HIDDEN = Hidden(b"a seed for both corpora")
+EVERY = 4  # one entry in four is tried again and again; all of them with the slow tests
 Files = dict[str, bytes]
 
 
@@ -336,6 +338,14 @@ def alternatives() -> tuple[Entry, ...]:
                 files = BYTES[change](files)
             entries.append(Entry(name, "", raw["different"], (), files, raw.get("weights", "reference")))
     return tuple(entries)
+
+
+def one_in_four(entries: Sequence[Entry]) -> list[Any]:
+    """The entries for pytest's parametrize; all but one in EVERY are slow."""
+    return [
+        pytest.param(entry, id=entry.id, marks=pytest.mark.slow if number % EVERY else ())
+        for number, entry in enumerate(entries)
+    ]
 
 
 def _largest_source(files: Files) -> Files:

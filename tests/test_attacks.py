@@ -103,11 +103,6 @@ def check_all(chosen: Sequence[Attack], tier: Tier) -> Aftermath:
     return after
 
 
-def test_a_few() -> None:
-    """A handful for every day; all of them are with the slow tests."""
-    check_all(QUICK[::4], best_tier()[0])
-
-
 @pytest.mark.slow
 def test_all() -> None:
     check_all(attacks(), best_tier()[0])

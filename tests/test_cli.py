@@ -322,6 +322,7 @@ def test_a_wrong_network_is_told_before_any_image_is_drawn(
     assert "hw7: there is no network 'vgg'" in err
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_new_process() -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "hw7", "data", "--data", "imagenet"], capture_output=True, text=True

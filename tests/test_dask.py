@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -14,22 +15,30 @@ from test_running import REAL_RUBRIC, Class, a_class, graded, rubric, settings  
 from autograder.jail import best_tier
 from autograder.journal import read_journals
 from autograder.rubric import load_rubric
-from autograder.running import Result, Settings, dask_executor, grade_one
+from autograder.running import Result, Settings, grade_one
 from hw7.errors import HW7Error
+from hw7.jobs import Cluster
 
 pytestmark = pytest.mark.slow
 distributed = pytest.importorskip("distributed", reason="Dask is an extra: pip install 'hw7[cluster]'")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator["distributed.LocalCluster"]:
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster
 
 
+def made_up_worker(number: int) -> int:
+    if number == 4:
+        time.sleep(0.5)  # as in made_up
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
 def run_on(cluster: "distributed.LocalCluster", made: Class, **options: object) -> Result:
-    with dask_executor(cluster.scheduler_address) as (executor, in_flight):
-        return made.run(executor=executor, in_flight=in_flight, **options)
+    with Cluster(cluster.scheduler_address) as executor:
+        return made.run(executor=executor, in_flight=8, **options)
 
 
 def kill_a_worker_after(cluster: "distributed.LocalCluster", made: Class, lines: int) -> list[int]:
@@ -81,6 +90,38 @@ def test_one_that_kills_every_worker_has_a_grade_that_says_so(
     assert [grade.problem for grade in result.grades if not grade.tasks] == ["the grader's worker died"]
 
 
+def test_a_result_that_is_lost_and_a_task_that_then_fails(cluster: "distributed.LocalCluster") -> None:
+    """Dask's own executor waits for ever: a task has ended, but its result dies with its worker, and the task goes to
+    one that dies, too, until Dask gives it up."""
+    with Cluster(cluster.scheduler_address) as executor:
+        for _ in range(2):
+            futures = [executor.submit(made_up_worker, n) for n in range(12)]
+            done, waiting = wait(futures, timeout=120)
+            assert not waiting
+            assert {future.result() for future in done if future.exception() is None} <= set(range(12)) - {4}
+            assert futures[4].exception() is not None
+
+
+def test_no_workers_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "patience", 1.0)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as local,
+        Cluster(local.scheduler_address) as executor,
+    ):
+        future = executor.submit(time.sleep, 300)
+        local.scale(0)
+        with pytest.raises(HW7Error, match=r"no worker for 1 s.*run the same again"):
+            future.result(timeout=60)
+
+
+def test_what_is_cancelled_is_not_waited_for(cluster: "distributed.LocalCluster") -> None:
+    with Cluster(cluster.scheduler_address) as executor:
+        for _ in range(2):
+            executor.submit(time.sleep, 2)  # what runs already, runs to its end
+        assert all(future.cancel() for future in [executor.submit(time.sleep, 300) for _ in range(10)])
+        assert executor.submit(sum, [1, 2]).result(timeout=60) == 3
+
+
 def test_no_scheduler() -> None:
-    with pytest.raises(HW7Error, match="no Dask scheduler"), dask_executor("tcp://127.0.0.1:9"):
+    with pytest.raises(HW7Error, match="no Dask scheduler"), Cluster("tcp://127.0.0.1:9"):
         pass

@@ -312,6 +312,7 @@ def test_every_step_of_pruning_is_kept(finished: Path) -> None:
     assert [list(step) for step in widths] == [step["widths"] for step in runs["prune-0.9"]["steps"]]
 
 
+@pytest.mark.slow
 def test_two_folders_get_the_same_bytes(finished: Path, tmp_path: Path, solution: Solution) -> None:
     second = reproduction(tmp_path / "second", solution)
     torch.rand(3)
@@ -359,6 +360,7 @@ def test_finished_runs_are_measured_again_and_not_trained(
     assert after == contents(finished)
 
 
+@pytest.mark.slow
 def test_a_killed_reproduction_goes_on(
     finished: Path, tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,6 +461,7 @@ def test_again_updates_and_keeps_what_a_person_wrote(nbgrader: Callable[..., Pat
             assert gradebook.db.query(Comment).count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # of nbgrader's own way to add a submission
 def test_it_joins_an_assignment_that_nbgrader_made(
     nbgrader: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -511,6 +512,7 @@ def test_what_is_no_gradebook_is_said_to_be_none(nbgrader: Callable[..., Path], 
     assert other.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_failed_export_changes_no_grade(nbgrader: Callable[..., Path], tmp_path: Path) -> None:
     path = nbgrader([grade("a", 0.5), grade("b")], RUBRIC, tmp_path)
     before = exported(path)

@@ -71,6 +71,7 @@ def test_the_reference_has_all_points_and_the_stubs_none(tier: Tier) -> None:
             assert verdicts == {Verdict.MISSING}
 
 
+@pytest.mark.slow
 def test_same_submission_same_grade(jail: Jail) -> None:
     """Twice in the same jail; another seed asks other questions, and the right answers are still right."""
     files = with_code({"losses.py": "def kd_loss(s, t, y, temperature=20.0, alpha=0.5):\n    return (s * 0).sum()\n"})
@@ -122,6 +123,7 @@ def test_what_one_task_does_to_its_process_costs_no_other(jail: Jail, pollution:
     assert points(grade) == {task.id: 0 if task.id == "3.1" else task.out_of for task in rubric.tasks}
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_imported_costs_its_own_tasks(jail: Jail) -> None:
     rubric = some("2.1", "3.1", "3.2", "3.4", "4.1")
     files = dict(reference_files())

@@ -45,12 +45,15 @@ def _close_jails() -> Iterator[None]:
     _jails.clear()
 
 
-@pytest.fixture(params=["A", "C"])
+SLOW_C = pytest.param("C", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=["A", SLOW_C])
 def jail(request: pytest.FixtureRequest) -> Jail:
     return jail_of(request.param)
 
 
-@pytest.fixture(params=["A", pytest.param("B", marks=pytest.mark.slow), "C"])
+@pytest.fixture(params=["A", pytest.param("B", marks=pytest.mark.slow), SLOW_C])
 def each_jail(request: pytest.FixtureRequest) -> Jail:
     """B too: it shares all but its namespaces with C, and starts cold for each submission."""
     return jail_of(request.param)
@@ -472,6 +475,7 @@ ENDLESS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ENDLESS.values(), ids=ENDLESS)
 def test_deadline(jail: Jail, body: str) -> None:
     """What was answered stays; the call it was at is TIME; the rest was never asked."""
@@ -634,7 +638,8 @@ def _processes_with(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("end", ["kill", pytest.param("leave", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["kill", "leave"])
 def test_nothing_is_left_when_the_grader_ends(each_jail: Jail, end: str) -> None:
     """Killed in the middle of a question, or ended without closing its each_jail: no process, no file, no mount."""
     mounts = Path("/proc/self/mountinfo").read_text()
@@ -681,6 +686,7 @@ def test_best_tier() -> None:
     assert best == next(tier for tier, reason in reasons.items() if reason == "works")
 
 
+@pytest.mark.slow
 def test_the_self_test_finds_an_open_jail() -> None:
     """Tier D lets nearly all of it happen, and the self-test says so."""
     source = (Path(confine.__file__).parent / "escapes.py").read_bytes()
@@ -795,8 +801,8 @@ def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.slow
 def test_all_of_this_without_privileges() -> None:
-    """This file as another user: tiers A (in a user namespace) and C (no uid of its own)."""
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", __file__]
+    """This file as another user: tiers A and B (in a user namespace) and C (no uid of its own)."""
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
     done = as_nobody(*words, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "passed" in done.stdout

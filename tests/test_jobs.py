@@ -23,7 +23,7 @@ from hw7.cli import app
 from hw7.errors import HW7Error
 from hw7.experiments import EXPERIMENTS, PROFILES, Reproduction
 from hw7.files import load_weights
-from hw7.jobs import Here, cluster, processes, side_by_side
+from hw7.jobs import Cluster, Here, processes, side_by_side
 from hw7.solution import Solution, default_directory, load_solution
 from hw7.training import TimeIsUp
 
@@ -105,6 +105,7 @@ def reproduction(out: Path, solution: Solution, **changes: Any) -> Reproduction:
     return Reproduction(out=out, solution=solution, **options | changes)
 
 
+@pytest.mark.slow
 def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: Solution) -> None:
     """This process, two others that know nothing of it but what they are sent, and a Dask worker."""
     distributed = pytest.importorskip("distributed")
@@ -117,9 +118,9 @@ def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: So
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
         ) as local,
-        cluster(local.scheduler_address) as (executor, workers),
+        Cluster(local.scheduler_address) as executor,
     ):
-        assert workers == 1
+        assert executor.threads == [2]
         assert reproduction(tmp_path / "dask", solution).run(only, executor, 2) == here
     for path in (tmp_path / "here").rglob("weights.safetensors"):
         tensors = load_weights(path)[0]
@@ -164,6 +165,7 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monke
     assert len(made.run(["student-d", "depthwise-1mb"])["experiments"]) == 3
 
 
+@pytest.mark.slow
 def test_steps_of_a_few_minutes_give_what_one_run_gives(
     tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +211,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
     (tmp_path / "main.py").write_text(WORKER)
     with subprocess.Popen(
@@ -239,7 +241,7 @@ def test_a_worker_that_dies_is_told_in_a_line(tmp_path: Path, solution: Solution
 
 def test_clusters_that_are_not_there() -> None:
     pytest.importorskip("distributed")
-    with pytest.raises(HW7Error, match="no Dask scheduler at"), cluster("nonsense://127.0.0.1:1"):
+    with pytest.raises(HW7Error, match="no Dask scheduler at"), Cluster("nonsense://127.0.0.1:1"):
         pass
 
 

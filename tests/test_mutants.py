@@ -6,7 +6,7 @@ import os
 from collections import Counter
 
 import pytest
-from submissions import HIDDEN, Entry, last_grades, mutants, outcomes, reference_files, rubric
+from submissions import EVERY, HIDDEN, Entry, last_grades, mutants, one_in_four, outcomes, reference_files, rubric
 
 from autograder.grading import OUTSIDE, hidden_questions
 from autograder.jail import best_tier
@@ -19,7 +19,6 @@ from hw7.checks.mistakes import load_mistakes
 # A mutant changes what its own task asks for. Later tasks may be built on that, earlier ones are not; but sizes (5.1)
 # count only with a network that works (5.2).
 ALSO = {"5.2": {"5.1"}}
-EVERY = 4  # one mutant in four is tried again and again; all of them with the slow tests
 
 
 def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
@@ -64,12 +63,7 @@ def test_mistakes_are_those_of_the_table() -> None:
     assert {mistake for mutant in mutants() for mistake in mutant.mistakes} == set(load_mistakes())
 
 
-def _some() -> list[object]:
-    marks = [() if number % EVERY == 0 else pytest.mark.slow for number in range(len(mutants()))]
-    return [pytest.param(each, id=each.id, marks=mark) for each, mark in zip(mutants(), marks, strict=True)]
-
-
-@pytest.mark.parametrize("mutant", _some())
+@pytest.mark.parametrize("mutant", one_in_four(mutants()))
 def test_loses_points_and_is_told_why(mutant: Entry) -> None:
     named = lost(mutant, {mutant.task}).get(mutant.task)
     assert named, f"not caught: {mutant.about}"

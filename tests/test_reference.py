@@ -570,6 +570,7 @@ def assert_restored(state: dict[str, Tensor], restored: list[tuple[str, Tensor]]
             assert_within_half_a_step(before, after, bits)
 
 
+@pytest.mark.slow
 def test_decompress_needs_nothing_but_the_file(tmp_path: Path) -> None:
     state = odd_state()
     before = copy.deepcopy(state)

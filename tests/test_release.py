@@ -237,6 +237,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_stubs_fail_every_test_with_a_message_that_names_the_task(folder: Path) -> None:
     ran = pytest_in(folder, "-m", "not bugs")
     parts = [(task.id, part) for task in load_rubric().tasks for part in task.points]
@@ -247,6 +248,7 @@ def test_stubs_fail_every_test_with_a_message_that_names_the_task(folder: Path) 
             assert f"Task {task.id}, {task.title}: {part}, 0 of {points:g} points: MISSING" in ran.stdout
 
 
+@pytest.mark.slow
 def test_one_task_is_run_by_its_mark(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(folder, out)
@@ -259,6 +261,7 @@ def test_one_task_is_run_by_its_mark(folder: Path, tmp_path: Path) -> None:
     assert pytest_in(out, "-m", "task_9_9").returncode != 0
 
 
+@pytest.mark.slow
 def test_the_bugs_are_found_by_their_tests_and_mended_in_the_reference(folder: Path, tmp_path: Path) -> None:
     broken = pytest_in(folder, "-m", "bugs")
     for number in (1, 2, 3, 4):
