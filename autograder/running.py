@@ -35,9 +35,9 @@ from autograder.grades import Grade, PartGrade, TaskGrade
 from autograder.intake import Submission, find_submissions, take_in
 from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
 from autograder.rubric import Hidden, Rubric, load_rubric, rubric_digest
-from autograder.workers import Workers
 from hw7.errors import HW7Error
 from hw7.files import read_json, write_file
+from hw7.jobs import Workers
 
 if TYPE_CHECKING:
     from autograder.jail import Jail, Tier

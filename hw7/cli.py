@@ -358,7 +358,7 @@ def reproduce(
     until = math.inf if minutes is None else time.time() + 60 * minutes
     from hw7.data import cores
     from hw7.experiments import EXPERIMENTS, Reproduction, with_needs
-    from hw7.jobs import Cluster, processes
+    from hw7.jobs import Cluster, Workers
     from hw7.report import write_report
     from hw7.solution import load_solution
     from hw7.training import TimeIsUp, best_precision
@@ -382,7 +382,7 @@ def reproduce(
             precision="" if precision == "auto" else precision, until=until,
         )  # fmt: skip
         at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
-        executor = stack.enter_context(processes(at_once)) if cluster is None and at_once > 1 else cluster
+        executor = stack.enter_context(Workers(at_once)) if cluster is None and at_once > 1 else cluster
         try:
             reproduction.run(names, executor, at_once)
         except TimeIsUp as error:

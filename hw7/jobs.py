@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+import traceback
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import (
     FIRST_COMPLETED,
+    BrokenExecutor,
     CancelledError,
     Executor,
     Future,
     InvalidStateError,
-    ProcessPoolExecutor,
+    ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
-from typing import Any
+from contextlib import suppress
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
 
 from hw7.errors import HW7Error
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 
 def side_by_side(
@@ -65,31 +73,124 @@ class Here(Executor):
         return future
 
 
-@contextmanager
-def processes(jobs: int) -> Iterator[Executor]:
-    """`jobs` processes, spawned: torch has threads, and a GPU cannot be forked. They end with this block, however it
-    ends, and with this process, even by kill -9."""
-    context = multiprocessing.get_context("spawn")
-    theirs, ours = context.Pipe(duplex=False)  # nothing is sent: it is closed when this end is
-    pool = ProcessPoolExecutor(jobs, context, initializer=_end_with, initargs=(theirs,))
-    try:
-        yield pool
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        ours.close()
+class Workers(Executor):
+    """At most `jobs` processes, each fed by a thread of its own, so that one's death is nobody else's.
+
+    `concurrent.futures.ProcessPoolExecutor` gives up all that is in flight when one process dies, cannot say which task
+    it was, and leaves its processes behind when this one is killed. Here the future of that task alone raises
+    `BrokenExecutor`, the next task gets a new process, and all processes end with this one, however it ends.
+    They are spawned when they are first needed: torch has threads, and a GPU cannot be forked.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = ThreadPoolExecutor(jobs, "worker")
+        self._mine = threading.local()
+        self._all: set[_Worker] = set()
+        self._unfinished: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = self._threads.submit(self._call, fn, args, kwargs)
+        with self._lock:
+            self._unfinished.add(future)
+        future.add_done_callback(self._finished)
+        return future
+
+    def _finished(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._unfinished.discard(future)
+
+    def __exit__(self, *exception: object) -> None:
+        """Stops what still runs: whoever waits for a future does so before."""
+        self.shutdown(cancel_futures=bool(self._unfinished))
+
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        worker = getattr(self._mine, "worker", None) or self._start()
+        try:
+            worker.connection.send((function, args, kwargs))
+            good, value = worker.connection.recv()
+        except (EOFError, OSError) as error:
+            self._mine.worker = None
+            with self._lock:
+                self._all.discard(worker)
+            worker.kill()
+            raise BrokenExecutor(f"the worker process ended with code {worker.process.exitcode}") from error
+        if not good:
+            raise value
+        return value
+
+    def _start(self) -> _Worker:
+        with self._lock:
+            if self._stopped:
+                raise BrokenExecutor("the workers have been stopped")
+            self._mine.worker = worker = _Worker()
+            self._all.add(worker)
+        return worker
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """With `cancel_futures`, what runs is stopped as well."""
+        with self._lock:
+            self._stopped = self._stopped or cancel_futures
+            if cancel_futures:
+                for worker in self._all:
+                    worker.process.kill()
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            workers, self._all = self._all, set()
+            for worker in workers:
+                worker.connection.close()  # the end of its input: it ends by itself
+            for worker in workers:
+                worker.process.join(10)
+                worker.kill()
+
+
+class _Worker:
+    """One worker process and the near end of its pipe. Made in the thread that feeds it."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
+        if hasattr(signal, "pthread_sigmask"):
+            # Ctrl-C reaches every process of a terminal; workers inherit this mask and leave it to the parent.
+            resource_tracker.ensure_running()  # which start() would do, and it unblocks what is blocked
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self.process.start()
         theirs.close()
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
 
-def _end_with(parent: Connection) -> None:
-    def end() -> None:
-        parent.poll(None)
+
+def _serve(connection: Connection) -> None:
+    """The worker's loop: a call, its result or its exception; until the parent is done or dead."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
         os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=end_with_it, daemon=True).start()
+    while True:
+        try:
+            function, args, kwargs = connection.recv()
+        except EOFError:
+            # The end, without taking torch to pieces first, which takes a second that the whole run would wait for.
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+        try:
+            result = (True, function(*args, **kwargs))
+        except Exception as error:
+            if not isinstance(error, HW7Error):  # an exception may not survive the pipe, its words do
+                error = RuntimeError("".join(traceback.format_exception(error)))
+            result = (False, error)
+        connection.send(result)
 
 
 class Cluster(Executor):

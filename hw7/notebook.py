@@ -25,7 +25,7 @@ from hw7.checking import Checks, format_task
 from hw7.data import Split
 from hw7.experiments import EXPERIMENTS, NETWORKS, Reproduction, quantized
 from hw7.files import read_json
-from hw7.jobs import processes
+from hw7.jobs import Workers
 from hw7.measure import file_bytes
 from hw7.solution import Solution, load_solution
 from hw7.training import evaluate
@@ -68,7 +68,7 @@ class Lab:
     def run(self, *experiments: str) -> dict[str, dict[str, Any]]:
         """The results of these experiments; what is missing of them, and of what they need, is run first."""
         with ExitStack() as stack:
-            executor = stack.enter_context(processes(self.jobs)) if self.jobs > 1 else None
+            executor = stack.enter_context(Workers(self.jobs)) if self.jobs > 1 else None
             results = self.reproduction.run(experiments, executor, self.jobs)
         return {name: results["experiments"][name] for name in experiments}
 

@@ -9,8 +9,8 @@ from submissions import HIDDEN, Entry, alternatives, last_grades, one_in_four, o
 from autograder.grading import OUTSIDE, hidden_questions
 from autograder.jail import best_tier
 from autograder.running import Settings, grade_one
-from autograder.workers import Workers
 from hw7.checks.cases import Verdict
+from hw7.jobs import Workers
 
 CHAPTERS = {"models": "1", "losses": "2", "pruning": "3", "quantization": "4"}
 

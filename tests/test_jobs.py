@@ -23,7 +23,7 @@ from hw7.cli import app
 from hw7.errors import HW7Error
 from hw7.experiments import EXPERIMENTS, PROFILES, Reproduction
 from hw7.files import load_weights
-from hw7.jobs import Cluster, Here, processes, side_by_side
+from hw7.jobs import Cluster, Here, Workers, side_by_side
 from hw7.solution import Solution, default_directory, load_solution
 from hw7.training import TimeIsUp
 
@@ -112,7 +112,7 @@ def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: So
     only = ("student-d", "depthwise-1mb")
     here = reproduction(tmp_path / "here", solution).run(only)
     assert list(here["experiments"]) == ["teacher-scratch", *only]
-    with processes(2) as executor:
+    with Workers(2) as executor:
         assert reproduction(tmp_path / "processes", solution).run(only, executor, 2) == here
     with (
         distributed.LocalCluster(
@@ -200,13 +200,13 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from hw7.files import load_weights
-from hw7.jobs import processes
+from hw7.jobs import Workers
 def work(folder):
     Path(folder, "begun").touch()
     time.sleep(2)
     Path(folder, "done").touch()
 if __name__ == "__main__":
-    with processes(1) as executor:
+    with Workers(1) as executor:
         executor.submit(work, sys.argv[1]).result()
 """
 

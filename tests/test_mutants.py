@@ -12,9 +12,9 @@ from autograder.grading import OUTSIDE, hidden_questions
 from autograder.jail import best_tier
 from autograder.rubric import Rubric
 from autograder.running import Settings, grade_one
-from autograder.workers import Workers
 from hw7.checks.cases import Verdict
 from hw7.checks.mistakes import load_mistakes
+from hw7.jobs import Workers
 
 # A mutant changes what its own task asks for. Later tasks may be built on that, earlier ones are not; but sizes (5.1)
 # count only with a network that works (5.2).

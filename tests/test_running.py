@@ -39,9 +39,9 @@ from autograder.running import (
     hidden_seed,
     run,
 )
-from autograder.workers import Workers
 from hw7.checks.cases import Verdict
 from hw7.errors import HW7Error
+from hw7.jobs import Workers
 
 PARTS = {"values": 60.0, "gradient": 40.0}
 RUBRIC = '[[task]]\nid = "2.1"\ntitle = "Distillation loss"\ncheck = "made_up"\nseconds = 10\n' + (
