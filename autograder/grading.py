@@ -173,8 +173,8 @@ class _Process:
             self.work.output += self.child.output
             self.child = None
 
-    def ask(self, calls: Sequence[Call], seconds: float, *, replace: bool = True) -> list[Answer]:
-        """An answer for each call. After a death the calls that are left go to a new process, if `replace`."""
+    def ask(self, calls: Sequence[Call], seconds: float, *, resume: bool = True) -> list[Answer]:
+        """An answer for each call. After a death the calls that are left go to a new process, if `resume`."""
         left = seconds
         answers: list[Answer] = []
         while len(answers) < len(calls):
@@ -188,7 +188,7 @@ class _Process:
             answers += [answer for answer in got if answer.status is not Status.UNANSWERED] or [Answer(Status.DIED)]
             if not self.child.alive:
                 answers[-1] = last = _with_note(answers[-1], self.child.stopped_by)
-                if last.status is Status.TIME or not replace:
+                if last.status is Status.TIME or not resume:
                     answers += [Answer(last.status, note=last.note)] * (len(calls) - len(answers))
         return answers
 
@@ -349,13 +349,13 @@ class _Work:
         right, start = 0, 0
         with _Process(self, "minimal") as process:
             data = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
-            (answer,) = process.ask([Call("final_model", {"weights": data})], limit, replace=False)
+            (answer,) = process.ask([Call("final_model", {"weights": data})], limit, resume=False)
             deadline = time.monotonic() + limit
             if answer.status is not Status.RETURNED:
                 return outcome_of_status(answer)
             for batch in images.batches(int(task.parameters["batch"])):
                 left = max(0.0, deadline - time.monotonic())
-                (answer,) = process.ask([Call("final_logits", {"images": batch})], left, replace=False)
+                (answer,) = process.ask([Call("final_logits", {"images": batch})], left, resume=False)
                 if outcome := unfit(answer, len(batch)):
                     return outcome
                 right += hits(answer.tensors[0].float(), images.labels[start : start + len(batch)])
