@@ -1,6 +1,6 @@
 """What grading costs: the jail, the rubric, a batch with an endless loop, and the same batch through other graders.
 
-    python benchmarks/grading.py [--submissions 20] [--limit 10] [--repeat 15] [--skip-others] [--out FILE]
+    python benchmarks/grading.py [--submissions 20] [--limit 10] [--repeat 15] [--skip-others]
 
 Prints Markdown tables. Everything is measured in this one run, one after the other, with one torch thread a process:
 

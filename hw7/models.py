@@ -9,14 +9,16 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hw7.errors import HW7Error
-from hw7.vision import ResNet, ResNet18_Weights, resnet18
+
+if TYPE_CHECKING:
+    from hw7.vision import ResNet
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STUDENT_WIDTHS = (16, 32, 64, 128, 256, 256, 256, 256)
@@ -32,6 +34,8 @@ def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> ResNe
     Raises HW7Error where the weights cannot be reached, or are not known.
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
+    from hw7.vision import ResNet18_Weights, resnet18  # here: nothing else needs torchvision, which takes a second
+
     if weights is None:
         return resnet18(num_classes=num_classes)
     if weights != "imagenet":

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from networks import count, scramble
 from torch import Tensor, nn
 
-import hw7.models
+import hw7.vision
 from hw7.errors import HW7Error
 from hw7.experiments import NETWORKS
 from hw7.models import STUDENT_WIDTHS, AtSize, StudentNet, grouped_convolution, stacked_convolutions, teacher_resnet18
@@ -107,7 +107,7 @@ def test_widths_that_make_no_network(widths: tuple[int, ...]) -> None:
 
 def test_normalisation_is_folded_into_the_first_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     original = scramble(resnet18()).double().eval()
-    monkeypatch.setattr(hw7.models, "resnet18", lambda weights: copy.deepcopy(original))
+    monkeypatch.setattr(hw7.vision, "resnet18", lambda weights: copy.deepcopy(original))
     folded = teacher_resnet18(num_classes=7, weights="imagenet")
     assert folded.fc.out_features == 7
     for network in (original, folded):
