@@ -196,11 +196,13 @@ def _serve(connection: Connection) -> None:
 class Cluster(Executor):
     """The workers of the Dask cluster at `address`. Raises HW7Error where there are none.
 
-    Not Dask's own `get_executor`: there, a result that is lost together with its worker, and whose task then fails,
-    leaves its future pending for ever (distributed 2026.8), as does a cluster whose workers are all gone.
+    Not Dask's own `get_executor`: there, a task that has ended well and whose result cannot be had after all (it is lost
+    with its worker, and the next worker dies of the task) leaves its future pending for ever (distributed 2026.8), as
+    does a cluster whose workers are all gone.
     """
 
-    patience = 60.0  # seconds without any worker, after which what is waited for fails
+    start = 20.0  # seconds to find the scheduler, and then a first worker
+    patience = 300.0  # seconds without any worker, after which what is waited for fails; a busy machine starts one in 60
 
     def __init__(self, address: str) -> None:
         try:
@@ -209,13 +211,13 @@ class Cluster(Executor):
             raise HW7Error("--dask needs Dask: pip install 'hw7[cluster]'") from error
         self.address = address
         try:
-            self._client = Client(address, timeout=20)
+            self._client = Client(address, timeout=self.start)
         except (OSError, ValueError) as error:
             raise HW7Error(
                 f"there is no Dask scheduler at {address} ({error}); start one with `dask scheduler`"
             ) from error
         try:
-            self._client.wait_for_workers(1, timeout=20)  # some may be just starting, or starting again
+            self._client.wait_for_workers(1, timeout=self.start)  # some may be just starting, or starting again
         except TimeoutError as error:
             self._client.close()
             raise HW7Error(
@@ -238,9 +240,8 @@ class Cluster(Executor):
         def ended(task: Any) -> None:
             try:
                 result = task.result()  # may raise although the task had ended well: its worker has died since
-            except CancelledError:
-                future.cancel()
-                future.set_running_or_notify_cancel()
+            except CancelledError:  # by us, and then there is nothing to say, or by Dask
+                self._give_up(future, "is gone")
             except Exception as error:
                 _fail(future, error)
             else:
@@ -264,9 +265,12 @@ class Cluster(Executor):
                 if self._client.nthreads():
                     alive = time.monotonic()
             if time.monotonic() - alive > self.patience:
-                message = f"the Dask cluster at {self.address} has had no worker for {self.patience:.0f} s"
                 for future in list(self._open):
-                    _fail(future, HW7Error(f"{message}; what is done is kept: start workers, and run the same again"))
+                    self._give_up(future, f"has had no worker for {self.patience:.0f} s")
+
+    def _give_up(self, future: Future[Any], what: str) -> None:
+        message = f"the Dask cluster at {self.address} {what}; what is done is kept: start it, and run the same again"
+        _fail(future, HW7Error(message))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._left.set()

@@ -45,7 +45,7 @@ def _close_jails() -> Iterator[None]:
     _jails.clear()
 
 
-SLOW_C = pytest.param("C", marks=pytest.mark.slow)
+SLOW_B, SLOW_C = (pytest.param(tier, marks=pytest.mark.slow) for tier in "BC")
 
 
 @pytest.fixture(params=["A", SLOW_C])
@@ -53,7 +53,7 @@ def jail(request: pytest.FixtureRequest) -> Jail:
     return jail_of(request.param)
 
 
-@pytest.fixture(params=["A", pytest.param("B", marks=pytest.mark.slow), SLOW_C])
+@pytest.fixture(params=["A", SLOW_B, SLOW_C])
 def each_jail(request: pytest.FixtureRequest) -> Jail:
     """B too: it shares all but its namespaces with C, and starts cold for each submission."""
     return jail_of(request.param)
