@@ -34,7 +34,7 @@ from autograder.rubric import Hidden, Rubric, Task, rubric_digest
 from hw7 import plates
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
-from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit
+from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit, with_mistakes
 from hw7.data import load_split, plates_options
 from hw7.errors import HW7Error
 from hw7.models import StudentNet
@@ -403,16 +403,22 @@ class _Work:
         return TaskGrade(task.id, task.title, tuple(parts), round(self.seconds.get(task.id, 0.0), 3))
 
     def case_part(self, task: Task, part: str, points: float) -> PartGrade:
-        questions = hidden_questions(self.rubric, self.hidden)[task.id]
-        cases = [case for question in questions for case in question.cases]
-        name, outcome = of_cases(part, cases, self.outcomes[task.id], partial(self.mistakes_before, task))
+        cases, outcomes = self.cases(task), self.named(task)
+        name, outcome = of_cases(part, cases, outcomes, partial(self.mistakes_before, task))
         return _part(part, points, outcome, name)
+
+    def cases(self, task: Task) -> list[Case]:
+        return [case for question in hidden_questions(self.rubric, self.hidden)[task.id] for case in question.cases]
+
+    def named(self, task: Task) -> dict[str, Outcome]:
+        """What became of each case in the end, with the mistakes named."""
+        return with_mistakes(self.cases(task), self.outcomes[task.id])
 
     def mistakes_before(self, task: Task) -> set[str]:
         """Those that the earlier tasks of the chapter show."""
-        chapter = [each.id for each in self.rubric.tasks if each.id.partition(".")[0] == task.id.partition(".")[0]]
-        earlier = chapter[: chapter.index(task.id)]
-        return {outcome.mistake for each in earlier for outcome in self.outcomes.get(each, {}).values()} - {""}
+        chapter = [each for each in self.rubric.tasks if each.id.partition(".")[0] == task.id.partition(".")[0]]
+        earlier = [each for each in chapter[: chapter.index(task)] if each.id in self.outcomes]
+        return {outcome.mistake for each in earlier for outcome in self.named(each).values()} - {""}
 
 
 def _part(part: str, points: float, outcome: Outcome, case: str = "") -> PartGrade:

@@ -292,16 +292,16 @@ def layer_table(net: Net) -> Tensor:
 class _Run:
     """A network with all tensors of one role and shape alike; batch norms keep statistics of their own."""
 
-    def __init__(self, net: Net, seed: int, dtype: torch.dtype) -> None:
-        self.net, self.seed, self.dtype = net, seed, dtype
+    def __init__(self, net: Net, seed: int) -> None:
+        self.net, self.seed = net, seed
         self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # of the n-th batch norm on the way
 
     def tensor(self, role: str, *shape: int) -> Tensor:
-        return tensor_for(self.seed, role, shape).to(self.dtype)
+        return tensor_for(self.seed, role, shape).double()
 
     def __call__(self, x: Tensor, train: bool) -> Tensor:
         self.passed, self.train = 0, train
-        return self.through(self.net, x.to(self.dtype))
+        return self.through(self.net, x.double())
 
     def through(self, layers: Net, x: Tensor) -> Tensor:
         for layer in layers:
@@ -342,11 +342,9 @@ class _Run:
 OUTPUTS = ("the output in eval mode", "the output in train mode", "the output in eval mode after a batch in train mode")
 
 
-def network_outputs(
-    net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: torch.dtype = torch.float64
-) -> dict[str, Tensor] | None:
+def network_outputs(net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, Tensor] | None:
     """The three outputs that `programs.network` yields for such images; None where the network cannot take them."""
-    run = _Run(net, seed, dtype)
+    run = _Run(net, seed)
     try:
         rounds = ((shapes[0], False), (shapes[1], True), (shapes[0], False))
         return {name: run(images(seed, shape), train) for name, (shape, train) in zip(OUTPUTS, rounds, strict=True)}

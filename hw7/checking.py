@@ -24,7 +24,7 @@ from tabulate import tabulate
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
 from hw7.checks.own_test import try_test
-from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit
+from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit, with_mistakes
 from hw7.checks.programs import PROGRAMS, LazySolution, run_call
 from hw7.checks.storage import load_cases
 from hw7.errors import HW7Error
@@ -138,7 +138,7 @@ class Checks:
 
     def _cases(self, task: Task) -> Iterator[Result]:
         cases = load_cases(self.tests / "cases" / f"{task.id}.safetensors")
-        outcomes = self._ask(task, cases)
+        outcomes = with_mistakes(cases, self._ask(task, cases))
         for part in task.points:
             name, outcome = of_cases(part, cases, outcomes, partial(self._mistakes_before, task))
             call = next((case.call for case in cases if case.name == name), None)

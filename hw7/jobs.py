@@ -196,13 +196,13 @@ def _serve(connection: Connection) -> None:
 class Cluster(Executor):
     """The workers of the Dask cluster at `address`. Raises HW7Error where there are none.
 
-    Not Dask's own `get_executor`: there, a task that has ended well and whose result cannot be had after all (it is lost
-    with its worker, and the next worker dies of the task) leaves its future pending for ever (distributed 2026.8), as
-    does a cluster whose workers are all gone.
+    Not Dask's own `get_executor`: there, a task that has ended well and whose result cannot be had after all (it is
+    lost with its worker, and the next worker dies of the task) leaves its future pending for ever (distributed 2026.8),
+    as does a cluster whose workers are all gone.
     """
 
     start = 20.0  # seconds to find the scheduler, and then a first worker
-    patience = 300.0  # seconds without any worker, after which what is waited for fails; a busy machine starts one in 60
+    patience = 300.0  # seconds without any worker until what is waited for fails; a busy machine starts one in 60
 
     def __init__(self, address: str) -> None:
         try:

@@ -31,6 +31,7 @@ from autograder.intake import Submission
 from autograder.rubric import Rubric, load_rubric
 from hw7.checks.cases import Answer, Call, Outcome
 from hw7.checks.judges import judge, second_call
+from hw7.checks.parts import with_mistakes
 from hw7.checks.programs import LazySolution, run_call
 from hw7.solution import PROJECT, Solution, load_solution
 
@@ -117,10 +118,18 @@ def imported(files: Mapping[str, bytes]) -> Iterator[Solution]:
 # ---- asked in this process: what is trusted needs no jail, and is asked far faster without -------------------
 
 
+@contextmanager
+def _random_numbers_of_a_child() -> Iterator[None]:
+    """Those of every process of the jail, whichever tests ran before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 def outcomes(files: Mapping[str, bytes], questions: Sequence[Question]) -> dict[str, Outcome]:
-    """What the judges say of each case, by the case's name; second halves are asked of a fresh import."""
+    """What is made of each case of a task, by the case's name; second halves are asked of a fresh import."""
     found, waiting = {}, []
-    with imported(files):
+    with _random_numbers_of_a_child(), imported(files):
         for question in questions:
             answer = run_call(LazySolution(), question.call)
             for case in question.cases:
@@ -129,10 +138,10 @@ def outcomes(files: Mapping[str, bytes], questions: Sequence[Question]) -> dict[
                     found[case.name] = judge(case, answer)
                 else:
                     waiting.append((case, answer, following))
-    with imported(files):
+    with _random_numbers_of_a_child(), imported(files):
         for case, answer, following in waiting:
             found[case.name] = judge(case, answer, run_call(LazySolution(), following))
-    return found
+    return with_mistakes([case for question in questions for case in question.cases], found)
 
 
 class OpenJail:

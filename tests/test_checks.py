@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from autograder.oracles import kd_loss, with_gradient
 from autograder.questions import CHECKS, cases
@@ -23,6 +23,7 @@ from autograder.rubric import PARTS
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes import as_page, load_mistakes
+from hw7.checks.parts import with_mistakes
 from hw7.checks.programs import named, noise, pack_names, run_call, student_net, to_vector
 from hw7.checks.storage import load_cases, save_cases
 from hw7.models import StudentNet
@@ -45,14 +46,14 @@ def questions(check: str, seed: bytes = b"public") -> tuple[Case, ...]:
 
 
 def outcomes(solution: Any, asked: Sequence[Case]) -> list[Outcome]:
-    """The judges' words, with every call made once and every second half made of nothing but the first."""
+    """What is made of each case, with every call made once and every second half made of nothing but the first."""
     answers: dict[int, Answer] = {}
-    found = []
+    found = {}
     for case in asked:
         answer = answers.setdefault(id(case.call), run_call(solution, case.call))
         following = second_call(case, answer)
-        found.append(judge(case, answer, *([run_call(solution, following)] if following else [])))
-    return found
+        found[case.name] = judge(case, answer, *([run_call(solution, following)] if following else []))
+    return list(with_mistakes(asked, found).values())
 
 
 def everywhere(function: Callable[..., Any]) -> SimpleNamespace:
@@ -204,6 +205,49 @@ def test_a_mistake_is_named_and_nothing_that_was_printed_or_raised_is_shown() ->
     assert {outcome.verdict for outcome in found} == {Verdict.CRASH}
     assert all("labels [" in outcome.note for outcome in found)
     assert not any("labels [" in outcome.message + outcome.expected + outcome.got for outcome in found)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_drawn_by_chance_is_no_known_mistake(seed: int) -> None:
+    """Levels that are rounded by chance are all rounded up in some short tensor, or all down: no mistake is named."""
+    generator = torch.Generator().manual_seed(seed)
+    right = REFERENCE.quantization
+
+    def quantize(weight: Tensor, bits: int = 8, channel_axis: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        q, scale, zero_point = right.quantize(weight, bits, channel_axis)
+        moved = q.int() + torch.randint(0, 2, q.shape, generator=generator)
+        return moved.clamp(0, 2**bits - 1).to(torch.uint8), scale, zero_point
+
+    solution = SimpleNamespace(quantization=SimpleNamespace(quantize=quantize, dequantize=right.dequantize))
+    found = [each for each in outcomes(solution, questions("quantize")) if each.verdict is Verdict.WRONG]
+    assert len(found) > 5
+    assert {each.mistake for each in found} == {""}
+
+
+def test_a_mistake_that_one_answer_contradicts_is_not_named() -> None:
+    """A function that is signed everywhere is told so; one that is signed for some widths only is not."""
+
+    def sometimes(bn: nn.BatchNorm2d) -> Tensor:
+        return bn.weight.detach().clone() if len(bn.weight) % 2 else bn.weight.detach().abs()
+
+    def always(bn: nn.BatchNorm2d) -> Tensor:
+        return bn.weight.detach().clone()
+
+    for function, named_one in ((always, "importance-signed"), (sometimes, "")):
+        solution = SimpleNamespace(pruning=SimpleNamespace(channel_importance=function))
+        asked = [_importance_case(width) for width in (5, 6)]
+        wrong = [each for each in outcomes(solution, asked) if each.verdict is Verdict.WRONG]
+        assert {each.mistake for each in wrong} == {named_one}
+
+
+def _importance_case(width: int) -> Case:
+    scale = torch.arange(width) - 1.5
+    expected = {
+        "the importance": scale.abs(), "whether it needs a gradient": torch.tensor(False), "the scale after": scale,
+    }  # fmt: skip
+    signed = {"importance-signed": {"the importance": scale}}
+    call = Call("channel_importance", {"scale": scale})
+    return Case("channel_importance", "values", f"{width} channels", call, "values", expected, signed)
 
 
 # ---- what the two sides share ---------------------------------------------------------------------------------------

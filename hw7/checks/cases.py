@@ -72,7 +72,8 @@ class Outcome:
     message: str = ""
     expected: str = ""
     got: str = ""
-    mistake: str = ""  # an id of mistakes.toml, where the answer matches one
+    fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer
+    mistake: str = ""  # an id of mistakes.toml: the one that all answers agree with (`parts.with_mistakes`)
     note: str = ""  # for the teacher only
 
 
@@ -83,8 +84,8 @@ class Case:
     part: the line of the rubric it belongs to (a key of the task's `points`); all cases of a part must be right.
     judge: a function of `hw7.checks.judges`. expected: what it compares with, by name.
     mistakes: for known mistakes, what replaces entries of `expected` if the mistake were none; None stands for any
-    value, False for any but the right one, an entry `not_finite` for infinities or NaN anywhere. What follows a # in
-    their names tells forms of one mistake apart.
+    value, False for any but the right one, an entry `not_finite` for infinities or NaN anywhere, an entry `free` says
+    that an answer may be right all the same. What follows a # in their names tells forms of one mistake apart.
     then: a second call whose inputs are completed with the first answer's tensors (`judges.second_call`), run in a NEW
     process that got nothing else; the judge then sees both answers.
     """

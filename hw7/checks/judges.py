@@ -1,13 +1,14 @@
 """The side that compares: what came back against what is expected. Runs no submission and believes no answer.
 
 A judge looks first at the status, then at the exact set of tensors, their shapes, dtypes and finiteness, and only then
-at values. A wrong answer that is what a known mistake gives is named. What a student reads is made here, of numbers and
-of the case's own words; nothing that student code printed, named or raised is in it.
+at values. Of a wrong answer it says which known mistakes would give it. What a student reads is made here, of numbers
+and of the case's own words; nothing that student code printed, named or raised is in it.
 
 `expected` of a case names the tensors in the order in which the program yields them; its other entries are options:
 
     rtol, atol   how far a floating tensor may be off: atol + rtol * its largest expected entry; whole numbers and bools
                  are compared exactly
+    mistakes_rtol  the same for what mistakes give, where wrong networks round more than right ones
     exact        names ("one; another") of floating tensors that are compared bit for bit
     moves        names of tensors that must NOT be as given here: that something was done at all
     only         names of the tensors that are looked at; without it, all
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import safetensors
@@ -27,7 +28,6 @@ import torch
 from torch import Tensor
 
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
-from hw7.checks.mistakes import load_mistakes
 from hw7.checks.programs import ROLES, pack_names
 
 SHOWN = 6  # entries of a tensor in a message
@@ -82,7 +82,8 @@ def _listed(expected: Mapping[str, Value], option: str) -> list[str]:
     return str(expected.get(option, "")).split("; ")
 
 
-def _allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
+def allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
+    """How far entries of this tensor may be off, by the options of `expected`."""
     if name in _listed(expected, "exact") or not wanted.is_floating_point():
         return 0.0
     rtol, atol = (float(expected.get(option, 0.0)) for option in ("rtol", "atol"))  # type: ignore[arg-type]
@@ -110,7 +111,7 @@ def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Va
         return None
     off = (wanted.double() - got.double()).abs().nan_to_num(torch.inf)
     off[wanted.isnan() & got.isnan()] = 0
-    if off.max().item() <= _allowed(name, wanted, expected):
+    if off.max().item() <= allowed(name, wanted, expected):
         return None
     if wanted.numel() == 1:
         return f"{_capital(name)} is wrong.", words(wanted), words(got)
@@ -133,6 +134,7 @@ def _matches(expected: Mapping[str, Value], change: Mapping[str, Value], got: Ma
 
     None stands for any value, False for any but the expected one.
     """
+    options = as_mistakes(expected)
     if change.get("not_finite"):
         return any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in got.values())
     for name in _looked_at(expected):
@@ -146,18 +148,23 @@ def _matches(expected: Mapping[str, Value], change: Mapping[str, Value], got: Ma
                 return False
             continue
         assert isinstance(wanted, Tensor)
-        if difference(name, wanted, got[name], expected) is not None:
+        if difference(name, wanted, got[name], options) is not None:
             return False
     return not change.get("other_count")
 
 
-def _wrong(case: Case, message: str, expected: str, got: str, mistake: str = "", note: str = "") -> Outcome:
-    """A wrong answer; of a known mistake the table says what to do."""
-    mistake = mistake.partition("#")[0]  # several forms of one mistake
-    if mistake:
-        known = load_mistakes()[mistake]
-        message = f"{known.title} {known.hint}"
-    return Outcome(Verdict.WRONG, message, expected, got, mistake, note)
+def _wrong(message: str, expected: str, got: str, fits: Iterable[str] = (), note: str = "") -> Outcome:
+    return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), note=note)
+
+
+def _with_sign(case: Case, sign: str) -> list[str]:
+    """The mistakes of a case that are known by a sign, whatever the values: "not_finite", "other_count", "dtype", …"""
+    return [id_ for id_, change in case.mistakes.items() if change.get(sign)]
+
+
+def as_mistakes(expected: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The options by which an answer is compared with what a mistake gives."""
+    return {**expected, "rtol": expected["mistakes_rtol"]} if "mistakes_rtol" in expected else expected
 
 
 def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
@@ -165,8 +172,8 @@ def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
     if len(got) != len(names):
         returns = str(case.expected.get("returns", "tensors"))
         message = f"The function must return {returns}; what came back is something else."
-        mistake = next((id_ for id_, change in case.mistakes.items() if change.get("other_count")), "")
-        return _wrong(case, message, f"{len(names)} tensors", f"{len(got)} tensors", mistake, note)
+        signs = _with_sign(case, "other_count")
+        return _wrong(message, f"{len(names)} tensors", f"{len(got)} tensors", signs, note)
     answer = dict(zip(names, got, strict=True))
     for name in _looked_at(case.expected):
         wanted = case.expected[name]
@@ -178,8 +185,8 @@ def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
                 continue
             found = f"{_capital(name)} is what it was before the call.", "another value", words(answer[name])
         if found is not None:
-            mistakes = (id_ for id_, change in case.mistakes.items() if _matches(case.expected, change, answer))
-            return _wrong(case, *found, next(mistakes, ""), note)
+            fits = (id_ for id_, change in case.mistakes.items() if _matches(case.expected, change, answer))
+            return _wrong(*found, fits, note)
     return Outcome(Verdict.RIGHT)
 
 
@@ -199,8 +206,7 @@ def refuses(case: Case, answer: Answer) -> Outcome:
         message = "Bad input must raise ValueError; another exception was raised."
         return Outcome(Verdict.WRONG, message, "ValueError", "another exception", note=answer.note)
     message = f"Bad input must be refused: {case.expected['reason']}."
-    mistake = next(iter(case.mistakes), "")
-    return _wrong(case, message, "ValueError", "no exception", mistake)
+    return _wrong(message, "ValueError", "no exception", case.mistakes)
 
 
 # ---- networks (tasks 1.1 to 1.3) ------------------------------------------------------------------------------
@@ -232,22 +238,20 @@ def layers(case: Case, answer: Answer) -> Outcome:
     if found is None:
         if answer.status is not Status.RETURNED:
             return outcome_of_status(answer, case)
-        return _wrong(case, "The function must return an nn.Module.", "a network", "something else", note=answer.note)
+        return _wrong("The function must return an nn.Module.", "a network", "something else", note=answer.note)
     got = found[0]
     table = case.expected["layers"]
     assert isinstance(table, Tensor)
     wanted = _rows(table)
     if Counter(got) == Counter(wanted):
         return Outcome(Verdict.RIGHT)
-    mistake, total = "", _count(got)
+    fits, total = list[str](), _count(got)
     more = Counter(got) - Counter(wanted)
     if set(Counter(wanted) - Counter(got)) == set() and {ROLES[row[0]] for row in more} == {"conv bias"}:
-        mistake = "conv-bias"
-    for same in (lambda rows: Counter(rows) == Counter(got), lambda rows: _count(rows) == total):
-        for id_, change in case.mistakes.items():
-            other = change.get("layers")
-            if not mistake and isinstance(other, Tensor) and same(_rows(other)):
-                mistake = id_
+        fits = ["conv-bias"]
+    tables = {id_: _rows(change["layers"]) for id_, change in case.mistakes.items()}  # type: ignore[arg-type]
+    fits = fits or [id_ for id_, rows in tables.items() if Counter(rows) == Counter(got)]
+    fits = fits or [id_ for id_, rows in tables.items() if _count(rows) == total]
     message = "The layers are not those of the task."
     if total == _count(wanted):
         message = "The number of parameters is right, but the layers are not those of the task."
@@ -256,7 +260,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
         if only:
             parts = [f"{n} x {ROLES[row[0]]} {list(row[1:])}" for row, n in list(only.items())[:4]]
             pair[place] += f"; only here: {', '.join(parts)}{', …' if len(only) > 4 else ''}"
-    return _wrong(case, message, pair[0], pair[1], mistake)
+    return _wrong(message, pair[0], pair[1], fits)
 
 
 def outputs(case: Case, answer: Answer) -> Outcome:
@@ -265,7 +269,7 @@ def outputs(case: Case, answer: Answer) -> Outcome:
         return outcome_of_status(answer, case)
     found = _table(answer)
     if found is None:
-        return _wrong(case, "The function must return an nn.Module.", "a network", "something else", note=answer.note)
+        return _wrong("The function must return an nn.Module.", "a network", "something else", note=answer.note)
     return _judge_values(case, found[1], answer.note)
 
 
@@ -275,16 +279,16 @@ def outputs(case: Case, answer: Answer) -> Outcome:
 def shift(case: Case, answer: Answer) -> Outcome:
     """Task 2.1: the loss, the same loss once more, and another one."""
     if len(answer.tensors) != 3 or any(tensor.numel() != 1 for tensor in answer.tensors):
-        return _wrong(case, "The loss must be a scalar.", "three losses", "something else", note=answer.note)
+        return _wrong("The loss must be a scalar.", "three losses", "something else", note=answer.note)
     loss, shifted, other = (tensor.double().item() for tensor in answer.tensors)
     allowed = float(case.expected["rtol"]) * max(1.0, abs(loss))  # type: ignore[arg-type]
     if not abs(loss - shifted) <= allowed:
         message = (
             "The loss changes where the same number is added to all logits of a sample: a softmax would not see it."
         )
-        return _wrong(case, message, f"{loss:.6g}", f"{shifted:.6g}")
+        return _wrong(message, f"{loss:.6g}", f"{shifted:.6g}")
     if not abs(loss - other) > allowed:
-        return _wrong(case, "The loss does not depend on the logits.", f"not {loss:.6g}", f"{other:.6g}")
+        return _wrong("The loss does not depend on the logits.", f"not {loss:.6g}", f"{other:.6g}")
     return Outcome(Verdict.RIGHT)
 
 
@@ -340,39 +344,38 @@ def _state_dict(case: Case) -> dict[str, Tensor]:
 
 def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Outcome:
     """Each entry within `allowed:NAME`, a tensor of one bound an entry. 0 means bit for bit."""
+    wrong: dict[str, tuple[str, str, str]] = {}
     for name, right in wanted.items():
-        allowed = case.expected.get(f"allowed:{name}")
-        if not isinstance(allowed, Tensor):
+        bounds = case.expected.get(f"allowed:{name}")
+        if not isinstance(bounds, Tensor):
             continue
         off = (right.double() - got[name].double()).abs().nan_to_num(torch.inf)
-        if bool((off <= allowed).all()):
+        if bool((off <= bounds).all()):
             continue
         if got[name].is_floating_point() and not got[name].isfinite().all():
-            difference = ("What comes back is not finite.", words(right), words(got[name]))
+            wrong[name] = ("What comes back is not finite.", words(right), words(got[name]))
         else:
-            place = int((off - allowed).argmax())
-            bound = float(allowed.expand(right.shape).flatten()[place])
+            place = int((off - bounds).argmax())
+            bound = float(bounds.expand(right.shape).flatten()[place])
             wanted_entry, got_entry = (float(tensor.double().flatten()[place]) for tensor in (right, got[name]))
             bound_words = f"within {bound:.3g}" if bound else "bit for bit"
             what = "What comes back is too far from what was given."
-            difference = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
-        return _wrong(case, *difference, _mistake_of_entry(case, name, got[name]))
-    return Outcome(Verdict.RIGHT)
+            wrong[name] = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
+    if not wrong:
+        return Outcome(Verdict.RIGHT)
+    fits = [id_ for id_, change in case.mistakes.items() if all(_gives(change, name, got[name]) for name in wrong)]
+    return _wrong(*next(iter(wrong.values())), fits)
 
 
-def _mistake_of_entry(case: Case, name: str, got: Tensor) -> str:
-    """The mistake that gives these entries. A mistake's value is known up to float32's rounding."""
-    for id_, change in case.mistakes.items():
-        value = change.get(name)
-        if change.get("not_finite") and got.is_floating_point() and not got.isfinite().all():
-            return id_
-        if isinstance(value, Tensor) and value.shape == got.shape and value.isfinite().all() and got.isfinite().all():
-            close = 1e-5 * max(1e-6, value.abs().max().item())
-            if (value.double() - got.double()).abs().max().item() <= close:
-                return id_
-        if name in change and value is None:
-            return id_
-    return ""
+def _gives(change: Mapping[str, Value], name: str, got: Tensor) -> bool:
+    """Whether a mistake gives this entry. Its value is known up to float32's rounding."""
+    if change.get("not_finite") and got.is_floating_point() and not got.isfinite().all():
+        return True
+    value = change.get(name)
+    if isinstance(value, Tensor) and value.shape == got.shape and value.isfinite().all() and got.isfinite().all():
+        close = 1e-5 * max(1e-6, value.abs().max().item())
+        return (value.double() - got.double()).abs().max().item() <= close
+    return name in change and value is None
 
 
 def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
@@ -380,42 +383,33 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
     weight, levels, channels = case.expected["weight"], int(case.expected["levels"]), int(case.expected["channels"])  # type: ignore[arg-type]
     assert isinstance(weight, Tensor)
     if len(answer.tensors) != 4:
-        return _wrong(
-            case, "quantize must return (q, scale, zero_point).", "3 tensors", "something else", note=answer.note
-        )
+        message = "quantize must return (q, scale, zero_point)."
+        return _wrong(message, "3 tensors", "something else", note=answer.note)
     q, scale, zero_point, after = answer.tensors
     if q.dtype != torch.uint8 or q.shape != weight.shape:
-        return _wrong(case, "q has another shape or dtype.", f"uint8 {list(weight.shape)}", kind(q))
+        return _wrong("q has another shape or dtype.", f"uint8 {list(weight.shape)}", kind(q))
     shape = [channels] if channels else []
     for name, tensor in (("scale", scale), ("zero_point", zero_point)):
         if list(tensor.shape) != shape:
-            mistake = next(
-                (id_ for id_, change in case.mistakes.items() if change.get("shapes") and not tensor.ndim), ""
-            )
-            return _wrong(case, f"{name} has another shape.", str(shape), str(list(tensor.shape)), mistake)
+            signs = [] if tensor.ndim else _with_sign(case, "shapes")
+            return _wrong(f"{name} has another shape.", str(shape), str(list(tensor.shape)), signs)
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            mistake = next((id_ for id_, change in case.mistakes.items() if change.get("not_finite")), "")
-            return _wrong(case, f"{name} is not finite.", "finite numbers", words(tensor), mistake)
+            return _wrong(f"{name} is not finite.", "finite numbers", words(tensor), _with_sign(case, "not_finite"))
     if int(q.max()) >= levels:
-        mistake = (
-            next((id_ for id_, change in case.mistakes.items() if change.get("range")), "")
-            if int(q.max()) >= 2 * levels
-            else ""
-        )
-        return _wrong(case, "q is out of range.", f"0..{levels - 1}", f"up to {int(q.max())}", mistake)
+        signs = _with_sign(case, "range") if int(q.max()) >= 2 * levels else []
+        return _wrong("q is out of range.", f"0..{levels - 1}", f"up to {int(q.max())}", signs)
     if not torch.equal(after, weight):
-        return _wrong(
-            case, "quantize changed the weight that it was given.", words(weight), words(after), "changes-its-input"
-        )
+        message = "quantize changed the weight that it was given."
+        return _wrong(message, words(weight), words(after), ["changes-its-input"])
     if back is None:
-        return _wrong(case, "q, scale and zero_point cannot be given to dequantize.", "3 tensors", "something else")
+        return _wrong("q, scale and zero_point cannot be given to dequantize.", "3 tensors", "something else")
     if back.status is not Status.RETURNED:
         return _not_back(case, back)
     if len(back.tensors) != 1 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
         got = kind(back.tensors[0]) if len(back.tensors) == 1 else "something else"
-        mistake = next((id_ for id_, change in case.mistakes.items() if change.get("dtype")), "")
+        signs = _with_sign(case, "dtype") if "float" in got else []
         message = "dequantize must give back float32 of the weight's shape."
-        return _wrong(case, message, kind(weight.float()), got, mistake if "float" in got else "", note=back.note)
+        return _wrong(message, kind(weight.float()), got, signs, back.note)
     return _back(case, {"weight": weight}, {"weight": back.tensors[0]})
 
 
@@ -437,45 +431,34 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
             "compress must return a flat dict of tensors with names that safetensors can save: contiguous, and none "
             "sharing storage with another."
         )
-        return _wrong(case, message, "a dict of tensors", "something else", note=answer.note)
+        return _wrong(message, "a dict of tensors", "something else", note=answer.note)
     file, after = parts
     for tensor, left in zip(wanted.values(), after, strict=True):
         if tensor.dtype != left.dtype or not torch.equal(tensor, left):
-            return _wrong(
-                case,
-                "compress changed the state_dict that it was given.",
-                words(tensor),
-                words(left),
-                "changes-its-input",
-            )
+            message = "compress changed the state_dict that it was given."
+            return _wrong(message, words(tensor), words(left), ["changes-its-input"])
     if back.status is not Status.RETURNED:
         return _not_back(case, back)
     names = _unpack_names(back.tensors[0]) if back.tensors else None
     if names is None or len(names) != len(back.tensors) - 1:
-        return _wrong(
-            case,
-            "decompress must return a dict of tensors.",
-            f"{len(wanted)} entries",
-            "something else",
-            note=back.note,
-        )
+        message = "decompress must return a dict of tensors."
+        return _wrong(message, f"{len(wanted)} entries", "something else", note=back.note)
     got = dict(zip(names, back.tensors[1:], strict=True))
     if names != list(wanted):
         mistake = "order-lost" if sorted(names) == sorted(wanted) else "names-lost"
         known = [name if name in wanted else "(another name)" for name in names]
         want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
-        return _wrong(case, "The names or their order did not come back.", want, have, mistake)
+        return _wrong("The names or their order did not come back.", want, have, [mistake])
     for name, tensor in wanted.items():
         if got[name].shape != tensor.shape or got[name].dtype != tensor.dtype:
             mistake = "shape-lost" if got[name].dtype == tensor.dtype else "dtype-lost"
-            return _wrong(
-                case, f"{name} came back with another shape or dtype.", kind(tensor), kind(got[name]), mistake
-            )
+            message = f"{name} came back with another shape or dtype."
+            return _wrong(message, kind(tensor), kind(got[name]), [mistake])
     outcome = _back(case, wanted, got)
     most = case.expected.get("most_bytes")
     if outcome.verdict is Verdict.RIGHT and isinstance(most, int) and len(file) > most:
         message = "The file is too large."
-        return _wrong(case, message, f"at most {most:,} bytes", f"{len(file):,} bytes", "not-compressed")
+        return _wrong(message, f"at most {most:,} bytes", f"{len(file):,} bytes", ["not-compressed"])
     return outcome
 
 
@@ -496,8 +479,6 @@ def judge(case: Case, *answers: Answer) -> Outcome:
     if first.status is not Status.RETURNED and case.judge not in _SEES_STATUS:
         return outcome_of_status(first, case)
     if any(tensor.dtype not in _DTYPES for answer in answers for tensor in answer.tensors):
-        return _wrong(
-            case, "What came back has a dtype that nothing here needs.", "float, int or bool", "another dtype"
-        )
+        return _wrong("What came back has a dtype that nothing here needs.", "float, int or bool", "another dtype")
     arguments: tuple[Any, ...] = answers
     return JUDGES[case.judge](case, *arguments)
