@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-import warnings
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -16,15 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hw7 import __version__
+from hw7 import __version__, terminal
 from hw7.errors import HW7Error
 
 if TYPE_CHECKING:
     from autograder import running
     from autograder.grades import Grade
     from autograder.jail import Tier
-
-INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
 cli = typer.Typer(
     name="hw7-grade",
@@ -110,7 +106,7 @@ def run(
         )  # fmt: skip
     _tell(result, out, part)
     if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise KeyboardInterrupt
     if result.failures:
         raise typer.Exit(1)
 
@@ -263,9 +259,7 @@ def _tell(result: running.Result, out: Path, shard: tuple[int, int] | None) -> N
             "`hw7-grade show STUDENT --teacher`, and run the same again",
             err=True,
         )
-    if result.interrupted:
-        typer.echo("hw7-grade: interrupted; nothing is lost. Run the same again, and it goes on.", err=True)
-    elif result.missing and shard is None:
+    if result.missing and shard is None and not result.interrupted:
         _warn_of_missing(list(result.missing))
 
 
@@ -329,10 +323,5 @@ def visible(text: str) -> str:
 
 
 def app() -> None:
-    """The entry point: mistakes that the user can mend are told in a line, without a traceback."""
-    warnings.formatwarning = lambda message, *_args, **_options: f"hw7-grade: warning: {message}\n"
-    try:
-        cli()
-    except HW7Error as error:
-        typer.echo(f"hw7-grade: {error}", err=True)
-        sys.exit(1)
+    """The entry point."""
+    terminal.run(cli, "hw7-grade")

@@ -3,7 +3,8 @@
 Right submissions take the short way: every question of every task in one process, all of them twice in a second one in
 another order, and what feeds on an earlier answer in a third. Whatever is not right on the way is asked again, alone in
 fresh processes, before it costs a point, so that a task never pays for another's crash or global state. Only a deadline
-is final at once: an endless loop costs its limit once, and its own task only.
+is final at once: an endless loop costs its limit once, and its own task only. A task has one budget for all rounds, so
+that who was in time in the first one has time for all.
 
 A score is a function of the submission's bytes and of `Hidden`. Nothing that student code printed or raised reaches
 what a student reads.
@@ -42,7 +43,9 @@ from hw7.models import StudentNet
 IMAGE_SIZE = 128
 MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
 STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
-MIN_SECONDS = 5.0  # for the accuracy task, however fast the machine: starting up is no inference
+BUDGET = 12  # times its `seconds` a task has in all: questions and second halves, thrice, and again where one is wrong
+SLACK = 4  # times what the first round took, where all is asked twice: as much again for chance
+MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTSIDE = ("accuracy", "size")  # checks without cases: judged here, from weights and images
 OUTPUT_KEPT = 4_000
 
@@ -108,15 +111,15 @@ def hidden_images(hidden: Hidden, count: int) -> Images:
 
 
 def _seconds_of_given_network(images: Tensor) -> float:
-    """How long the network of question 3 takes for these images here, on one thread; the best of three."""
+    """How long the network of question 3 computes on these images here, on one thread; the best of three."""
     network, times, threads = StudentNet().eval(), [], torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
             for _ in range(3):
-                start = time.perf_counter()
+                start = time.thread_time()  # as the submission's own, without what others take of the processor
                 network(images.float() / 255)
-                times.append(time.perf_counter() - start)
+                times.append(time.thread_time() - start)
     finally:
         torch.set_num_threads(threads)
     return min(times)
@@ -160,6 +163,7 @@ class _Process:
     def __init__(self, work: _Work, library: Literal["full", "minimal"] = "full") -> None:
         self.work, self.library = work, library
         self.child: Child | None = None
+        self.seconds = 0.0  # of the last `ask`
 
     def __enter__(self) -> _Process:
         return self
@@ -175,15 +179,14 @@ class _Process:
 
     def ask(self, calls: Sequence[Call], seconds: float, *, resume: bool = True) -> list[Answer]:
         """An answer for each call. After a death the calls that are left go to a new process, if `resume`."""
-        left = seconds
         answers: list[Answer] = []
+        self.seconds = 0.0
         while len(answers) < len(calls):
             if self.child is None or not self.child.alive:
                 self.close()
                 self.child = self.work.jail.child(self.work.submission.files, library=self.library)
-            start = time.monotonic()  # after the process is there: starting it is not the submission's time
-            got = self.child.ask(calls[len(answers) :], left)
-            left = max(0.0, left - (time.monotonic() - start))
+            got = self.child.ask(calls[len(answers) :], max(0.0, seconds - self.seconds))
+            self.seconds += self.child.seconds
             # A process that was gone before the first question counts as one that died of it.
             answers += [answer for answer in got if answer.status is not Status.UNANSWERED] or [Answer(Status.DIED)]
             if not self.child.alive:
@@ -206,7 +209,8 @@ class _Work:
     hidden: Hidden
     jail: Jail
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # task -> case -> outcome
-    seconds: dict[str, float] = field(default_factory=dict)
+    first: dict[tuple[str, bool], float] = field(default_factory=dict)  # seconds of a task's first round, by half
+    seconds: dict[str, float] = field(default_factory=dict)  # of all rounds, by task
     output: str = ""
 
     def run(self) -> tuple[TaskGrade, ...]:
@@ -229,11 +233,14 @@ class _Work:
 
     def ask_twice(self, tasks: Sequence[Task], halves: list[_Half]) -> None:
         """After a first round: what is right so far is asked again, and all second halves are asked."""
+        again: list[_Half] = []
         good = self.shuffled([task for task in tasks if self.right(task)], "tasks")
         if good:
             with _Process(self) as process:
-                halves = halves + self.first_halves(process, good, self.again)
-        self.second_halves(halves)
+                again = self.first_halves(process, good, self.again)
+        with _Process(self) as process:  # it has seen nothing of the first halves
+            self.second_halves(process, halves)
+            self.second_halves(process, again)
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
@@ -264,9 +271,8 @@ class _Work:
         """Asks every question of these tasks and judges the answers, but for those with a second half to them."""
         halves: list[_Half] = []
         for task in tasks:
-            start = time.perf_counter()
             questions = order(hidden_questions(self.rubric, self.hidden)[task.id])
-            answers = process.ask([question.call for question in questions], task.seconds)
+            answers = self.ask(process, task, [question.call for question in questions])
             for question, answer in zip(questions, answers, strict=True):
                 for case in question.cases:
                     following = second_call(case, answer)
@@ -274,27 +280,33 @@ class _Work:
                         self.note(task, case, judge(case, answer))
                     else:
                         halves.append(_Half(task, case, answer, following))
-            self.spend(task, start)
         return halves
 
-    def second_halves(self, halves: Sequence[_Half]) -> None:
-        """Asks them in a process that has seen nothing of the first ones."""
-        with _Process(self) as process:
-            for task, group in groupby(halves, key=lambda half: half.task):
-                start, waiting = time.perf_counter(), list(group)
-                answers = process.ask([half.following for half in waiting], task.seconds)
-                for half, answer in zip(waiting, answers, strict=True):
-                    self.note(task, half.case, judge(half.case, half.answer, answer))
-                self.spend(task, start)
+    def second_halves(self, process: _Process, halves: Sequence[_Half]) -> None:
+        for task, group in groupby(halves, key=lambda half: half.task):
+            waiting = list(group)
+            answers = self.ask(process, task, [half.following for half in waiting], second=True)
+            for half, answer in zip(waiting, answers, strict=True):
+                self.note(task, half.case, judge(half.case, half.answer, answer))
+
+    def ask(self, process: _Process, task: Task, calls: Sequence[Call], *, second: bool = False) -> list[Answer]:
+        """The answers of one round. The first round has the task's `seconds`; later ones have more where the first one
+        was slow and in time, because they ask more; and all of them have one budget."""
+        first = self.first.get((task.id, second), 0.0)
+        left = BUDGET * task.seconds - self.seconds.get(task.id, 0.0)
+        answers = process.ask(calls, min(left, max(task.seconds, SLACK * first)))
+        self.first.setdefault((task.id, second), process.seconds)
+        self.spend(task, process.seconds)
+        return answers
+
+    def spend(self, task: Task, seconds: float) -> None:
+        self.seconds[task.id] = self.seconds.get(task.id, 0.0) + seconds
 
     def note(self, task: Task, case: Case, outcome: Outcome) -> None:
         """The first answer that is not right stays."""
         known = self.outcomes.setdefault(task.id, {})
         if case.name not in known or known[case.name].verdict is Verdict.RIGHT:
             known[case.name] = outcome
-
-    def spend(self, task: Task, start: float) -> None:
-        self.seconds[task.id] = self.seconds.get(task.id, 0.0) + time.perf_counter() - start
 
     def right(self, task: Task) -> bool:
         """Whether nothing is wrong so far."""
@@ -337,10 +349,7 @@ class _Work:
             if weights[:2] in (b"PK", b"\x80\x02"):
                 message = "weights.safetensors was written by torch.save. Write it with safetensors.torch.save_file."
             return Outcome(Verdict.WRONG, message, note=str(error)[:300])
-        start = time.perf_counter()
-        result = self.accuracy(task, weights)
-        self.spend(task, start)
-        return result
+        return self.accuracy(task, weights)
 
     def accuracy(self, task: Task, weights: bytes) -> Outcome | float:
         """Hands over the images batch by batch; labels stay here. Only a row with one largest logit can be right."""
@@ -350,12 +359,13 @@ class _Work:
         with _Process(self, "minimal") as process:
             data = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
             (answer,) = process.ask([Call("final_model", {"weights": data})], limit, resume=False)
-            deadline = time.monotonic() + limit
+            self.spend(task, process.seconds)
             if answer.status is not Status.RETURNED:
                 return outcome_of_status(answer)
             for batch in images.batches(int(task.parameters["batch"])):
-                left = max(0.0, deadline - time.monotonic())
-                (answer,) = process.ask([Call("final_logits", {"images": batch})], left, resume=False)
+                (answer,) = process.ask([Call("final_logits", {"images": batch})], limit, resume=False)
+                self.spend(task, process.seconds)
+                limit -= process.seconds
                 if outcome := unfit(answer, len(batch)):
                     return outcome
                 right += hits(answer.tensors[0].float(), images.labels[start : start + len(batch)])

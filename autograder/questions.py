@@ -129,9 +129,9 @@ def _told_apart(expected: Mapping[str, Value], changes: Changes) -> Changes:
 
 # ---- task 1 --------------------------------------------------------------------------------------------------------
 
-# Of the largest output: float32 differs by 6e-6 in the right network, by 4e-4 in wrong ones (ReLU6 in a ResNet), and
-# the nearest wrong network by 1e-2.
-NETWORK_RTOL, MISTAKES_RTOL = 1e-4, 1e-3
+# Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),
+# and the nearest wrong network by 1e-2.
+NETWORK_RTOL, MISTAKES_RTOL = 1e-4, 5e-3
 
 
 def _network(
@@ -376,7 +376,7 @@ def distillation_step(make: Maker, parameters: Mapping[str, Any]) -> None:
             inputs |= {"temperature": options[0], "alpha": options[1]}
         right = oracles.distillation_step(inputs)
 
-        changes = _Later(partial(_wrong_steps, inputs, inside))
+        changes = _Later(partial(_wrong_steps, inputs))
         call = Call("distillation_step", inputs)
         for part, names in (
             ("student", ("the student after", "the batches that the student's batch norm counted")),
@@ -398,12 +398,16 @@ def distillation_step(make: Maker, parameters: Mapping[str, Any]) -> None:
             make.add(part, f"{part}, {name}", call, "values", expected, partial(_of_these, changes, names))
 
 
-def _wrong_steps(inputs: Mapping[str, Any], inside: bool) -> Changes:
+def _wrong_steps(inputs: Mapping[str, Any]) -> Changes:
     found: dict[str, Mapping[str, Value]] = {
         wrong: oracles.distillation_step(inputs, wrong=wrong) for wrong in oracles.STEP_MISTAKES
     }
     train_mode = found.pop("step-teacher-train-mode")
-    found = {"step-teacher-inside" if inside else "step-teacher-train-mode": train_mode, **found}
+    found = {"step-teacher-inside" if inputs["inside"] else "step-teacher-train-mode": train_mode, **found}
+    # Who sets no mode at all is wrong where the networks come in the other one, and only there.
+    for mode in ("step-teacher-train-mode", "step-student-eval-mode") if not inputs["training"] else ():
+        if mode in found:
+            found[f"{mode}#always"] = found.pop(mode)
     for wrong in ("kd-mean-over-classes", "kd-no-t-squared", "kd-reversed", "kd-alpha-swapped", "kd-no-labels-term"):
         found[wrong] = oracles.distillation_step(inputs, oracles.KD_MISTAKES[wrong])
     found["step-teacher-changed"] = {"the teacher after": None}
@@ -457,16 +461,18 @@ def channel_importance(make: Maker, parameters: Mapping[str, Any]) -> None:
 
 def select_channels(make: Maker, parameters: Mapping[str, Any]) -> None:
     def ask(part: str, name: str, importance: Tensor, keep: int) -> None:
-        chosen = torch.tensor(oracles.best(importance, keep))
+        def channels(wrong: str = "") -> Tensor:
+            return torch.tensor(oracles.best(importance, keep, wrong), dtype=torch.int64)
+
+        chosen = channels()
         mask = torch.zeros(len(importance), dtype=torch.bool)
         mask[chosen] = True
         what = "the channels"
-        changes: dict[str, dict[str, Value]] = {
-            wrong: {what: torch.tensor(oracles.best(importance, keep, wrong))} for wrong in oracles.SELECT_MISTAKES
-        }
+        changes: dict[str, dict[str, Value]] = {wrong: {what: channels(wrong)} for wrong in oracles.SELECT_MISTAKES}
         changes |= {
             "select-mask": {what: mask},
             "select-values": {what: importance[chosen]},
+            "select-values#best first": {what: importance[chosen].sort(descending=True).values},
             "select-int32": {what: chosen.int()},
             "changes-its-input": {"the importance after": None},
         }
@@ -651,7 +657,8 @@ def width_schedule(make: Maker, parameters: Mapping[str, Any]) -> None:
             return torch.tensor(oracles.width_schedule(widths, keep_rate, steps, wrong))
 
         changes = {wrong: {what: table(wrong)} for wrong in oracles.SCHEDULE_MISTAKES}
-        changes["schedule-floats"] = {what: table().float()}
+        if table()[:, 3:7].max() > 1:  # max(1, …) gives the whole number 1
+            changes["schedule-floats"] = {what: table().float()}
         call = Call("width_schedule", {"widths": widths, "keep_rate": keep_rate, "steps": steps})
         returns = "one tuple of whole numbers for each step"
         make.add(part, name, call, "values", {what: table(), "returns": returns}, changes)

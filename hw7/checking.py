@@ -8,11 +8,8 @@ one's own and runs in this process: no jail, but every exception in full.
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,6 +24,7 @@ from hw7.checks.own_test import try_test
 from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit, with_mistakes
 from hw7.checks.programs import PROGRAMS, LazySolution, run_call
 from hw7.checks.storage import load_cases
+from hw7.checks.time_limit import OutOfTime, TimeLimit
 from hw7.errors import HW7Error
 from hw7.files import read_json
 from hw7.solution import PROJECT, default_directory, running, select_solution
@@ -34,7 +32,7 @@ from hw7.solution import PROJECT, default_directory, running, select_solution
 TESTS = PROJECT / "assignments" / "hw7" / "tests"
 IMAGES = 330  # public images for task 5.2, 30 of each class: one standard error is 2 to 3 points
 BATCH = 66
-PATIENCE = 3  # times the grader's limit: machines at home may be slow and busy
+PATIENCE = 3  # times the grader's limit: machines at home may be slow
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,9 @@ class Checks:
         answers: dict[int, Answer] = {}
         outcomes, waiting = dict[str, Outcome](), list[tuple[Case, Answer, Call]]()
         select_solution(self.directory)
+        limit = TimeLimit(PATIENCE * task.seconds)
         try:
-            with _limit(PATIENCE * task.seconds):
+            with limit:
                 for case in cases:
                     answer = answers.get(id(case.call)) or run_call(LazySolution(), case.call)
                     answers[id(case.call)] = answer
@@ -168,10 +167,10 @@ class Checks:
                     select_solution(self.directory)
                 for case, answer, following in waiting:
                     outcomes[case.name] = judge(case, answer, run_call(LazySolution(), following))
-        except _TooSlow:
-            late = Answer(Status.TIME)
+        except OutOfTime:
             for case in cases:
-                outcomes.setdefault(case.name, outcome_of_status(late, case))
+                late = outcome_of_status(Answer(Status.TIME), case)
+                outcomes.setdefault(case.name, replace(late, message=limit.message))
         return outcomes
 
     def _trace(self, call: Call) -> str:
@@ -217,11 +216,12 @@ class Checks:
             yield Result(task, part, of_size(part, sizes[part], missing, works))
 
     def _accuracy(self, task: Task) -> Iterator[Result]:
+        limit = TimeLimit(PATIENCE * task.seconds)
         try:
-            with _limit(PATIENCE * task.seconds):
+            with limit:
                 accuracy = self._measured()
-        except _TooSlow:
-            accuracy = outcome_of_status(Answer(Status.TIME))
+        except OutOfTime:
+            accuracy = Outcome(Verdict.TIME, limit.message)
         for part in task.points:
             if isinstance(accuracy, Outcome):
                 yield Result(task, part, accuracy)
@@ -253,29 +253,6 @@ class Checks:
                 return replace(outcome, message=f"{outcome.message} {answer.note}".strip())
             right += hits(answer.tensors[0].float(), truth)
         return right / IMAGES
-
-
-class _TooSlow(BaseException):
-    """Not an Exception: code that catches everything must not catch this."""
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """Raises _TooSlow after so many seconds, where the system has an alarm clock for this thread; else never."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise _TooSlow
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # ---- the test that students write ------------------------------------------------------------------------------

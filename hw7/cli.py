@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hw7 import __version__
+from hw7 import __version__, terminal
 from hw7.errors import HW7Error
 
 if TYPE_CHECKING:
@@ -546,10 +545,5 @@ def _train_and_tell(
 
 
 def app() -> None:
-    """The entry point: mistakes that the user can mend are told in a line, without a traceback."""
-    warnings.formatwarning = lambda message, *_args, **_options: f"hw7: warning: {message}\n"
-    try:
-        cli()
-    except HW7Error as error:
-        typer.echo(f"hw7: {error}", err=True)
-        sys.exit(1)
+    """The entry point."""
+    terminal.run(cli, "hw7")

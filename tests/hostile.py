@@ -349,8 +349,8 @@ def adopt_orphans() -> None:
 
 
 def _still_there(look: Callable[[], set[str]]) -> list[str]:
-    """What is still there after five seconds: who was just killed may take a moment."""
-    deadline = time.monotonic() + 5
+    """What is still there after a minute: who was just killed may take a moment, and on a busy machine more."""
+    deadline = time.monotonic() + 60
     while (found := look()) and time.monotonic() < deadline:
         _reap()
         time.sleep(0.1)

@@ -154,7 +154,7 @@ class OpenJail:
 
 
 class OpenChild:
-    alive, output, stopped_by = True, "", ""
+    alive, output, stopped_by, seconds = True, "", "", 0.0
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.stack = ExitStack()

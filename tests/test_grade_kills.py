@@ -24,7 +24,11 @@ from autograder.jail import best_tier
 from autograder.journal import Key, read_journals
 from autograder.running import comparable, current_grades
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),  # fifty starts, each of which may take half a minute
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc"),
+]
 
 KILLS, STUDENTS, TASK = 50, 30, "3.4"
 
@@ -50,7 +54,7 @@ class Runner:
     def finish(self) -> list[Grade]:
         """Runs it to its end; the current grades, as they can be compared."""
         with self.start() as process:
-            code = process.wait(timeout=300)
+            code = process.wait(timeout=900)
         assert code == 0, (self.folder / "log").read_text()
         return self.grades()
 
@@ -65,7 +69,7 @@ class Runner:
         before = len(self.journal())
         with self.start() as process:
             if draw.random() < 2 / 3:
-                until(lambda: process.poll() is not None or len(self.journal()) > before, 120)
+                until(lambda: process.poll() is not None or len(self.journal()) > before)
                 time.sleep(draw.uniform(0, lasts))
             else:
                 time.sleep(draw.uniform(0, begun))
@@ -76,7 +80,7 @@ class Runner:
             elif running:
                 os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
-        until(lambda: not everyone & living().keys(), 20)
+        until(lambda: not everyone & living().keys())
         assert code in (0, -signal.SIGKILL), (self.folder / "log").read_text()
         return running and code == -signal.SIGKILL
 
@@ -99,9 +103,9 @@ def test_fifty_kills(folder: Path) -> None:
     quiet = Runner(folder, folder / "quiet")
     start = time.monotonic()
     with quiet.start() as process:
-        until(lambda: process.poll() is not None or quiet.journal() != [], 120)
+        until(lambda: process.poll() is not None or quiet.journal() != [])
         begun = time.monotonic() - start
-        assert process.wait(timeout=300) == 0, (folder / "log").read_text()
+        assert process.wait(timeout=900) == 0, (folder / "log").read_text()
     lasts = time.monotonic() - start - begun
     wanted = quiet.grades()
     assert len(wanted) == STUDENTS
@@ -123,6 +127,8 @@ def test_fifty_kills(folder: Path) -> None:
             moments[len(keys)] += 1
             assert keys[: len(kept)] == kept, "a kill took a grade that was written"
             assert len(set(keys)) == len(keys), "somebody was graded twice"
+        else:  # too late: the machine is faster now
+            lasts, begun = 0.8 * lasts, 0.8 * begun
     assert runner.finish() == wanted
-    print(f"{hits} kills in {outs} runs; first grade after {begun:.1f} s, all after {begun + lasts:.1f} s; {moments}")
+    print(f"{hits} kills in {outs} runs; grades at each: {moments}")
     assert len(moments) >= 5, "the kills all hit the same few moments"

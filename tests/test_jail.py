@@ -481,9 +481,9 @@ def test_deadline(jail: Jail, body: str) -> None:
     """What was answered stays; the call it was at is TIME; the rest was never asked."""
     with jail.child(submission(f"if student.item() == 1:\n{textwrap.indent(body, '    ')}\n{ECHO}")) as child:
         said(child.ask([question()], SECONDS)[0])  # imported
-        answers = child.ask([question(), question(1), question()], 0.5)
+        answers = child.ask([question(), question(1), question()], 3.0)
         assert [answer.status for answer in answers] == [Status.RETURNED, Status.TIME, Status.UNANSWERED]
-        assert child.stopped_by == "deadline 0.5 s"
+        assert child.stopped_by.startswith("deadline 3 s: computed ")
         assert not child.alive
     works(jail)
 
@@ -653,7 +653,7 @@ def test_nothing_is_left_when_the_grader_ends(each_jail: Jail, end: str) -> None
             assert _processes_with(stage)
             grader.send_signal(signal.SIGKILL)
         grader.wait()
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 300
     while (_processes_with(stage) or os.path.exists(stage)) and time.monotonic() < limit:
         time.sleep(0.05)
     assert _processes_with(stage) == []

@@ -7,16 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 import torch
+from test_running import living, until
 
 from hw7 import experiments, training
 from hw7.cli import app
@@ -30,7 +29,7 @@ from hw7.training import TimeIsUp
 NEEDS = {"a": "", "b": "a", "c": "", "d": "bc", "e": "c", "f": ""}
 
 
-def ordered(executor: Executor, work: Callable[[str], object], at_once: int = 1, stop_after: str = "") -> list[str]:
+def ordered(executor: Executor, work: Callable[[str], object], stop_after: str = "") -> list[str]:
     """The order in which NEEDS' tasks ended; ! after those that failed."""
     ended: list[str] = []
 
@@ -38,7 +37,7 @@ def ordered(executor: Executor, work: Callable[[str], object], at_once: int = 1,
         ended.append(name + "!" * bool(future.exception()))
         return name != stop_after
 
-    side_by_side(NEEDS, lambda name: NEEDS[name], lambda name: executor.submit(work, name), end, at_once)
+    side_by_side(NEEDS, lambda name: NEEDS[name], lambda name: executor.submit(work, name), end)
     return ended
 
 
@@ -67,21 +66,29 @@ def test_nothing_more_is_started_when_one_says_so() -> None:
 
 
 def test_no_more_run_at_once_than_asked_and_the_first_that_can_does() -> None:
-    """`a` ends only when all others that can be done without it are; two may run."""
-    rest, running, most = Event(), set[str](), []
+    """Two may run. `a` ends only once the end of all others that can be done without it has been told: no order of
+    threads is left to chance."""
+    ended, running, rest = list[str](), dict[str, Future[None]](), list("cef")
+    most = 0
 
-    def work(name: str) -> None:
-        running.add(name)
-        most.append(len(running))
-        if name == "a":
-            assert rest.wait(30)
-        if name == "f":
-            rest.set()
-        running.discard(name)
+    def start(name: str) -> Future[None]:
+        nonlocal most
+        running[name] = Future()
+        most = max(most, len(running))
+        if name != "a":
+            running[name].set_result(None)
+        return running[name]
 
-    with ThreadPoolExecutor(4) as pool:
-        assert ordered(pool, work, at_once=2) == ["c", "e", "f", "a", "b", "d"]
-    assert max(most) == 2
+    def end(name: str, future: Future[Any]) -> bool:
+        ended.append(name)
+        del running[name]
+        if name == rest[-1]:
+            running["a"].set_result(None)
+        return True
+
+    side_by_side(NEEDS, lambda name: NEEDS[name], start, end, at_once=2)
+    assert ended == ["c", "e", "f", "a", "b", "d"]
+    assert most == 2
 
 
 # ---- the report's experiments ----------------------------------------------------------------------------------
@@ -197,14 +204,13 @@ def test_steps_of_a_few_minutes_give_what_one_run_gives(
 
 
 WORKER = """
-import sys, time
+import os, sys, time
 from pathlib import Path
-from hw7.files import load_weights
 from hw7.jobs import Workers
 def work(folder):
-    Path(folder, "begun").touch()
-    time.sleep(2)
-    Path(folder, "done").touch()
+    Path(folder, "pid").write_text(str(os.getpid()))
+    os.replace(Path(folder, "pid"), Path(folder, "begun"))
+    time.sleep(600)
 if __name__ == "__main__":
     with Workers(1) as executor:
         executor.submit(work, sys.argv[1]).result()
@@ -217,15 +223,11 @@ def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> N
     with subprocess.Popen(
         [sys.executable, tmp_path / "main.py", tmp_path], start_new_session=True, stderr=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "begun").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
         os.kill(process.pid, end)  # the parent alone
-        assert process.wait(timeout=60) != 0
-    time.sleep(2.5)  # a worker that lived on would be done by now
-    assert not (tmp_path / "done").exists()
+        assert process.wait() != 0
+    worker = int((tmp_path / "begun").read_text())
+    until(lambda: worker not in living())
 
 
 def test_a_worker_that_dies_is_told_in_a_line(tmp_path: Path, solution: Solution) -> None:

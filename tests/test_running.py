@@ -345,23 +345,22 @@ def test_a_worker_with_another_grader_is_refused(a_class: Class, monkeypatch: py
 
 
 def test_two_runs_on_one_folder_refuse(a_class: Class) -> None:
-    a_class.hand_in(student00="sleep 60")
     worker = threading.Event()
 
     def waiting(submission: Submission, settings: Settings) -> Grade:
-        worker.wait(60)
+        worker.wait()
         return made_up(submission, settings)
 
-    a_class.hand_in(student00="# 0")
     with threads() as executor:
         first = threading.Thread(target=lambda: a_class.run(executor=executor, grade=waiting))
         first.start()
-        while not (a_class.out / "run.json").exists():
-            time.sleep(0.01)
-        with pytest.raises(HW7Error, match="another run"):
-            a_class.run()
-        worker.set()
-        first.join()
+        try:
+            until((a_class.out / "run.json").exists)
+            with pytest.raises(HW7Error, match="another run"):
+                a_class.run()
+        finally:
+            worker.set()
+            first.join()
     assert a_class.lines() == 12
 
 
@@ -429,7 +428,8 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 300) -> None:
+    """Waits, as long as a busy machine may need; for what does not happen, a test takes its time to fail."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -442,11 +442,11 @@ def test_ctrl_c_keeps_what_is_done(a_class: Class) -> None:
         until(lambda: a_class.out.exists() and a_class.lines() >= 5)
         everyone = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     assert out.split() == ["True", str(12 - a_class.lines())], err
     assert "Traceback" not in err
     assert len(a_class.csv()) == a_class.lines()
-    until(lambda: not everyone & living().keys(), 10)
+    until(lambda: not everyone & living().keys())
     a_class.hand_in(student05="# 5", student06="# 6")
     missing = 12 - a_class.lines()
     result = a_class.run()
@@ -461,7 +461,7 @@ def test_kill_9_keeps_what_is_done_and_leaves_no_process(a_class: Class) -> None
         everyone = descendants(process.pid)
         process.kill()  # the coordinator alone
     assert len(everyone) >= 3
-    until(lambda: not everyone & living().keys(), 10)
+    until(lambda: not everyone & living().keys())
     before = read_journals(a_class.out)
     a_class.hand_in(student05="# 5", student06="# 6")
     result = a_class.run()
@@ -596,10 +596,8 @@ def test_workers_start_when_needed_and_are_kept() -> None:
 
 
 def test_leaving_stops_what_is_not_waited_for() -> None:
-    start = time.monotonic()
     with Workers(1) as workers:
-        running, waiting = workers.submit(time.sleep, 300), workers.submit(time.sleep, 300)
-    assert time.monotonic() - start < 100  # it did not sleep
+        running, waiting = workers.submit(time.sleep, 10**6), workers.submit(time.sleep, 10**6)
     assert waiting.cancelled()
     assert isinstance(running.exception(), BrokenExecutor)
 

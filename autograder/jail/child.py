@@ -14,6 +14,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw7.checks.cases import Answer, Call, Status
@@ -33,11 +34,56 @@ LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
 PIPE_BYTES = 2**20
 
 
+class Clock:
+    """How long a process has been at it: while it computed, slept or waited for anything but a processor.
+
+    On a busy machine nobody pays for the work of others: time in the queue for a processor does not count, as far as
+    the system tells it (Linux does). Nor does a process gain by threads that push its first one back in that queue: it
+    counts at least the processor time of all of them.
+    """
+
+    def __init__(self, pid: int | None) -> None:
+        self._place = Path(f"/proc/{pid}")
+        self.start()
+
+    def start(self) -> None:
+        """From now on."""
+        self._begun = time.monotonic(), *self._read()
+
+    def _read(self) -> tuple[float, float]:
+        """Seconds in the queue, of its first thread; seconds on a processor, of all threads. 0 where nobody tells."""
+        try:
+            queued = int((self._place / "schedstat").read_text().split()[1]) / 1e9
+            ticks = (self._place / "stat").read_text().rpartition(")")[2].split()[11:13]
+        except (OSError, IndexError, ValueError):
+            return 0.0, 0.0
+        return queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def parts(self) -> tuple[float, float, float]:
+        """Seconds since the start: that count, on a processor, in the queue."""
+        begun, queued_before, computed_before = self._begun
+        passed = time.monotonic() - begun
+        queued, computed = self._read()
+        queued, computed = max(0.0, queued - queued_before), max(0.0, computed - computed_before)
+        return max(passed - queued, computed), computed, queued
+
+
+def youngest(pid: int) -> int | None:
+    """The last in the line of children that begins with this process; None where the system does not tell."""
+    try:
+        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            pid = int(children[-1])
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
 class Child:
     """One jailed process: asked calls, it gives answers, until it is closed or stopped. Made by `Jail.child`."""
 
     def __init__(self, server: _Zygote, job: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         self.stopped_by = ""
+        self.seconds = 0.0  # what the last questions took, by its clock
         self._server = server
         self._status: Status | None = None  # how it was stopped, if it was
         self._gone = False  # its exit has been reported
@@ -65,6 +111,7 @@ class Child:
         for descriptor in theirs:
             os.close(descriptor)
         self._gone = folder is None
+        self._clock = Clock(youngest(server.pid))
         (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
         if ready.status is not Status.RETURNED or not self.alive:
             why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]
@@ -90,6 +137,7 @@ class Child:
     def ask(self, calls: Sequence[Call], seconds: float) -> list[Answer]:
         """One answer for each call, in this order. `seconds` is one deadline for all; then the child is stopped.
 
+        It is by the child's `Clock`, which does not count how long others held the processors.
         Where it stops, what it had answered stays, the call it was at is TIME, DIED, FLOOD or NO_MEMORY, and the rest
         is UNANSWERED.
         """
@@ -111,6 +159,7 @@ class Child:
     # ---- the exchange --------------------------------------------------------------------------------------
 
     def _exchange(self, frames: Sequence[bytes], seconds: float) -> list[Answer]:
+        self._clock.start()
         deadline = time.monotonic() + seconds
         self._wanted = range(self._next, self._next + len(frames))
         self._next += len(frames)
@@ -134,8 +183,12 @@ class Child:
                     self._stop(Status.DIED, "its answer pipe was closed")
                     break
                 if now >= deadline:
-                    self._stop(Status.TIME, f"deadline {seconds:g} s")
-                    break
+                    counted, computed, queued = self._clock.parts()
+                    if counted >= seconds:
+                        parts = f"computed {computed:.1f} s, waited {queued:.1f} s for a processor"
+                        self._stop(Status.TIME, f"deadline {seconds:g} s: {parts}")
+                        break
+                    deadline = now + seconds - counted
                 if writing and not self._pending:
                     selector.unregister(self._input)
                     writing = False
@@ -148,6 +201,7 @@ class Child:
                     if action() is False:  # its end is closed
                         selector.unregister(key.fileobj)
                         writing = writing and key.fileobj != self._input
+        self.seconds = self._clock.parts()[0]
         return self._answers_in_order()
 
     def _answers_in_order(self) -> list[Answer]:

@@ -1,4 +1,7 @@
-"""What a jail must not let happen: this file runs inside it as if it were a submission, and raises where one works."""
+"""What a jail must not let happen: this file runs inside it as solution/pruning.py, and raises where one works.
+
+It answers a question as well: that nothing was raised tells nothing of a file that was never run.
+"""
 
 # What opens a file here is not to succeed.
 # ruff: noqa: SIM115
@@ -70,3 +73,8 @@ weight = torch.ones(3, 3, requires_grad=True)
 optimizer = torch.optim.AdamW([weight])
 (weight @ weight).sum().backward()
 optimizer.step()
+
+
+def select_channels(importance: torch.Tensor, keep: int) -> torch.Tensor:
+    """The self-test's question."""
+    return importance.flip(0) * keep

@@ -25,7 +25,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 Tier = Literal["A", "B", "C", "D"]
 Library = Literal["full", "minimal"]
 
-SELF_TEST_SECONDS = 60.0
-START_SECONDS = 120.0  # for a zygote: a first import of torch from a cold disk
-READY_SECONDS = 30.0  # for a child to close its jail
-END_SECONDS = 20.0  # for a killed child to be gone
+SELF_TEST_SECONDS = 120.0
+START_SECONDS = 300.0  # for a zygote: a first import of torch from a cold disk, beside other work
+READY_SECONDS = 60.0  # for a child to close its jail
+END_SECONDS = 60.0  # for a killed child to be gone
 SCRATCH_BYTES = 64 * 2**20  # of a bubblewrap: the folders of its children together
 STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this time
 PREFIX = "hw7-jail-"
@@ -115,9 +115,13 @@ def _parents(path: str) -> list[Path]:
     return list(reversed(Path(path).parents[:-1]))
 
 
-def _readable_by_all(paths: Iterable[str], *, parents: bool) -> bool:
-    """Whether another uid could read them, where they are or (parents=False) mounted elsewhere."""
-    for path in paths:
+def _readable_by_all(paths: Sequence[str], *, parents: bool) -> bool:
+    """Whether another uid could read them and the packages in them, here or (parents=False) mounted elsewhere.
+
+    They may have been installed by somebody whose umask is strict.
+    """
+    packages = [f"{path}/{name}" for path in paths for name in NEEDED if os.path.isdir(f"{path}/{name}")]
+    for path in [*paths, *packages, *(f"{package}/__init__.py" for package in packages)]:
         here = Path(path).resolve()
         for folder in [here, *(here.parents if parents else ())]:
             if not os.stat(folder).st_mode & 0o001 and folder.is_dir():
@@ -182,6 +186,7 @@ class _Zygote:
                 self._process = subprocess.Popen(
                     [*options, *python], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=environment,
                     pass_fds=descriptors, start_new_session=True,
+                    umask=0o022,  # whatever the teacher's is: a job's uid must read what the zygote writes for it
                 )  # fmt: skip
         self.alive = True
         self._ready_by = time.monotonic() + START_SECONDS
@@ -211,6 +216,7 @@ class _Zygote:
         readable = readable_paths(modules)
         hidden = hidden_folders(readable, modules)
         root = os.geteuid() == 0
+        keep_reading = root and not _readable_by_all(readable, parents=self.tier == "C")
         libraries = {view: f"{self.stage}/{view}" for view in ("full", "minimal")}
         uids: tuple[int, int] | None = JOB_UIDS if root and self.tier != "D" else None
         if self._subordinate and _readable_by_all(readable, parents=False):
@@ -230,19 +236,20 @@ class _Zygote:
             "listed": [path for path, only_listed in split if only_listed],
             "jobs": {"A": "", "B": "/scratch"}.get(self.tier, f"{self.stage}/jobs"),
             "uids": uids,
-            "keep_reading": self.tier == "C" and root and not _readable_by_all(readable, parents=True),
+            "keep_reading": keep_reading,
             "threads_are_counted": uids is not None or self.tier in "AB",
         }
-        return config, self._bubblewrap(readable, hidden) if self.tier == "B" else []
+        return config, self._bubblewrap(readable, hidden, keep_reading) if self.tier == "B" else []
 
-    def _bubblewrap(self, readable: Sequence[str], hidden: Sequence[str]) -> list[str]:
+    def _bubblewrap(self, readable: Sequence[str], hidden: Sequence[str], keep_reading: bool) -> list[str]:
         program = shutil.which("bwrap")
         if program is None:
             raise HW7Error("bubblewrap is not installed")
         words = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
         if os.geteuid() == 0:
             words += ["--cap-drop", "ALL"]
-            for name in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER"):
+            powers = ["SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER"]
+            for name in powers + ["DAC_READ_SEARCH"] * keep_reading:
                 words += ["--cap-add", f"CAP_{name}"]
         else:
             words += ["--unshare-user", "--uid", NAMESPACE_ID, "--gid", NAMESPACE_ID]
@@ -278,6 +285,11 @@ class _Zygote:
         return True
 
     # ---- messages ------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; where there are namespaces, the fork server is a child of it."""
+        return self._process.pid
 
     def fileno(self) -> int:
         return self.control.fileno()
@@ -448,13 +460,20 @@ class Jail:
         raise AssertionError("not reached")
 
     def self_test(self) -> None:
-        """Raises HW7Error unless code in this jail fails in all that must not succeed, and not in what it needs."""
+        """Raises HW7Error unless code in this jail runs, under the uid of its job, fails in all that must not succeed,
+        and not in what it needs."""
+        import torch  # which `child` needs, too
+
         escapes = Path(__file__).with_name("escapes.py").read_bytes()
-        with self.child({"solution/__init__.py": escapes}) as child:
-            (answer,) = child.ask([Call("import_module", {"module": ""})], SELF_TEST_SECONDS)
+        question = torch.arange(1.0, 6.0)
+        with self.child({"solution/__init__.py": b"", "solution/pruning.py": escapes}) as child:
+            call = Call("select_channels", {"importance": question, "keep": 3})
+            (answer,) = child.ask([call], SELF_TEST_SECONDS)
         if answer.status is not Status.RETURNED:
             reason = answer.note or child.stopped_by
             raise HW7Error(f"the self-test of tier {self.tier} failed: {reason[:300]}")
+        if not answer.tensors or not torch.equal(answer.tensors[0], 3 * question.flip(0)):
+            raise HW7Error(f"the self-test of tier {self.tier} failed: a submitted file was not run, or not whole")
 
     def _end_child(self) -> None:
         if self._child is not None:

@@ -361,8 +361,11 @@ class _Child:
                 "STACK": STACK, "MEMLOCK": 0, "MSGQUEUE": 0, "SIGPENDING": 128, "NICE": 0, "RTPRIO": 0,
             }
         )  # fmt: skip
-        if not confine.LINUX:
-            return
+        if confine.LINUX:
+            self._give_up_powers(submission, scratch)
+        _prove_readable(Path(submission), files)
+
+    def _give_up_powers(self, submission: str, scratch: str) -> None:
         if self.tier == "D":
             confine.die_with_parent()
             return
@@ -439,6 +442,14 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+def _prove_readable(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Raises OSError where a file is not there as it was handed over: the grader's fault, not the submission's, which
+    would be told that it has no such file."""
+    for name, data in files.items():
+        if (folder / name).read_bytes() != data:
+            raise OSError(f"{name} is not in the jail as it was handed over")
 
 
 def _frame(index: int, answer: Any) -> bytes:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
-from hw7.checks.judges import kind, outcome_of_status
+from hw7.checks.judges import foretells, kind, outcome_of_status
 from hw7.checks.mistakes import load_mistakes
 
 LIMITS = {"weights": 300_000, "source": 100_000}  # bytes: weights.safetensors, and all files under solution/ together
@@ -20,30 +20,29 @@ def with_mistakes(cases: Sequence[Case], outcomes: Mapping[str, Outcome]) -> dic
     """The outcomes of all cases of a task, with the mistake of each wrong one named, if all answers agree with it.
 
     An answer disagrees with a mistake that would have given other values there: a function that rounds by chance may
-    round up wherever one looks first. Layers are counted apart from what a network computes: a second mistake hides
-    the first one in its outputs, not in its parameters.
+    round up wherever one looks first. Only questions of one kind are held against each other: a loss may be right whose
+    gradient is not. And layers count by themselves as well: a second mistake hides the first one in what a network
+    computes, not in its parameters.
     """
     answered = [case for case in cases if outcomes[case.name].verdict in (Verdict.RIGHT, Verdict.WRONG)]
 
     def agreed(id_: str, among: Iterable[Case]) -> bool:
-        return not any(_foretells(case, id_) and id_ not in outcomes[case.name].fits for case in among)
+        return all(id_ in outcomes[case.name].fits or not foretells(case, id_) for case in among)
+
+    def kind_of(case: Case) -> tuple[object, ...]:
+        return case.call.program, case.call.inputs.get("builder")
 
     named = dict(outcomes)
     for case in answered:
         outcome = outcomes[case.name]
-        alike = [other for other in answered if other.judge == case.judge] if case.judge == "layers" else []
-        found = [id_ for id_ in outcome.fits if agreed(id_, answered)]
-        found = found or [id_ for id_ in outcome.fits if alike and agreed(id_, alike)]
+        same = [other for other in answered if kind_of(other) == kind_of(case)]
+        layers = [other for other in same if other.judge == case.judge == "layers"]
+        found = [id_ for id_ in outcome.fits if agreed(id_, same)]
+        found = found or [id_ for id_ in outcome.fits if layers and agreed(id_, layers)]
         if found:
             mistake = load_mistakes()[found[0].partition("#")[0]]  # after it: which form of the mistake
             named[case.name] = replace(outcome, mistake=mistake.id, message=f"{mistake.title} {mistake.hint}")
     return named
-
-
-def _foretells(case: Case, id_: str) -> bool:
-    """Whether a mistake gives values of its own in this case, and not only a sign, or any value at all."""
-    change = case.mistakes.get(id_, {})
-    return not change.get("free") and any(isinstance(value, Tensor) for value in change.values())
 
 
 def of_cases(

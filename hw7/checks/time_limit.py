@@ -1,0 +1,108 @@
+"""A time limit for code that runs in this process: seconds of computing on one thread, however busy the machine is.
+
+The clock on the wall ends only what computes nothing: code that sleeps, waits for input or for a lock. Where the system
+has timers for a process (Linux, macOS), signals end the code; elsewhere a second thread does, between two of its lines.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+import torch
+
+WALL = 4  # times the limit, on the clock on the wall
+LOOK_SECONDS = 0.1  # how often the second thread looks
+
+
+class OutOfTime(BaseException):
+    """Not an Exception: code that catches everything must not catch this."""
+
+
+class TimeLimit:
+    """`with TimeLimit(30) as limit:` raises OutOfTime in its block after 30 s of computing; `limit.message` says so."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.computed = self.passed = 0.0  # seconds in the block, once it has ended
+
+    def __enter__(self) -> TimeLimit:
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        self._begun = time.process_time(), time.monotonic()
+        in_main = threading.current_thread() is threading.main_thread()
+        self._guard = _Timers(self) if in_main and hasattr(signal, "setitimer") else _Watcher(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._guard.stop()
+        self.computed, self.passed = self.so_far()
+        torch.set_num_threads(self._threads)
+
+    def so_far(self) -> tuple[float, float]:
+        """(seconds of computing, seconds on the wall) since the block began."""
+        computed, passed = self._begun
+        return time.process_time() - computed, time.monotonic() - passed
+
+    @property
+    def message(self) -> str:
+        """Why the block was ended, for whoever wrote the code."""
+        if self.computed > 0.9 * self.seconds:
+            return f"The time limit was reached: {self.seconds:g} s of computing. Look for a loop that does not end."
+        return (
+            f"The machine was busy, or your code waited: it ran {self.computed:.0f} s of the {self.seconds:g} s that "
+            f"it has, in {self.passed:.0f} s. Run it again when the machine has less to do."
+        )
+
+
+class _Timers:
+    """The system's own timers, of the processor's time and of the wall's."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        def stop(*_: Any) -> None:
+            raise OutOfTime
+
+        self._clocks = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
+        self._handlers = {number: signal.signal(number, stop) for number in self._clocks}
+        self._begun = time.monotonic()
+        # Once more each second: code may catch whatever is raised in it, and go on.
+        signal.setitimer(signal.ITIMER_PROF, limit.seconds, 1)
+        self._others_alarm, _ = signal.setitimer(signal.ITIMER_REAL, WALL * limit.seconds, 1)
+
+    def stop(self) -> None:
+        for clock in self._clocks.values():
+            signal.setitimer(clock, 0)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self._others_alarm:  # pytest's, for example
+            left = self._others_alarm - (time.monotonic() - self._begun)
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left))
+
+
+class _Watcher:
+    """A thread that looks at the clocks and raises OutOfTime in the thread that it was made in."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._thread = threading.get_ident()
+        threading.Thread(target=self._watch, args=(limit,), daemon=True).start()
+
+    def _watch(self, limit: TimeLimit) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            computed, passed = limit.so_far()
+            with self._lock:
+                if (computed > limit.seconds or passed > WALL * limit.seconds) and not self._over.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(self._thread), ctypes.py_object(OutOfTime)
+                    )
+                    return
+
+    def stop(self) -> None:
+        with self._lock:
+            self._over.set()

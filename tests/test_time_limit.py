@@ -1,0 +1,120 @@
+"""Public tests end what computes too long, and do not blame code for a busy machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+import torch
+from submissions import with_code, write
+
+from hw7 import checking
+from hw7.checking import Checks
+from hw7.checks import time_limit
+from hw7.checks.cases import Verdict
+from hw7.checks.time_limit import OutOfTime, TimeLimit
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def spin_on() -> None:
+    """Catches all that it can, and goes on."""
+    while True:
+        with suppress(Exception):
+            spin()
+
+
+@pytest.fixture(params=["timers", "watcher"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the timers that Linux and macOS have, and as on Windows, without."""
+    if request.param == "watcher":
+        monkeypatch.delattr(signal, "setitimer")
+    return str(request.param)
+
+
+def test_a_loop_is_ended_and_told_to_be_one(either: str) -> None:
+    limit = TimeLimit(0.3)
+    with pytest.raises(OutOfTime), limit:
+        spin()
+    assert "0.3 s of computing" in limit.message
+    assert "loop" in limit.message
+
+
+def test_a_loop_that_catches_everything_is_ended() -> None:
+    limit = TimeLimit(0.3)
+    with pytest.raises(OutOfTime), limit:
+        spin_on()
+
+
+def test_what_only_waits_is_ended_later_and_not_told_to_be_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = TimeLimit(0.5)
+    with pytest.raises(OutOfTime), limit:
+        time.sleep(10**6)
+    assert limit.passed >= time_limit.WALL * 0.5
+    assert "it ran 0 s of the 0.5 s" in limit.message
+    assert "busy" in limit.message
+    assert "loop" not in limit.message
+
+
+def test_waiting_is_not_computing(either: str) -> None:
+    """As long as the limit, and half as long again: this is what a busy machine looks like from inside."""
+    with TimeLimit(1.0) as limit:
+        time.sleep(1.5)
+    assert limit.passed > 1.5
+    assert limit.computed < 1.0
+
+
+def test_what_is_in_time_is_left_alone(either: str) -> None:
+    """One thread inside, as many as before after it; other people's alarms go on."""
+    threads = torch.get_num_threads()
+    before = signal.getsignal(signal.SIGALRM)
+    with TimeLimit(60) as limit:
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads
+    assert 0 <= limit.computed < 60
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_anothers_alarm_goes_on() -> None:
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        with TimeLimit(60):
+            pass
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1000
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, before)
+
+
+@pytest.fixture
+def others() -> Iterator[None]:
+    """Six processes that compute, on as many cores as there are."""
+    with ExitStack() as stack:
+        for _ in range(6):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(process.kill)
+        yield
+
+
+@pytest.mark.slow
+def test_right_code_is_right_on_a_busy_machine(others: None) -> None:
+    checks = Checks.of(None)
+    slowest = [result for task in ("1.1", "1.2", "1.3", "2.2", "3.5") for result in checks.check(task)]
+    assert {result.outcome.verdict for result in slowest} == {Verdict.RIGHT}
+
+
+def test_a_loop_in_a_public_test_costs_its_task(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "PATIENCE", 0.05)
+    code = "def select_channels(importance, keep):\n    while True: pass\n"
+    checks = Checks.of(write(with_code({"pruning.py": code}), None, tmp_path))  # type: ignore[arg-type]
+    results = checks.check("3.2")
+    assert {result.outcome.verdict for result in results} == {Verdict.TIME}
+    assert all("0.5 s of computing. Look for a loop" in result.outcome.message for result in results)
+    assert all(result.right for result in checks.check("3.1"))
