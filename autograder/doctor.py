@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.metadata
 import os
 import platform
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hw7.account import login
 from hw7.doctor import Finding
 
 FORKS = 5  # the first one is not counted
@@ -67,7 +67,7 @@ def _namespaces() -> list[Finding]:
     forbidding = [
         f"{path} is {value}"
         for path, value in SYSCTLS.items()
-        if Path(path).exists() and Path(path).read_text().strip() == value
+        if Path(path).exists() and Path(path).read_text(encoding="utf-8").strip() == value
     ]
     if os.geteuid() == 0 or not forbidding:
         return [Finding("namespaces", True, "the kernel's switches let this account make them")]
@@ -77,9 +77,9 @@ def _namespaces() -> list[Finding]:
 def _subuid() -> list[Finding]:
     if os.geteuid() == 0:
         return [Finding("subuid", True, "not needed by root")]
-    user, tools = getpass.getuser(), all(shutil.which(tool) for tool in ("newuidmap", "newgidmap"))
+    user, tools = login(), all(shutil.which(tool) for tool in ("newuidmap", "newgidmap"))
     table = Path("/etc/subuid")
-    lines = table.read_text().splitlines() if table.exists() else []
+    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
     granted = [line for line in lines if line.split(":")[0] in (user, str(os.getuid()))]
     if granted and tools:
         return [Finding("subuid", True, f"{granted[0]}: each job can have a uid of its own")]

@@ -28,6 +28,7 @@ from typing import IO, Any
 
 import yaml
 
+from hw7.account import expanded
 from hw7.errors import HW7Error
 
 MODULES = ("models.py", "losses.py", "pruning.py", "quantization.py")
@@ -113,7 +114,7 @@ def find_submissions(root: Path | str, assignment: str = "hw7") -> list[Found]:
 
     assignment: the folder's name in an nbgrader tree. Raises HW7Error where there is nothing that could be one.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     try:
         with ExitStack() as stack:
             place = _Place(root, stack)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hw7.account import expanded
 from hw7.errors import HW7Error
 
 DEFAULT_RUBRIC = Path(__file__).with_name("rubric.toml")
@@ -116,7 +117,7 @@ def rubric_digest(rubric: Rubric, hidden: Hidden) -> str:
 
 def load_rubric(path: Path | str | None = None) -> Rubric:
     """Reads a rubric; default: the one that comes with the grader. Raises HW7Error with line and reason."""
-    path = Path(path or DEFAULT_RUBRIC).expanduser()
+    path = expanded(path or DEFAULT_RUBRIC)
     try:
         data = path.read_bytes()
         text = data.decode()

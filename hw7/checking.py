@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from hw7.account import expanded
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
 from hw7.checks.own_test import try_test
@@ -101,7 +102,7 @@ class Checks:
     @classmethod
     def of(cls, directory: Path | str | None = None) -> Checks:
         """Of a folder; default: the one of one's own. Raises HW7Error where it holds no solution."""
-        folder = Path(directory or default_directory()).expanduser().resolve()
+        folder = expanded(directory or default_directory()).resolve()
         if not (folder / "solution").is_dir():
             raise HW7Error(f"{folder} holds no `solution` package; name the folder that does with --solution DIR")
         return cls(folder)

@@ -424,13 +424,12 @@ def pack(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run the public tests first.")] = True,
 ) -> None:
     """Check what you hand in, and write the zip."""
-    import getpass
-
     from hw7 import packing
+    from hw7.account import expanded, login
     from hw7.solution import default_directory
 
-    folder = (directory or default_directory()).expanduser().resolve()
-    typer.echo(packing.pack(folder, out or Path(f"hw7-{getpass.getuser()}.zip"), repair, check))
+    folder = expanded(directory or default_directory()).resolve()
+    typer.echo(packing.pack(folder, out or Path(f"hw7-{login()}.zip"), repair, check))
 
 
 @cli.command()

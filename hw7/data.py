@@ -16,6 +16,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import warnings
 import zlib
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from hw7.account import expanded
 from hw7.errors import HW7Error
 from hw7.files import replacing
 
@@ -73,7 +75,7 @@ FASHION_MNIST_SPLITS = {
 }
 FASHION_MNIST_DIR = "/usr/share/datasets/fashion-mnist"
 
-_CACHE_VERSION = 1  # goes up when the same files are to give other pixels
+_CACHE_VERSION = 2  # goes up when the same files are to give other pixels
 _SUBSET_SEED = 7
 _SHOWN = 20  # problems listed one by one, before the rest are only counted
 
@@ -168,7 +170,7 @@ def write_food11(split: Split, directory: str | Path) -> Path:
     The folder appears when it is complete. Raises HW7Error where one with this name has files in it, or none can be
     written.
     """
-    folder = Path(directory).expanduser() / split.name
+    folder = expanded(directory) / split.name
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     if folder.is_dir() and any(folder.iterdir()):
         raise HW7Error(f"{folder} has files in it already; move them away, or write to another folder")
@@ -197,8 +199,11 @@ def write_food11(split: Split, directory: str | Path) -> Path:
 def cache_dir() -> Path:
     """$HW7_CACHE, or hw7 in $XDG_CACHE_HOME, or ~/.cache/hw7. All in it can be deleted at any time."""
     if folder := os.environ.get("HW7_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hw7"
+        return expanded(folder)
+    try:
+        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "hw7"
+    except HW7Error as error:
+        raise HW7Error("this account has no home folder to keep decoded images in: name one with HW7_CACHE") from error
 
 
 def _read_cache(path: Path) -> dict[str, Tensor] | None:
@@ -246,7 +251,7 @@ def cores() -> int:
 
 
 def _listing(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = sorted(path.name for path in _entries(folder)) if folder.is_dir() else []
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "") or "nothing"
 
 
@@ -320,7 +325,7 @@ def plates_options(argument: str) -> tuple[int, Any]:
 def _plan_food11(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> _Plan:
     if not argument:
         raise HW7Error("food11 needs the folder that holds training, validation and testing: food11:DIR")
-    root = Path(argument).expanduser().absolute()
+    root = expanded(argument).absolute()
     if not root.is_dir():
         raise HW7Error(f"there is no folder {root}; name the one that holds training, validation and testing")
     names = ("testing", "evaluation") if split == "testing" else (split,)
@@ -359,7 +364,7 @@ def _food11_files(folder: Path, unlabelled: bool) -> tuple[list[Path], list[int]
     that are no images by their suffix, are passed over. unlabelled: whether `{id}.jpg` is a name, too.
     """
     images, problems = [], []
-    for path in folder.iterdir():
+    for path in _entries(folder):
         if path.name.startswith(".") or path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             continue
         match = re.fullmatch(r"(?:([0-9]+)_)?([0-9]+)", path.stem)
@@ -368,14 +373,33 @@ def _food11_files(folder: Path, unlabelled: bool) -> tuple[list[Path], list[int]
             problems.append(f"{path.name}: is not named {{label}}_{{id}}.jpg")
         elif label >= len(FOOD11_CLASSES):
             problems.append(f"{path.name}: label {label} is not one of 0..{len(FOOD11_CLASSES) - 1}")
-        elif path.stat().st_size == 0:
-            problems.append(f"{path.name}: is empty")
+        elif trouble := _unreadable(path):
+            problems.append(f"{path.name}: {trouble}")
         else:
             images.append((label, int(match[2]), path.name))
     images.sort()
     if any(label >= 0 for label, *_ in images):
         problems += [f"{name}: has no label, but others in this folder do" for label, _, name in images if label < 0]
     return [folder / name for *_, name in images], [label for label, *_ in images], sorted(problems)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder. Raises HW7Error where it cannot be listed."""
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise HW7Error(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _unreadable(path: Path) -> str:
+    """Why a file can be no image, seen from outside; "" where it can. A pipe, for one, would be waited for."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
+    return "" if status.st_size else "is empty"
 
 
 def _broken_files(folder: Path, problems: list[str]) -> HW7Error:
@@ -387,8 +411,9 @@ def _broken_files(folder: Path, problems: list[str]) -> HW7Error:
 def _decode(paths: list[Path], size: int, workers: int, update: Callable[[int], object]) -> tuple[Tensor, list[str]]:
     """Images [N, 3, size, size] in the order of `paths`, and a line for each that cannot be read.
 
-    The whole picture is resized to size x size (bilinear over the area of each new pixel), as in the course. Threads
-    are enough: Pillow decodes and resizes outside Python's lock (1.8 times as fast on 2 cores).
+    The whole picture is resized to size x size (bilinear over the area of each new pixel), as in the course. A camera's
+    note on which way is up (EXIF orientation) is ignored, as torchvision does. Threads are enough: Pillow decodes and
+    resizes outside Python's lock (1.8 times as fast on 2 cores).
     """
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
 
@@ -398,7 +423,7 @@ def _decode(paths: list[Path], size: int, workers: int, update: Callable[[int], 
                 # JPEG can be decoded at 1/2, 1/4, 1/8. Down to twice the size asked for, the result differs by less
                 # than one grey level in the mean, and the work is 1.5 times as fast.
                 image.draft("RGB", (2 * size, 2 * size))
-                pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+                pixels = np.array(_eight_bits(image).resize((size, size), Image.Resampling.BILINEAR))
         except UnidentifiedImageError:
             return f"{paths[index].name}: is not an image"
         except Exception as error:  # Pillow's decoders raise a dozen types; each is reported, none becomes an image
@@ -413,6 +438,19 @@ def _decode(paths: list[Path], size: int, workers: int, update: Callable[[int], 
             if problem:
                 broken.append(problem)
     return images, broken
+
+
+_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+_WIDE = ("I", "F")  # 32 bits a pixel, of a range that nobody knows: Pillow would cut them to white or black
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The picture in RGB. Raises ValueError where there is no telling what its numbers mean."""
+    if image.mode in _GREY_16:  # Pillow's own conversion cuts at 255
+        return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode in _WIDE:
+        raise ValueError(f"has 32 bits a pixel (mode {image.mode}): save it with 8 or 16")
+    return image.convert("RGB")
 
 
 # ---- Fashion-MNIST -----------------------------------------------------------------------------------------
@@ -444,7 +482,7 @@ def _plan_fashion_mnist(argument: str, split: str, limit: int | None, workers: i
 
 def _find_idx(root: str, name: str) -> Path:
     """The file, packed or not, in `root` (default: Debian's folder) or where torchvision puts it below `root`."""
-    base = Path(root or FASHION_MNIST_DIR).expanduser().absolute()
+    base = expanded(root or FASHION_MNIST_DIR).absolute()
     for folder in (base, base / "FashionMNIST" / "raw"):
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():

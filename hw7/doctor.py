@@ -344,7 +344,9 @@ def _results(machine: Machine) -> Finding:
 
 def _folder(check: str, folder: Path, gigabytes: float, otherwise: str) -> Finding:
     """Whether there is room in a folder, which need not exist yet, and leave to write there."""
-    folder = folder.expanduser().absolute()
+    from hw7.account import expanded
+
+    folder = expanded(folder).absolute()
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

@@ -51,7 +51,7 @@ def gather(directory: Path) -> Contents:
         name = path.relative_to(directory).as_posix()
         size = path.stat().st_size
         if (name.startswith("solution/") and name.endswith(".py")) or size <= READ.get(name, -1):
-            files[name] = path.read_bytes()
+            files[name] = _read(path)
         elif name in READ:
             faults.append(f"{name} has {size:,} bytes, more than the grader reads: left out.")
         elif name.partition("/")[0] not in GIVEN:
@@ -75,9 +75,27 @@ def gather(directory: Path) -> Contents:
     return Contents(dict(sorted(files.items())), tuple(faults), tuple(left_out))
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> HW7Error:
+    return HW7Error(f"{error.filename} cannot be read ({error.strerror}): it would be missing in what you hand in")
+
+
 def _regular_files(directory: Path, faults: list[str]) -> Iterator[Path]:
     """All files but litter, in order of their names. Links are named and not followed."""
-    for folder, folders, names in os.walk(directory):
+
+    def refuse(error: OSError) -> None:  # without it, os.walk goes on as if the folder were empty
+        place = Path(error.filename).relative_to(directory).as_posix()
+        if place.partition("/")[0] in ("solution", "."):
+            raise _unreadable(error) from error
+        faults.append(f"{place}/ cannot be read ({error.strerror}): left out.")
+
+    for folder, folders, names in os.walk(directory, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LITTER)
         for name in sorted([*names, *(each for each in folders if Path(folder, each).is_symlink())]):
             path = Path(folder, name)

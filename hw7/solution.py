@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from hw7.account import expanded
 from hw7.errors import HW7Error
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def default_directory() -> Path:
 
 def load_solution(directory: Path | str | None = None) -> Solution:
     """Imports `solution` from this directory and nowhere else. Raises HW7Error where that fails, with the reason."""
-    directory = Path(directory or default_directory()).expanduser().resolve()
+    directory = expanded(directory or default_directory()).resolve()
     package = directory / "solution"
     missing = [name for name in ("__init__", *MODULES) if not (package / f"{name}.py").is_file()]
     if missing:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 def run(cli: typer.Typer, name: str) -> None:
     """Runs the command that was typed and ends the process, with exit code 1 after a mistake that the user can fix."""
     open_streams()
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        say(f"{name}: the folder that you are in is gone: go to another one (cd) first")
+        sys.exit(1)
     warnings.formatwarning = lambda message, *_args, **_options: f"{name}: warning: {message}\n"
     try:
         cli()

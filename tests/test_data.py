@@ -164,6 +164,55 @@ def test_food11_reports_every_bad_file_at_once(root: Path, cache: Path) -> None:
     assert not caches(cache)
 
 
+def test_food11_what_cannot_be_looked_at_is_on_the_list(root: Path, tmp_path: Path) -> None:
+    """Links to nothing, to themselves and to folders, folders, pipes: none ends the look, none is waited for."""
+    folder = root / "training"
+    (folder / "0_7.jpg").symlink_to(tmp_path / "gone.jpg")
+    (folder / "1_7.jpg").symlink_to(folder / "1_7.jpg")
+    (folder / "2_7.jpg").symlink_to(tmp_path)
+    (folder / "3_7.jpg").mkdir()
+    os.mkfifo(folder / "4_7.png")
+    (folder / "5_7.jpg").symlink_to(folder / "5_2.jpg")  # a link to an image is an image
+    with pytest.raises(HW7Error) as caught:
+        food11(root)
+    told = dict(line.strip().split(": ", 1) for line in str(caught.value).splitlines()[1:])
+    assert told == {
+        "0_7.jpg": "is a link to nothing",
+        "1_7.jpg": "is a link to nothing",
+        "2_7.jpg": "is no regular file",
+        "3_7.jpg": "is no regular file",
+        "4_7.png": "is no regular file",
+    }
+
+
+def test_food11_a_folder_that_cannot_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(HW7Error, match="training cannot be read: Permission denied"):
+        food11(root)
+
+
+def test_food11_sixteen_bits_are_scaled(root: Path) -> None:
+    """As 8-bit files of the same pictures, to a rounding."""
+    ramp = np.linspace(0, 65535, 256).reshape(16, 16)
+    for path in (root / "training").glob("0_*.jpg"):
+        path.unlink()
+    Image.fromarray(ramp.astype(np.uint16)).save(root / "training" / "0_1.png")
+    Image.fromarray((ramp / 257).astype(np.uint8)).save(root / "training" / "0_2.png")
+    sixteen, eight = food11(root).images[:2].int()
+    assert 0 < eight.float().mean() < 255
+    assert (sixteen - eight).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_food11_wider_pixels_are_on_the_list(root: Path, dtype: type, mode: str) -> None:
+    Image.fromarray(np.ones((8, 8), dtype)).save(root / "training" / "0_3.png", "TIFF")
+    with pytest.raises(HW7Error, match=rf"0_3\.png: has 32 bits a pixel \(mode {mode}\)"):
+        food11(root)
+
+
 def test_food11_one_truncated_image_leaves_no_cache(root: Path, cache: Path) -> None:
     path = root / "validation" / "6_10.jpg"
     Image.effect_noise((300, 200), 50).save(path)

@@ -19,7 +19,17 @@ from typing import Any
 import pytest
 from made_up_grades import HOSTILE, RUBRIC, TASKS, a_class, broken, grade, hostile
 
-from autograder.exports import EXPORTERS, aligned, export, file_name, known, points, printable, student_id
+from autograder.exports import (
+    EXPORTERS,
+    aligned,
+    export,
+    file_name,
+    gradescope_image,
+    known,
+    points,
+    printable,
+    student_id,
+)
 from autograder.exports.gradescope import export_gradescope, failed, results
 from autograder.exports.gradescope_image import build_image
 from autograder.exports.html import ADVICE, class_page, export_html, histogram, next_steps, student_page
@@ -564,6 +574,21 @@ def test_the_image_has_what_gradescope_calls_and_no_answers(tmp_path: Path) -> N
     assert (source / "project" / "autograder" / "exports" / "templates" / "student.html.j2").exists()
     files = [path for path in source.rglob("*") if path.is_file()]
     assert not [path for path in files if "solution" in path.parts or path.suffix in (".pyc", ".safetensors")]
+
+
+def test_an_image_made_on_windows_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git has written Windows' line ends into the checkout."""
+    usual = build_image(tmp_path / "usual.zip", seed="a-seed").read_bytes()
+    for name in gradescope_image.FILES + gradescope_image.PACKAGES:
+        source = gradescope_image.PROJECT / name
+        for path in [source] if source.is_file() else source.rglob("*"):
+            if path.suffix != ".pyc" and path.is_file():
+                target = tmp_path / "checkout" / path.relative_to(gradescope_image.PROJECT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    monkeypatch.setattr(gradescope_image, "PROJECT", tmp_path / "checkout")
+    rubric = tmp_path / "checkout" / "autograder" / "rubric.toml"
+    assert build_image(tmp_path / "windows.zip", rubric, seed="a-seed").read_bytes() == usual
 
 
 def test_an_image_needs_a_whole_rubric_and_data_that_can_be_drawn(tmp_path: Path) -> None:

@@ -109,6 +109,33 @@ def test_what_is_missing_is_told_and_the_rest_is_packed(folder: Path) -> None:
     assert taken(folder).problem == ""
 
 
+def test_what_cannot_be_read_is_not_left_out_in_silence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module or a folder of modules ends it; another folder is named."""
+    (folder / "solution" / "deep").mkdir()
+    (folder / "data").mkdir()
+    refused = folder / "data"
+    scan = os.scandir
+
+    def scandir(place: str) -> object:
+        if Path(place) == refused:
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert "data/ cannot be read (Permission denied): left out." in packing.gather(folder).faults
+    refused = folder / "solution" / "deep"
+    with pytest.raises(HW7Error, match=r"deep cannot be read \(Permission denied\)"):
+        packing.gather(folder)
+    refused = folder / "nowhere"
+
+    def read_bytes(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(HW7Error, match="cannot be read"):
+        packing.gather(folder)
+
+
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("secret = 1\n")
     (folder / "solution" / "losses.py").unlink()

@@ -1,8 +1,9 @@
 """An autograder zip for Gradescope, and what runs in it: one submission in, results.json out, whatever happens.
 
 The zip has everything but Python packages: this project's source, the rubric, the hidden seed (mode 600) and the two
-scripts that Gradescope calls. Two builds with one seed are the same bytes. In Gradescope's container no new namespaces
-may be made, so the jail is there of tier C; the seed is never on a command line, where others could read it.
+scripts that Gradescope calls, all with Unix line ends, wherever it is made. Two builds with one seed are the same
+bytes. In Gradescope's container no new namespaces may be made, so the jail is there of tier C; the seed is never on a
+command line, where others could read it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 import traceback
 import zipfile
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ def build_image(out: Path, rubric: Path | None = None, data: str = "plates", see
         "hidden-seed": (0o600, (seed or secrets.token_hex(16)).encode()),
         "config.json": (0o644, json.dumps({"data": data}).encode()),
         "failed.json": (0o644, json.dumps(failed(FAILED, TOTAL), indent=1, allow_nan=False).encode()),
-        "rubric.toml": (0o600, rubric.read_bytes()),
-        **{f"project/{path.relative_to(PROJECT).as_posix()}": (0o644, path.read_bytes()) for path in _sources()},
+        "rubric.toml": (0o600, _text(rubric)),
+        **{f"project/{path.relative_to(PROJECT).as_posix()}": (0o644, _text(path)) for path in _sources()},
     }
     with replacing(out, sum(len(content) for _, content in members.values())) as temporary:
         temporary.touch(0o600)  # the seed is in it
@@ -75,7 +75,12 @@ def _sources() -> Iterator[Path]:
 
 
 def _template(name: str) -> bytes:
-    return resources.files("autograder.exports").joinpath("templates", name).read_bytes()
+    return _text(PROJECT / "autograder" / "exports" / "templates" / name)
+
+
+def _text(path: Path) -> bytes:
+    """A text file as Unix writes it: a checkout on Windows may have other line ends, with which no script starts."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def main(root: Path) -> None:

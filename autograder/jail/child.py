@@ -71,7 +71,7 @@ class Clock:
 def youngest(pid: int) -> int | None:
     """The last in the line of children that begins with this process; None where the system does not tell."""
     try:
-        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
             pid = int(children[-1])
     except (OSError, ValueError):
         return None

@@ -62,9 +62,9 @@ def setns(descriptor: int, flags: int) -> None:
 
 def map_one_id(inside: int, uid: int, gid: int) -> None:
     """In a new user namespace: this one uid and gid are known inside, as `inside`."""
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{inside} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{inside} {gid} 1")
+    Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+    Path("/proc/self/uid_map").write_text(f"{inside} {uid} 1", encoding="utf-8")
+    Path("/proc/self/gid_map").write_text(f"{inside} {gid} 1", encoding="utf-8")
 
 
 # ---- mounts ----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def use_huge_pages() -> None:
     """Puts this process's memory into pages of 2 MiB where the kernel can (from 6.1 on): a fork then copies the entries
     of a hundred pages instead of sixty thousand. A child that writes copies 4 KiB at a time, as before."""
     try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for words in (line.split() for line in lines):
@@ -191,12 +191,16 @@ def use_huge_pages() -> None:
                 _libc.madvise(where, size, _MADV_COLLAPSE)
 
 
-CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = 2, 21
+CAPABILITIES = {
+    "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_DAC_READ_SEARCH": 2, "CAP_FOWNER": 3, "CAP_KILL": 5, "CAP_SETGID": 6,
+    "CAP_SETUID": 7, "CAP_SYS_ADMIN": 21,
+}  # fmt: skip
+CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = CAPABILITIES["CAP_DAC_READ_SEARCH"], CAPABILITIES["CAP_SYS_ADMIN"]
 
 
 def has_capability(capability: int) -> bool:
     """Whether this process has it in effect."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (effective,) = (line for line in lines if line.startswith("CapEff:"))
     return bool(int(effective.split()[1], 16) >> capability & 1)
 

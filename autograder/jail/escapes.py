@@ -4,7 +4,7 @@ It answers a question as well: that nothing was raised tells nothing of a file t
 """
 
 # What opens a file here is not to succeed.
-# ruff: noqa: SIM115
+# ruff: noqa: SIM115, PLW1514
 
 import os
 import resource

@@ -145,7 +145,7 @@ def serve(config: Mapping[str, Any], control: socket.socket) -> None:
     if confine.LINUX:
         if len(os.listdir("/proc/self/task")) > 1:
             raise RuntimeError("something that was imported started threads: a fork would lose them")
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        size = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     else:
         size = 0
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY) if config["tier"] == "A" else None
