@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autograder import running
     from autograder.grades import Grade
     from autograder.jail import Tier
+    from autograder.layouts import Submissions
 
 cli = typer.Typer(
     name="hw7-grade",
@@ -45,6 +46,17 @@ class To(StrEnum):
     html = "html"
 
 
+class LayoutName(StrEnum):
+    folders = "folders"
+    nbgrader = "nbgrader"
+    gradescope = "gradescope"
+    moodle = "moodle"
+    canvas = "canvas"
+    blackboard = "blackboard"
+    d2l = "d2l"
+    one = "one"
+
+
 OutOption = Annotated[Path, typer.Option("--out", help="The folder of the run: its journal, grades.csv and exports.")]
 
 RubricOption = Annotated[Path | None, typer.Option("--rubric", help="Another rubric than the course's.")]
@@ -63,7 +75,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @cli.command()
 def run(
     submissions: Annotated[
-        Path, typer.Argument(help="A folder or zip for each student; also an nbgrader, Gradescope or Moodle export.")
+        Path, typer.Argument(help="A folder or zip for each student, nbgrader's `submitted`, or an export.")
     ],
     out: OutOption,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")] = None,
@@ -84,6 +96,20 @@ def run(
     shard: Annotated[
         str | None, typer.Option("--shard", help="I/N, I from 0 to N - 1: grade one N-th of the students only.")
     ] = None,
+    layout: Annotated[
+        LayoutName | None,
+        typer.Option("--layout", help="How SUBMISSIONS is laid out. Default: told by the names there."),
+    ] = None,
+    assignment: Annotated[
+        str, typer.Option("--assignment", help="The name of the assignment in nbgrader's `submitted`.")
+    ] = "hw7",
+    roster: Annotated[
+        Path | None,
+        typer.Option(
+            "--roster",
+            help="A CSV file with id and name of all students: names become ids, and who handed in nothing is listed.",
+        ),
+    ] = None,
 ) -> None:
     """Grade what is not graded yet. Stop it, kill it, run it again: it goes on where it was."""
     from autograder import running
@@ -101,13 +127,13 @@ def run(
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         in_flight = max(8, 2 * sum(cluster.threads)) if cluster else None
         result = running.run(
-            submissions, out, settings, jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part,
-            timeout=timeout,
+            submissions, out, settings, assignment=assignment, layout=layout.value if layout else None, roster=roster,
+            jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout,
         )  # fmt: skip
     _tell(result, out, part)
     if result.interrupted:
         raise KeyboardInterrupt
-    if result.failures:
+    if result.failures or result.submissions.not_taken:
         raise typer.Exit(1)
 
 
@@ -247,6 +273,7 @@ def _tell(result: running.Result, out: Path, shard: tuple[int, int] | None) -> N
 
     from autograder.running import kind
 
+    _tell_of(result.submissions)
     counts = Counter(kind(grade) for grade in result.grades)
     of = len(result.grades) + len(result.missing)
     words = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "failed"))
@@ -261,6 +288,19 @@ def _tell(result: running.Result, out: Path, shard: tuple[int, int] | None) -> N
         )
     if result.missing and shard is None and not result.interrupted:
         _warn_of_missing(list(result.missing))
+
+
+def _tell_of(submissions: Submissions) -> None:
+    """How the folder was read, and every entry that is nobody's submission."""
+    typer.echo(f"{len(submissions.found)} submissions, layout {submissions.layout}")
+    if submissions.doubt:
+        typer.echo(f"hw7-grade: {visible(submissions.doubt)}", err=True)
+    for name, reason in submissions.not_taken.items():
+        typer.echo(f"hw7-grade: not taken: {visible(name)}, because {visible(reason)}", err=True)
+    for whose in submissions.strangers:
+        typer.echo(f"hw7-grade: not on the roster, graded all the same: {visible(whose)}", err=True)
+    if submissions.absent:
+        typer.echo(f"handed in nothing: {', '.join(map(visible, submissions.absent))}")
 
 
 def _warn_of_missing(missing: list[str]) -> None:

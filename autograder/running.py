@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from autograder.exports import aligned, points, printable, student_id
+from autograder.exports import aligned, display_name, points, printable, student_id
 from autograder.grades import Grade, PartGrade, TaskGrade
-from autograder.intake import Submission, find_submissions, take_in
+from autograder.intake import Submission, take_in
 from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
+from autograder.layouts import Submissions, find_submissions
 from autograder.rubric import Hidden, Rubric, load_rubric, rubric_digest
 from hw7.errors import HW7Error
 from hw7.files import read_json, write_file
@@ -186,10 +187,11 @@ def checked(
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: the current grades, and who has none yet."""
+    """How a run ended: the current grades, and who has none yet. submissions: what was found, and what not taken."""
 
     grades: tuple[Grade, ...]
     missing: tuple[str, ...]
+    submissions: Submissions
     graded: int  # in this run
     failures: tuple[str, ...]  # students on whom the grader itself failed; graded again by the next run
     interrupted: bool = False
@@ -200,6 +202,9 @@ def run(
     out: Path,
     settings: Settings,
     *,
+    assignment: str = "hw7",
+    layout: str | None = None,
+    roster: Path | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
     in_flight: int | None = None,
@@ -209,12 +214,14 @@ def run(
 ) -> Result:
     """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
 
+    assignment, layout, roster: as in `find_submissions`.
     executor: any of concurrent.futures; without one, `jobs` local processes. in_flight: how many submissions may be
     out at once (a bound on memory); 2 for each job if not given. shard: (index, count), every count-th student only.
     timeout: what --timeout was, for the record; `settings.rubric` has it already. grade: a function that can be sent to
     the executor's workers. Raises HW7Error where the teacher must mend something; what was graded before is kept.
     """
-    found = find_submissions(submissions)
+    submitted = find_submissions(submissions, assignment, layout, roster, without=[out])
+    found = submitted.found
     mine = found if shard is None else found[shard[0] :: shard[1]]
     graded: list[Grade] = []
     interrupted = False
@@ -257,7 +264,7 @@ def run(
                 grades, rubric, missing = current_grades(out)
                 export_csv(grades, rubric, out / "grades.csv")
     failures = tuple(each.student for each in graded if not each.tasks)
-    return Result(tuple(grades), tuple(missing), len(graded), failures, interrupted)
+    return Result(tuple(grades), tuple(missing), submitted, len(graded), failures, interrupted)
 
 
 class _Away:
@@ -423,7 +430,7 @@ def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
         remarks = [grade.problem, NOT_SECURE if grade.tier == "D" else "", *grade.remarks]
         rows.append(
             [
-                student_id(grade.student),
+                grade.student,
                 points(grade.total),
                 *(points(task.points) for task in grade.tasks),
                 *(task.verdict for task in grade.tasks),
@@ -431,12 +438,22 @@ def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
             ]
         )
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    lines = [[_student_cell(student), *map(_cell, cells)] for student, *cells in rows]
+    csv.writer(text, lineterminator="\n").writerows(lines)
     write_file(path, text.getvalue().encode())
     return path
 
 
 def _cell(text: str) -> str:
     """One line that a spreadsheet takes for text."""
-    text = " ".join(printable(text).split())
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
+    return _no_formula(" ".join(printable(text).split()))
+
+
+def _student_cell(student: str) -> str:
+    """The id as it is, spaces and accents too, unless it would break the line."""
+    plain = printable(student) == student and len(student.splitlines()) == 1 and "\t" not in student
+    return _no_formula(student_id(student) if plain else display_name(student))
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text

@@ -33,8 +33,9 @@ import torch
 from tabulate import tabulate
 
 from autograder.grading import OUTSIDE, grade_submission, hidden_images, hidden_questions
-from autograder.intake import Submission, find_submissions, take_in
+from autograder.intake import Submission, take_in
 from autograder.jail import Jail, best_tier
+from autograder.layouts import find_submissions
 from autograder.rubric import DEFAULT_RUBRIC, Hidden, Rubric, load_rubric
 from autograder.running import current_grades
 from hw7.checks.cases import Call
@@ -81,7 +82,7 @@ def class_of(count: int, folder: Path, loop: bool = False) -> Path:
 
 
 def reference_submission(folder: Path) -> Submission:
-    return take_in(find_submissions(class_of(1, folder / "one"))[0])
+    return take_in(find_submissions(class_of(1, folder / "one")).found[0])
 
 
 # ---- the jail and the rubric -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hw7.checks.parts import LIMITS
 from hw7.errors import HW7Error
 from hw7.files import write_file
 from hw7.preflight import MAX_NOTEBOOK, Examined, examine, to_bytes
-from hw7.solution import MODULES
+from hw7.solution import HANDED_OUT, MODULES
 
 WEIGHTS, NOTEBOOK = "weights.safetensors", "hw7.ipynb"
 RELEASED = TESTS / "notebook.json"  # the notebook as it was handed out
@@ -28,7 +28,6 @@ READ = {WEIGHTS: 64_000_000, NOTEBOOK: MAX_NOTEBOOK}  # bytes: the grader reads 
 MAX_FILES = 200  # Python files under solution/, for the grader
 MAX_SOURCE = 1_000_000  # bytes of them; far fewer earn points
 KEPT = ".before-repair"  # the end of the name of a notebook as it was
-GIVEN = ("bugs", "tests")  # folders of the assignment that are not handed in
 LITTER = ("__pycache__", "out")  # and everything whose name begins with a dot
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 
@@ -54,7 +53,7 @@ def gather(directory: Path) -> Contents:
             files[name] = _read(path)
         elif name in READ:
             faults.append(f"{name} has {size:,} bytes, more than the grader reads: left out.")
-        elif name.partition("/")[0] not in GIVEN:
+        elif name.partition("/")[0] not in HANDED_OUT:
             left_out.append(name)
     source = {name: data for name, data in files.items() if name.endswith(".py")}
     total = sum(map(len, source.values()))

@@ -22,6 +22,10 @@ from hw7.errors import HW7Error
 
 PROJECT = Path(__file__).resolve().parent.parent
 MODULES = ("models", "losses", "pruning", "quantization")
+# What students receive besides what they hand in: beside `solution`, and beside `assignments`.
+HANDED_OUT = ("bugs", "tests")
+HANDED_OUT_ABOVE = ("LICENSE", "README.md", "constraints.txt", "docs", "hw7", "pyproject.toml")
+INSTALL_A_CLONE = "install hw7 from a clone, or from the folder that you were given, by `pip install -e .` in there"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,17 @@ def default_directory() -> Path:
         directory = PROJECT / folder / "hw7"
         if (directory / "solution").is_dir():
             return directory
-    raise HW7Error(f"no solution found under {PROJECT}; name your own with --solution DIR")
+    raise HW7Error(
+        f"no solution is installed in {PROJECT}: name the folder that holds yours (--solution DIR; hw7 pack DIR), "
+        f"or {INSTALL_A_CLONE}"
+    )
+
+
+def need_clone(*names: str) -> None:
+    """Raises HW7Error where these files and folders of the project are not beside the library: a wheel has packages
+    only."""
+    if missing := [name for name in names if not (PROJECT / name).exists()]:
+        raise HW7Error(f"{PROJECT} has no {', '.join(missing)}: for this, {INSTALL_A_CLONE}")
 
 
 def load_solution(directory: Path | str | None = None) -> Solution:

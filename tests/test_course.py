@@ -33,6 +33,7 @@ from nbgrader.coursedir import CourseDirectory
 
 from autograder import course, intake, notebook_kernel
 from autograder.exports.nbgrader import cell_name
+from autograder.layouts import find_submissions
 from autograder.rubric import load_rubric
 
 pytestmark = [
@@ -418,8 +419,8 @@ def test_the_students_zip_is_graded_like_what_was_collected(finished: Course, tm
     for name in finished.students:
         folder = finished.base / "students" / name / "hw7"
         packing.pack(folder, tmp_path / "zips" / f"{name}.zip", check=False, released=finished.base / "notebook.json")
-    packed = {each.student: intake.take_in(each) for each in intake.find_submissions(tmp_path / "zips")}
-    collected = {each.student: intake.take_in(each) for each in intake.find_submissions(finished.folder / "submitted")}
+    packed = {each.student: intake.take_in(each) for each in find_submissions(tmp_path / "zips").found}
+    collected = {each.student: intake.take_in(each) for each in find_submissions(finished.folder / "submitted").found}
     assert set(packed) == set(collected) == set(finished.students)
     for name in finished.students:
         assert packed[name].digest == collected[name].digest, name

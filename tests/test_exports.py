@@ -22,6 +22,7 @@ from made_up_grades import HOSTILE, RUBRIC, TASKS, a_class, broken, grade, hosti
 from autograder.exports import (
     EXPORTERS,
     aligned,
+    display_name,
     export,
     file_name,
     gradescope_image,
@@ -34,6 +35,7 @@ from autograder.exports.gradescope import export_gradescope, failed, results
 from autograder.exports.gradescope_image import build_image
 from autograder.exports.html import ADVICE, class_page, export_html, histogram, next_steps, student_page
 from autograder.grades import Grade
+from autograder.layouts import find_submissions
 from hw7.checks.cases import Verdict
 from hw7.checks.mistakes import load_mistakes
 from hw7.errors import HW7Error
@@ -140,16 +142,23 @@ def test_file_names_are_safe_and_of_one_student_each() -> None:
     assert file_name("Zoë Müller").startswith("zoe-muller-")
 
 
-def test_a_student_is_one_printable_line() -> None:
-    assert student_id("Zoë Müller") == "Zoë Müller"
+def test_a_student_is_shown_in_one_printable_line() -> None:
+    assert display_name("Zoë Müller") == "Zoë Müller"
     strange = ["a\nb", "a\tb", "a b ", "a\ud800", "a\ud801", "a\ufffd", "\u202eab", ""]
-    made = [student_id(name) for name in strange]
+    made = [display_name(name) for name in strange]
     assert len(set(made)) == len(strange)
     for name in made:
         name.encode()  # no lone surrogate is left
         assert name == printable(name)
         assert "\n" not in name
         assert name
+
+
+def test_a_student_s_id_is_the_name_byte_for_byte() -> None:
+    for name in ("jose\u0301", "jos\u00e9", "ada ", " ada", "x  y", "a\nb", "\u202eab", "Zoë Müller"):
+        assert student_id(name) == name
+    for name in ("", "a\0b", "a\udcff"):  # no table can hold these
+        assert student_id(name) == display_name(name)
 
 
 def test_points_are_short() -> None:
@@ -511,6 +520,22 @@ def test_hostile_students_have_grades_as_well(nbgrader: Callable[..., Path], tmp
         assert {s["student"]: s["score"] for s in gradebook.submission_dicts("hw7")} == {
             student_id(name): 100 for name in names
         }
+
+
+def test_an_nbgrader_student_s_points_reach_nobody_else(nbgrader: Callable[..., Path], tmp_path: Path) -> None:
+    """From the folder's name to the gradebook's row: accents of one or two characters, spaces at the end, in pairs."""
+    from nbgrader.api import Gradebook
+
+    names = ["jose\u0301", "jos\u00e9", "ada", "ada ", "x y", "x  y"]
+    for name in names:
+        (tmp_path / "submitted" / name / "hw7" / "solution").mkdir(parents=True)
+    found = find_submissions(tmp_path / "submitted").found
+    grades = {each.student: grade(each.student, 0.5) for each in found}
+    nbgrader([grade(name, 0.0) for name in names], RUBRIC, tmp_path)
+    with Gradebook(f"sqlite:///{nbgrader(list(grades.values()), RUBRIC, tmp_path)}") as gradebook:
+        scores = {row["student"]: row["score"] for row in gradebook.submission_dicts("hw7")}
+        assert scores == pytest.approx({name: grades[name].total for name in names})
+        assert len(gradebook.students) == len(names)
 
 
 def test_what_is_no_gradebook_is_said_to_be_none(nbgrader: Callable[..., Path], tmp_path: Path) -> None:

@@ -95,6 +95,22 @@ def test_failures_of_the_grader_are_told_and_not_taken_for_success(a_class: Clas
     assert "a bug of ours" in call("show", "student04", "--out", a_class.out, "--teacher")
 
 
+@pytest.mark.usefixtures("fast")
+def test_what_is_not_taken_is_told_and_is_no_success(a_class: Class) -> None:  # noqa: F811
+    (a_class.submissions / "notes.txt").write_text("")
+    roster = a_class.submissions / "roster.csv"
+    roster.write_text("id,name\nstudent03,Ann Lee\nstudent99,Bob Ray\n")
+    words = ["run", a_class.submissions, "--out", a_class.submissions / "graded", "--roster", roster]
+    result = CliRunner().invoke(cli.cli, [str(word) for word in words])
+    assert result.exit_code == 1
+    assert "12 of 12 students have a grade" in result.output
+    assert "not taken: notes.txt, because it is neither a folder nor a zip" in result.output
+    assert "handed in nothing: student99 (Bob Ray)" in result.output
+    assert "not on the roster, graded all the same: student00" in result.output
+    (a_class.submissions / "notes.txt").unlink()
+    assert "12 submissions, layout folders" in call(*words)
+
+
 def test_export(made: Class) -> None:
     assert "12 students" in call("export", "--to", "csv", "--out", made.out)
     exported = made.out / "exports" / "csv" / "grades.csv"

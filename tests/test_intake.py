@@ -5,199 +5,30 @@ import socket
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from handed_in import RIGHT, SOURCE, assert_right, packed, said, under, write
 
-from autograder import intake
-from autograder.intake import Submission, find_submissions, take_in
-from hw7.errors import HW7Error
-
-NAMES = ("__init__", "losses", "models", "pruning", "quantization")
-SOURCE = {f"solution/{name}.py": f'"""{name}"""\n'.encode() for name in NAMES}
-RIGHT = {**SOURCE, "weights.safetensors": b"weights", "hw7.ipynb": b"{}"}
-
-
-def write(folder: Path, files: Mapping[str, bytes]) -> Path:
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
-
-
-def packed(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as file:
-        for name, data in files.items():
-            file.writestr(name, data)
-    return buffer.getvalue()
-
-
-def under(prefix: str, files: Mapping[str, bytes] = RIGHT) -> dict[str, bytes]:
-    return {prefix + name: data for name, data in files.items()}
+from autograder import entries, intake
+from autograder.intake import Submission, take_in
+from autograder.layouts import find_submissions
 
 
 def all_in(root: Path) -> dict[str, Submission]:
-    return {found.student: take_in(found) for found in find_submissions(root)}
+    return {found.student: take_in(found) for found in find_submissions(root).found}
 
 
 def the_one(root: Path) -> Submission:
-    (found,) = find_submissions(root)
+    (found,) = find_submissions(root).found
     return take_in(found)
 
 
 def of_zip(tmp_path: Path, data: bytes) -> Submission:
     write(tmp_path / "class", {"ann.zip": data})
     return the_one(tmp_path / "class")
-
-
-def assert_right(submission: Submission) -> None:
-    assert submission.problem == ""
-    assert submission.files == SOURCE
-    assert (submission.weights, submission.notebook) == (b"weights", b"{}")
-
-
-def said(submission: Submission, *words: str) -> None:
-    """Each of these stands in the problem or in a remark."""
-    text = "\n".join([submission.problem, *submission.remarks])
-    for word in words:
-        assert word in text, text
-
-
-# ---- layouts ------------------------------------------------------------------------------------------------
-
-METADATA = """---
-submission_101:
-  :submitters:
-  - :name: Ann Lee
-    :sid: 'B07901001'
-    :email: ann@example.edu
-  :created_at: 2020-05-01 12:00:00.000000000 Z
-  :results: {}
-submission_102:
-  :submitters:
-  - :name: Bob
-    :sid: ''
-    :email: bob@example.edu
-  - :name: !ruby/object:Evil Cem Çelik
-    :sid:
-"""
-
-LAYOUTS: dict[str, tuple[dict[str, bytes], set[str]]] = {
-    "folders": ({**under("ann/"), **under("bob/")}, {"ann", "bob"}),
-    "zips": ({"ann.zip": packed(RIGHT), "bob.ZIP": packed(RIGHT)}, {"ann", "bob"}),
-    "both, and a table": ({**under("ann/"), "bob.zip": packed(RIGHT), "marks.csv": b""}, {"ann", "bob"}),
-    "nbgrader course": (
-        {**under("submitted/ann/hw7/"), **under("submitted/ann/hw6/"), **under("source/hw7/")},
-        {"ann"},
-    ),
-    "nbgrader, another name": (under("submitted/ann/compression/"), {"ann"}),
-    "gradescope": (
-        {"submission_metadata.yml": METADATA.encode(), **under("submission_101/"), **under("submission_102/")},
-        {"B07901001", "bob@example.edu", "Cem Çelik"},
-    ),
-    "gradescope in a folder": (
-        under("export/", {"submission_metadata.yml": METADATA.encode(), **under("submission_101/")}),
-        {"B07901001"},
-    ),
-    "gradescope, broken table": (
-        {"submission_metadata.yml": b"\xff{[", **under("submission_101/")},
-        {"submission_101"},
-    ),
-    "moodle folders": (
-        {
-            **under("Ann Lee_123_assignsubmission_file_/"),
-            "Bób_124_assignsubmission_file_/hw7.zip": packed(under("hw7-main/")),
-            "Bób_124_assignsubmission_onlinetext_/onlinetext.html": b"see zip",
-            "Cy_125_assignsubmission_file/my hw.zip": packed(RIGHT),
-        },
-        {"Ann Lee_123", "Bób_124", "Cy_125"},
-    ),
-    "moodle files": (
-        {
-            "Ann Lee_123_assignsubmission_file_hw7.zip": packed(RIGHT),
-            "Bob_124_assignsubmission_file_code.zip": packed(SOURCE),
-            "Bob_124_assignsubmission_file_weights.safetensors": b"weights",
-            "Bob_124_assignsubmission_file_hw7.ipynb": b"{}",
-        },
-        {"Ann Lee_123", "Bob_124"},
-    ),
-}
-
-
-@pytest.mark.parametrize("as_zip", [False, True], ids=["on disk", "in a zip"])
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_layouts(tmp_path: Path, name: str, as_zip: bool) -> None:
-    files, students = LAYOUTS[name]
-    root = write(tmp_path / "all", files)
-    if as_zip:
-        root = tmp_path / "all.zip"
-        root.write_bytes(packed(files))
-    submissions = all_in(root)
-    assert set(submissions) == students
-    for submission in submissions.values():
-        assert_right(submission)
-
-
-def test_the_folder_of_nbgrader_itself(tmp_path: Path) -> None:
-    write(tmp_path / "submitted", {**under("ann/hw7/"), **under("bob/hw6/")})
-    assert set(all_in(tmp_path / "submitted")) == {"ann"}
-    with pytest.raises(HW7Error, match="no student has a folder hw8; there are hw6, hw7"):
-        find_submissions(tmp_path / "submitted", "hw8")
-
-
-@pytest.mark.parametrize("name", ["ann", "ann.zip"])
-def test_a_single_submission(tmp_path: Path, name: str) -> None:
-    write(tmp_path / "ann", RIGHT)
-    (tmp_path / "ann.zip").write_bytes(packed(RIGHT))
-    submission = the_one(tmp_path / name)
-    assert submission.student == "ann"
-    assert_right(submission)
-
-
-def test_no_submissions_at_all(tmp_path: Path) -> None:
-    (tmp_path / "a file").write_bytes(b"no zip")
-    (tmp_path / "empty").mkdir()
-    for name in ("missing", "a file", "empty"):
-        with pytest.raises(HW7Error, match=name):
-            find_submissions(tmp_path / name)
-
-
-def test_students_that_are_there_twice(tmp_path: Path) -> None:
-    write(tmp_path, {**under("ann/"), "ann.zip": packed(RIGHT), **under("bob/")})
-    submissions = all_in(tmp_path)
-    assert_right(submissions["bob"])
-    assert submissions["ann"].files == {}
-    said(submissions["ann"], "2 submissions of this student (ann, ann.zip)")
-
-
-def test_only_a_text_in_moodle(tmp_path: Path) -> None:
-    write(tmp_path, {"Ann_1_assignsubmission_onlinetext_/onlinetext.html": b"sorry"})
-    said(the_one(tmp_path), "Only a text")
-
-
-@pytest.mark.parametrize(
-    "name", ["../../etc", "a/b", "a\\b", "\u202egnp", "x" * 300, ".hidden", "\ud800", "", "a\nb", "=cmd()"]
-)
-def test_names_of_students_can_be_keys_and_file_names(name: str) -> None:
-    key = intake._student(name)
-    assert key.isprintable()
-    assert not {"/", "\\"} & set(key)
-    assert not key.startswith(".")
-    assert 0 < len(key.encode()) <= 400  # each of 100 characters in at most four bytes
-    assert intake._student("x" * 300) != intake._student("x" * 301)
-
-
-def test_submitters_are_read_without_running_anything(tmp_path: Path) -> None:
-    sprung = tmp_path / "sprung"
-    tag = f"!!python/object/apply:os.mkdir ['{sprung}']"
-    table = (
-        f"submission_1:\n  :submitters:\n  - :name: {tag}\nsubmission_2: [[]]\nsubmission_3:\n  :submitters: {tag}\n"
-    )
-    assert intake._submitters(table.encode()) == {}
-    assert not sprung.exists()
 
 
 # ---- where the submission is in what was handed in -----------------------------------------------------------
@@ -397,10 +228,10 @@ def test_linked_folders_are_not_entered(tmp_path: Path) -> None:
 
 def test_a_folder_that_becomes_a_link_while_it_is_read(tmp_path: Path) -> None:
     write(tmp_path, {**under("ann/"), **under("bob/")})
-    entries = list(intake._folder_entries(tmp_path / "ann"))
+    listed = list(entries.folder_entries(tmp_path / "ann"))
     (tmp_path / "ann" / "solution").rename(tmp_path / "moved")
     (tmp_path / "ann" / "solution").symlink_to("../bob/solution")
-    (entry,) = [entry for entry in entries if entry.path == "solution/losses.py"]
+    (entry,) = [entry for entry in listed if entry.path == "solution/losses.py"]
     with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
         entry.read(100)
 
@@ -413,7 +244,7 @@ def test_depth_names_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert_right(submission)
     said(submission, "too deep", "too long a name", "characters that cannot be used")
     assert all(remark.isprintable() for remark in submission.remarks)
-    monkeypatch.setattr(intake, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(entries, "MAX_ENTRIES", 5)
     said(the_one(tmp_path), "files: leave data and environments out")
 
 
@@ -545,7 +376,7 @@ def declared_too_small() -> bytes:
 
 
 def many() -> bytes:
-    return packed({f"{number}.txt": b"" for number in range(intake.MAX_ENTRIES + 1)})
+    return packed({f"{number}.txt": b"" for number in range(entries.MAX_ENTRIES + 1)})
 
 
 def nested() -> bytes:

@@ -104,10 +104,15 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def student_id(student: str) -> str:
+def display_name(student: str) -> str:
     """The student as one printable line; where that differs from the name, a hash keeps two such names apart."""
     line = " ".join(printable(student).split())
     return line if line and line == student else f"{line} #{digest(student)[:12]}".strip()
+
+
+def student_id(student: str) -> str:
+    """The student for tables of others, who know this name byte for byte; the display name where none can hold it."""
+    return display_name(student) if not student or re.search("[\0\ud800-\udfff]", student) else student
 
 
 def file_name(student: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from autograder.exports import aligned, file_name, hint, known, points, printable, student_id
+from autograder.exports import aligned, display_name, file_name, hint, known, points, printable
 from autograder.grades import Grade, PartGrade, TaskGrade
 from hw7.checks.cases import Verdict
 from hw7.files import write_file
@@ -276,5 +276,5 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"points": points, "share": share, "mood": mood, "hint": hint, "student_id": student_id}
+_ENVIRONMENT.filters |= {"points": points, "share": share, "mood": mood, "hint": hint, "display_name": display_name}
 _ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE, "unexplained": unexplained}

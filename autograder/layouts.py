@@ -1,0 +1,602 @@
+"""Whose submission is what: the layout of a class's folder or zip, told by the names on its first level.
+
+    folders      a folder or a zip for each student, named after the student
+    nbgrader     submitted/STUDENT/ASSIGNMENT/
+    gradescope   submission_NNN/, and whose they are in submission_metadata.yml
+    moodle, canvas, blackboard, d2l    files or folders whose names say student, and time or attempt
+    one          the folder or zip is one submission itself
+
+A layout is that of the whole: what a student could have put into one submission decides nothing. Where the names leave
+it open, `find_submissions` says so, and the teacher names the layout. Every entry becomes somebody's submission, or is
+listed as not taken, with the reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import struct
+import unicodedata
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import yaml
+
+from autograder.entries import Refused, folder_entries, readable, zip_entry
+from autograder.intake import MODULES, SOURCE, Found
+from hw7.account import expanded
+from hw7.errors import HW7Error
+
+MAX_METADATA = 50_000_000  # Gradescope keeps the output of its own grader there
+METADATA = "submission_metadata.yml"
+
+# What systems and editors leave behind: nobody's submission, and nothing to tell of.
+_LITTER = re.compile(r"\.DS_Store|\._.*|__MACOSX|Thumbs\.db|desktop\.ini|\.git(ignore|attributes|keep)?|__pycache__|"
+                     r"\.ipynb_checkpoints", re.IGNORECASE)  # fmt: skip
+_NO_STUDENT = re.compile(
+    r".*\.(csv|ya?ml|txt|md|rst|json|jsonl|html?|pdf|log|xlsx?|ods|sh|toml|db)|\.[^/]*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Submissions:
+    """What was found. layout: which one. not_taken: entries that are nobody's submission, with the reason. absent:
+    students of the roster who handed in nothing. strangers: submissions of nobody on the roster."""
+
+    found: tuple[Found, ...]
+    layout: str
+    not_taken: Mapping[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+    doubt: str = ""  # why another layout than this one may have been meant
+
+
+def find_submissions(
+    root: Path | str,
+    assignment: str = "hw7",
+    layout: str | None = None,
+    roster: Path | None = None,
+    without: Iterable[Path] = (),
+) -> Submissions:
+    """All students' submissions in a folder or zip, in order of their names.
+
+    assignment: the folder's name in an nbgrader tree. layout: one of LAYOUTS, where the names do not tell it. roster: a
+    CSV file with the columns id and name; submissions then belong to ids. without: entries that are the teacher's own.
+    Raises HW7Error where there is nothing that could be a submission, or where the layout must be named.
+    """
+    root = expanded(root)
+    if layout is not None and layout not in LAYOUTS:
+        raise HW7Error(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+    try:
+        with ExitStack() as stack:
+            place = _Place(root, stack)
+            children = place.children({path.resolve() for path in (roster, *without) if path is not None})
+            name = layout or _layout_of(place, children)
+            if layout and name in _INNER and not any(_fits(name, each, kind) for each, kind in children.items()):
+                place, children = _only_folder(place, children)  # an export that was packed in a folder of its own
+            hunt = _Hunt(place, children, name, assignment)
+            LAYOUTS[name](hunt)
+            doubt = "" if layout else _doubt(place, children, name)
+    except (OSError, zipfile.BadZipFile, Refused, struct.error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise HW7Error(f"the submissions {root} cannot be read: {reason or error}") from error
+    if not hunt.found:
+        raise HW7Error(_nothing(root, name, hunt.not_taken))
+    found, absent, strangers = hunt.found, list[str](), list[str]()
+    if roster is not None:
+        found, absent, strangers = _by_roster(found, read_roster(roster), exactly=name == "nbgrader")
+    single = _without_doubles(found)
+    return Submissions(tuple(single), name, hunt.not_taken, tuple(absent), tuple(strangers), doubt)
+
+
+def _nothing(root: Path, layout: str, not_taken: Mapping[str, str]) -> str:
+    lines = [f"  {readable(name)}: {reason}" for name, reason in list(not_taken.items())[:10]]
+    seen = "\n".join([" Not taken:", *lines]) if lines else ""
+    return (
+        f"there are no submissions in {root}, read as {layout}: it should hold a folder or a zip for each student, be "
+        f"an nbgrader folder `submitted`, or an export of Gradescope, Moodle, Canvas, Blackboard or D2L.{seen}"
+    )
+
+
+# ---- a look at the first level ------------------------------------------------------------------------------
+
+
+class _Place:
+    """A folder of the disk or of a zip, for a look at its first level."""
+
+    def __init__(self, path: Path, stack: ExitStack, prefix: str = "") -> None:
+        self.path, self.prefix, self.stack = path, prefix, stack
+        self.zip: zipfile.ZipFile | None = None
+        if not path.is_dir():
+            self.zip = stack.enter_context(zipfile.ZipFile(path))
+
+    def below(self, name: str) -> _Place:
+        if self.zip is None:
+            return _Place(self.path / name, self.stack)
+        place = object.__new__(_Place)
+        place.__dict__.update(self.__dict__, prefix=f"{self.prefix}{name}/")
+        return place
+
+    def children(self, without: Collection[Path] = ()) -> dict[str, str]:
+        """Name -> "folder", "file" or "other", sorted; no litter, and none of the paths in `without`."""
+        kinds: dict[str, str] = {}
+        if self.zip is None:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    folder, file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+                    kinds[entry.name] = "folder" if folder else "file" if file else "other"
+            here = self.path.resolve()
+            kinds = {name: kind for name, kind in kinds.items() if here / name not in without}
+        else:
+            for name in self.zip.namelist():
+                if name.startswith(self.prefix):
+                    first, slash, _ = name[len(self.prefix) :].partition("/")
+                    if slash or first not in kinds:
+                        kinds[first] = "folder" if slash else "file"
+            if not self.prefix.rstrip("/"):
+                kinds = {name or "/": kind for name, kind in kinds.items()}
+        return {name: kinds[name] for name in sorted(kinds) if name and not _LITTER.fullmatch(name)}
+
+    def read(self, name: str, limit: int) -> bytes:
+        if self.zip is None:
+            return next(folder_entries(self.path, [name])).read(limit)
+        return zip_entry(self.zip, self.zip.getinfo(self.prefix + name), (name,)).read(limit)
+
+    def found(self, student: str, kind: str, name: str, problem: str = "") -> Found:
+        """The entry of this name as a student's own."""
+        if self.zip is None:
+            return Found(student, self.path / name, kind, problem=problem)
+        return Found(student, self.path, kind, ((self.prefix + name, ""),), problem)
+
+
+def _folders_of(children: Mapping[str, str]) -> list[str]:
+    return [name for name, kind in children.items() if kind == "folder"]
+
+
+def _only_folder(place: _Place, children: Mapping[str, str]) -> tuple[_Place, dict[str, str]]:
+    folders = _folders_of(children)
+    if len(folders) != 1:
+        return place, dict(children)
+    below = place.below(folders[0])
+    return below, below.children()
+
+
+# ---- names that say whose ---------------------------------------------------------------------------------
+
+
+class _Name(NamedTuple):
+    """What the name of an entry says. number: the platform's own, of the student. order: which attempt is the last."""
+
+    student: str
+    number: str = ""
+    file: str = ""  # its name in the submission; "" for a folder, whose content is the submission
+    order: tuple[object, ...] = ()
+    attempt: str = ""  # in words
+    late: bool = False
+    nothing: bool = False  # it comes with each submission and is no file of it
+
+
+_MOODLE = re.compile(
+    r"(?P<student>(?P<name>.+)_\d+)_assignsubmission_(?P<plugin>file|onlinetext)(_(?P<file>.*))?", re.S
+)
+_CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_(?P<upload>\d+)_(?P<file>.+)", re.S)
+_CANVAS_AGAIN = re.compile(r"(?P<stem>.+)-(?P<times>\d{1,3})(?P<ending>\.[^.]+)?", re.S)
+_BLACKBOARD = re.compile(
+    r"(?P<who>.+)_attempt_(?P<when>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?P<note>\.txt$)?(_(?P<file>.+))?", re.S
+)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_D2L = re.compile(
+    r"(?P<number>\d+)-\d+ ?- ?(?P<name>.+?) ?- ?"
+    rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.? (?P<day>\d\d?), (?P<year>\d{{4}}) (?P<time>\d{{3,4}}) (?P<half>[AP]M)"
+    r"( ?- ?(?P<file>.+))?",
+    re.S,
+)
+
+
+def _moodle(name: str, kind: str) -> _Name | None:
+    """Name_12345_assignsubmission_file_/ with files in it, or the files themselves with that before their names."""
+    match = _MOODLE.fullmatch(name)
+    if match is None:
+        return None
+    text = match["plugin"] == "onlinetext"
+    return _Name(match["student"], file="" if kind == "folder" else match["file"] or name, nothing=text)
+
+
+def _canvas(name: str, kind: str) -> _Name | None:
+    """doejane_LATE_12345_67890_hw7-1.zip: the name run together, a mark, the user, the upload, the file, whose name
+    ends in -1 when it was handed in for the second time."""
+    match = _CANVAS.fullmatch(name)
+    if match is None or kind == "folder":
+        return None
+    file, times = match["file"], 0
+    if again := _CANVAS_AGAIN.fullmatch(file):
+        file, times = again["stem"] + (again["ending"] or ""), int(again["times"])
+    order = (times, int(match["upload"]))
+    attempt = f"attempt {times + 1}, {match['file']}"
+    return _Name(f"{match['name']}_{match['number']}", match["number"], file, order, attempt, bool(match["late"]))
+
+
+def _blackboard(name: str, kind: str) -> _Name | None:
+    """HW7_jdoe_attempt_2020-05-01-12-30-00_hw7.zip, and a note HW7_jdoe_attempt_2020-05-01-12-30-00.txt with each."""
+    match = _BLACKBOARD.fullmatch(name)
+    if match is None or (kind != "folder" and not match["note"] and not match["file"]):
+        return None
+    attempt = f"the one of {match['when']}"
+    return _Name(
+        match["who"], file=match["file"] or "", order=(match["when"],), attempt=attempt, nothing=bool(match["note"])
+    )
+
+
+def _d2l(name: str, kind: str) -> _Name | None:
+    """39786-640693 - Jane Doe - Oct 10, 2025 1022 AM/, or with - hw7.zip behind it."""
+    match = _D2L.fullmatch(name)
+    if match is None or (kind != "folder" and not match["file"]):
+        return None
+    hour, minute = divmod(int(match["time"]), 100)
+    month = 1 + _MONTHS.index(match["month"])
+    order = (int(match["year"]), month, int(match["day"]), hour % 12 + 12 * (match["half"] == "PM"), minute)
+    attempt = f"the one of {match['month']} {match['day']}, {match['year']} {match['time']} {match['half']}"
+    return _Name(f"{match['name']}_{match['number']}", match["number"], match["file"] or "", order, attempt)
+
+
+_BY_NAME: dict[str, Callable[[str, str], _Name | None]] = {
+    "moodle": _moodle, "canvas": _canvas, "blackboard": _blackboard, "d2l": _d2l,
+}  # fmt: skip
+_BESIDE = {"d2l": ("index.html",), "gradescope": (METADATA,)}  # files that come with an export
+_INNER = (*_BY_NAME, "gradescope")  # exports, which may lie in a folder of their own
+
+
+def _fits(layout: str, name: str, kind: str) -> bool:
+    if layout == "gradescope":
+        return kind == "folder" and re.fullmatch(r"submission_\d+", name) is not None
+    return _BY_NAME[layout](name, kind) is not None
+
+
+# ---- which layout --------------------------------------------------------------------------------------------
+
+
+def _layout_of(place: _Place, children: Mapping[str, str]) -> str:
+    """The layout of a place. Raises `Refused` where its names leave it open."""
+    folders = _folders_of(children)
+    lower = {name.lower() for name in children}
+    if place.zip is None and place.path.name == "submitted":
+        return "nbgrader"
+    if any(_is_source(place, name) for name in folders) or len(lower & set(MODULES)) >= 2:
+        return "one"
+    entries = [name for name in children if not _NO_STUDENT.fullmatch(name) or children[name] == "folder"]
+    fitting = {
+        layout: sum(_fits(layout, name, kind) for name, kind in children.items())
+        for layout in _INNER
+        if layout != "gradescope" or METADATA in children
+    }
+    best = max(fitting, key=lambda layout: fitting[layout])
+    if 2 * fitting[best] > len(entries) and fitting[best]:
+        return best
+    if "submitted" in folders:
+        strange = [name for name in folders if name not in _NBGRADERS]
+        if strange:
+            raise Refused(
+                f"it holds `submitted`, as nbgrader's courses do, and {_some(strange)}. Say --layout nbgrader, or "
+                "--layout folders where `submitted` is a student"
+            )
+        return "nbgrader"
+    return "folders"
+
+
+_NBGRADERS = ("source", "release", "submitted", "autograded", "feedback", "grades", "exchange", "formgrader")
+
+
+def _may_be_a_submission(place: _Place) -> bool:
+    names = {name.lower(): kind for name, kind in place.children().items()}
+    return names.get(SOURCE) == "folder" or len(set(names) & set(MODULES)) >= 2
+
+
+def _is_source(place: _Place, folder: str) -> bool:
+    """Whether the folder is `solution` of one submission, and not a student of that name."""
+    return folder.lower() == SOURCE and SOURCE not in {name.lower() for name in place.below(folder).children()}
+
+
+def _doubt(place: _Place, children: Mapping[str, str], layout: str) -> str:
+    """Why another layout may have been meant; "" for no reason. It is told, not believed: a student may have written
+    what there is in one folder."""
+    folders = _folders_of(children)
+    if layout == "one":
+        others = [name for name in folders if not _is_source(place, name) and _may_be_a_submission(place.below(name))]
+        others += [name for name in children if name.lower().endswith(".zip")]
+        return (
+            f"it was taken for one submission: if {_some(others)} are students', say --layout folders" if others else ""
+        )
+    if layout != "folders" or len(folders) != 1 or len(children) != 1:
+        return ""
+    (folder,) = folders
+    below = place.below(folder)
+    children = below.children()
+    if _may_be_a_submission(below):
+        return ""
+    here = f"{readable(folder)}/ was taken for one student's, and"
+    for layout in _INNER:
+        if any(_fits(layout, name, kind) for name, kind in children.items()):
+            return f"{here} has names in it as in an export of {layout}: if it is one, say --layout {layout}"
+    several = [name for name, kind in children.items() if kind == "folder" and _may_be_a_submission(below.below(name))]
+    several += [name for name in children if name.lower().endswith(".zip")]
+    inner = f"name that folder, {place.path / folder}" if place.zip is None else "unpack it, and name that folder"
+    return f"{here} holds {_some(several)}: if these are students', {inner}" if len(several) > 1 else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(readable, names[:3])) + more
+
+
+# ---- the layouts ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Hunt:
+    """The search of one place."""
+
+    place: _Place
+    children: Mapping[str, str]
+    layout: str
+    assignment: str
+    found: list[Found] = field(default_factory=list)
+    not_taken: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, name: str, reason: str) -> None:
+        self.not_taken[name] = reason
+
+
+def _one(hunt: _Hunt) -> None:
+    place = hunt.place
+    student = place.path.stem if place.zip else place.path.resolve().name
+    hunt.found.append(Found(student or "submission", place.path, "zip" if place.zip else "folder"))
+
+
+def _folders(hunt: _Hunt) -> None:
+    for name, kind in hunt.children.items():
+        if name in ("/", ".", ".."):
+            hunt.leave_out(name, "its path leads out of the zip")
+        elif kind == "folder":
+            hunt.found.append(hunt.place.found(name, "folder", name))
+        elif _NO_STUDENT.fullmatch(name) and not name.lower().endswith(".zip"):
+            hunt.leave_out(name, "it is neither a folder nor a zip, and its name is not that of a submission")
+        else:
+            hunt.found.append(hunt.place.found(PurePosixPath(name).stem, "zip", name))
+
+
+def _nbgrader(hunt: _Hunt) -> None:
+    """submitted/STUDENT/ASSIGNMENT/. Raises `Refused` where no student has the assignment and others are there."""
+    if hunt.children.get("submitted") == "folder":
+        hunt.place = hunt.place.below("submitted")
+        hunt.children = hunt.place.children()
+    inside = {name: hunt.place.below(name).children() for name, kind in hunt.children.items() if kind == "folder"}
+    names = {name for each in inside.values() for name, kind in each.items() if kind == "folder"}
+    assignment = hunt.assignment
+    if assignment not in names:
+        if len(names) != 1:
+            there = ", ".join(sorted(map(readable, names))) or "none at all"
+            raise Refused(f"no student has a folder {assignment}; there are {there}")
+        (assignment,) = names
+    for name in hunt.children:
+        if name not in inside:
+            hunt.leave_out(name, "it is no student's folder")
+        elif inside[name].get(assignment) == "folder":
+            hunt.found.append(hunt.place.below(name).found(name, "nbgrader", assignment))
+        else:
+            there = _some(list(inside[name])) or "nothing"
+            hunt.leave_out(name, f"it has no folder {assignment}, but {there}")
+
+
+def _gradescope(hunt: _Hunt) -> None:
+    """submission_NNN/ folders; the students of each stand in submission_metadata.yml, one or a group."""
+    known: dict[str, list[str]] = {}
+    try:
+        known = _submitters(hunt.place.read(METADATA, MAX_METADATA))
+    except (
+        Refused,
+        yaml.YAMLError,
+        RecursionError,
+        UnicodeError,
+        OSError,
+        zipfile.BadZipFile,
+        KeyError,
+        StopIteration,
+    ):
+        hunt.leave_out(METADATA, "it cannot be read, so that submissions are named by their folders")
+    for name, kind in hunt.children.items():
+        if _fits("gradescope", name, kind):
+            hunt.found += [hunt.place.found(student, "gradescope", name) for student in known.get(name) or [name]]
+        elif name != METADATA:
+            hunt.leave_out(name, "it is no folder submission_NNN")
+    for name, students in known.items():
+        if name not in hunt.children:
+            hunt.leave_out(f"{name} ({', '.join(students)})", f"{METADATA} names it, and there is no such folder")
+
+
+def _submitters(data: bytes) -> dict[str, list[str]]:
+    """Folder -> its students: the id, else the e-mail address, else the name. The loader makes strings, lists and dicts
+    of them, nothing else."""
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    table = yaml.load(data, Loader=loader)
+    known: dict[str, list[str]] = {}
+    for folder, record in table.items() if isinstance(table, dict) else ():
+        people = record.get(":submitters") if isinstance(record, dict) else None
+        for person in people if isinstance(people, list) else ():
+            names = [person.get(key) for key in (":sid", ":email", ":name")] if isinstance(person, dict) else []
+            name = next((name for name in names if isinstance(name, str) and name.strip()), None)
+            if name is not None and isinstance(folder, str):
+                known.setdefault(folder, []).append(name.strip())
+    return known
+
+
+def _by_name(hunt: _Hunt) -> None:
+    """Exports whose names say whose each entry is. Of several attempts the last counts, and a remark says so."""
+    students: dict[str, list[tuple[str, _Name]]] = {}
+    for name, kind in hunt.children.items():
+        parsed = _BY_NAME[hunt.layout](name, kind)
+        if parsed is not None:
+            students.setdefault(parsed.student, []).append((name, parsed))
+        elif name not in _BESIDE.get(hunt.layout, ()):
+            hunt.leave_out(
+                name, f"its name is none that {hunt.layout} gives; --layout folders takes it for a student's"
+            )
+    if hunt.layout == "blackboard":
+        students = _without_assignment(students)
+    for student, entries in students.items():
+        members, remarks = _last_attempt(hunt, [entry for entry in entries if not entry[1].nothing])
+        if any(parsed.late for _, parsed in entries):
+            remarks.append(f"Handed in late, by the mark of {hunt.layout.capitalize()}.")
+        hunt.found.append(_found(hunt, student, members, remarks))
+
+
+def _found(hunt: _Hunt, student: str, members: list[tuple[str, _Name]], remarks: Sequence[str]) -> Found:
+    place, kind = hunt.place, hunt.layout
+    if not members:
+        return Found(student, place.path, kind, problem="Only a text was handed in, no files.", remarks=tuple(remarks))
+    if len(members) == 1 and not members[0][1].file:
+        return replace(place.found(student, kind, members[0][0]), remarks=tuple(remarks))
+    named = tuple((place.prefix + name, parsed.file or name) for name, parsed in members)
+    return Found(student, place.path, kind, named, remarks=tuple(remarks))
+
+
+def _last_attempt(hunt: _Hunt, entries: list[tuple[str, _Name]]) -> tuple[list[tuple[str, _Name]], list[str]]:
+    """The entries of the last attempt. Where only files are numbered, and not attempts, of each file the last; and of
+    several zips the last."""
+    if hunt.layout == "moodle" or len(entries) <= 1:
+        return entries, []
+    if hunt.layout in ("blackboard", "d2l"):
+        newest = max(parsed.order for _, parsed in entries)
+        last = [entry for entry in entries if entry[1].order == newest]
+    else:
+        newest_of: dict[str, tuple[str, _Name]] = {}
+        for entry in entries:
+            key = "a zip" if entry[1].file.lower().endswith(".zip") else entry[1].file
+            if key not in newest_of or newest_of[key][1].order < entry[1].order:
+                newest_of[key] = entry
+        last = list(newest_of.values())
+    attempts = {parsed.order for _, parsed in entries}
+    if len(last) == len(entries):
+        return last, []
+    taken = "; ".join(dict.fromkeys(readable(parsed.attempt) for _, parsed in last))
+    return last, [f"Of {len(attempts)} attempts the last was taken: {taken}."]
+
+
+def _without_assignment(students: dict[str, list[tuple[str, _Name]]]) -> dict[str, list[tuple[str, _Name]]]:
+    """Blackboard puts the assignment before each name: what all have in common, up to the last _ of it."""
+    heads = {who.rpartition("_")[0] for who in students}
+    columns = zip(*students, strict=False)  # the letters that all names have in one place
+    common = "".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
+    cut = len(next(iter(heads)) + "_") if len(heads) == 1 else common.rfind("_") + 1
+    return {who[cut:] or who: entries for who, entries in students.items()}
+
+
+LAYOUTS: dict[str, Callable[[_Hunt], None]] = {
+    "folders": _folders,
+    "nbgrader": _nbgrader,
+    "gradescope": _gradescope,
+    **dict.fromkeys(_BY_NAME, _by_name),
+    "one": _one,
+}
+
+
+def _without_doubles(found: Sequence[Found]) -> list[Found]:
+    """One entry a student; whoever is there more than once cannot be graded until the teacher has chosen."""
+    students: dict[str, list[Found]] = {}
+    for each in found:
+        students.setdefault(each.student, []).append(each)
+    single = []
+    for several in students.values():
+        first = several[0]
+        if len(several) > 1:
+            places = ", ".join(readable(each.members[0][0] if each.members else each.path.name) for each in several)
+            first = replace(
+                first, problem=f"There are {len(several)} submissions of this student ({places}): keep one."
+            )
+        single.append(first)
+    return sorted(single, key=lambda each: each.student)
+
+
+# ---- the roster -----------------------------------------------------------------------------------------------
+
+
+def read_roster(path: Path) -> dict[str, str]:
+    """{id: name} of a CSV file with the columns id and name, in this order or with a header that says so.
+
+    Raises HW7Error where it is none, or an id is there twice.
+    """
+    path = expanded(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HW7Error(f"the roster {path} cannot be read as CSV in UTF-8: {error}") from error
+    columns = {cell.strip().lower(): number for number, cell in enumerate(rows[0])} if rows else {}
+    if "id" in columns and "name" in columns:
+        rows, places = rows[1:], (columns["id"], columns["name"])
+    else:
+        places = (0, 1)
+    roster: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) <= max(places) or not row[places[0]].strip():
+            raise HW7Error(f"the roster {path}, student {number}: a line needs an id and a name, not {','.join(row)!r}")
+        id_, name = (row[place].strip() for place in places)
+        if id_ in roster:
+            raise HW7Error(f"the roster {path} has the id {id_!r} twice")
+        roster[id_] = name
+    if not roster:
+        raise HW7Error(f"the roster {path} names no students")
+    return roster
+
+
+def _by_roster(
+    found: Sequence[Found], roster: Mapping[str, str], exactly: bool
+) -> tuple[list[Found], list[str], list[str]]:
+    """The submissions under the ids of the roster; who has handed in nothing; submissions that are nobody's there.
+
+    exactly: by id, byte for byte. Otherwise a name counts, too, where only one student has it.
+    """
+    by_word: dict[str, set[str]] = {}
+    for id_, name in roster.items():
+        for word in {_plain(id_), *_spellings(name)} - {""}:
+            by_word.setdefault(word, set()).add(id_)
+    mapped, strangers = list[Found](), list[str]()
+    for each in found:
+        ids = {each.student} & set(roster)
+        for word in [] if exactly or ids else _words_of(each.student):
+            ids = by_word.get(word, set())
+            if len(ids) == 1:
+                break
+        if len(ids) == 1:
+            mapped.append(replace(each, student=next(iter(ids))))
+        else:
+            mapped.append(each)
+            strangers.append(each.student)
+    present = {each.student for each in mapped}
+    return mapped, [f"{id_} ({name})" for id_, name in roster.items() if id_ not in present], strangers
+
+
+def _words_of(student: str) -> Iterator[str]:
+    """The whole of it, the name without a platform's number, and the number."""
+    name, _, number = student.rpartition("_")
+    yield _plain(student)
+    if number.isdigit():
+        yield _plain(name)
+        yield _plain(number)
+
+
+def _spellings(name: str) -> set[str]:
+    """ "Doe, Jane" and "Jane Doe" are one, and "doejane", as Canvas writes it."""
+    words = [word for word in re.split(r"[\s,]+", name) if word]
+    return {_plain("".join(words[turn:] + words[:turn])) for turn in range(len(words))}
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, small, without accents."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in letters if char.isalnum())

@@ -1,0 +1,44 @@
+"""Right submissions of small files, in folders and in zips."""
+
+import zipfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+from autograder.intake import Submission
+
+NAMES = ("__init__", "losses", "models", "pruning", "quantization")
+SOURCE = {f"solution/{name}.py": f'"""{name}"""\n'.encode() for name in NAMES}
+RIGHT = {**SOURCE, "weights.safetensors": b"weights", "hw7.ipynb": b"{}"}
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def packed(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, data in files.items():
+            file.writestr(name, data)
+    return buffer.getvalue()
+
+
+def under(prefix: str, files: Mapping[str, bytes] = RIGHT) -> dict[str, bytes]:
+    return {prefix + name: data for name, data in files.items()}
+
+
+def assert_right(submission: Submission) -> None:
+    assert submission.problem == ""
+    assert submission.files == SOURCE
+    assert (submission.weights, submission.notebook) == (b"weights", b"{}")
+
+
+def said(submission: Submission, *words: str) -> None:
+    """Each of these stands in the problem or in a remark."""
+    text = "\n".join([submission.problem, *submission.remarks])
+    for word in words:
+        assert word in text, text
