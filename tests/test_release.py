@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -25,6 +28,8 @@ from autograder.release import ASSIGNMENT, REFERENCE, reference_sources, release
 from autograder.rubric import load_rubric
 from autograder.stripping import secrets, stated
 from hw7.checking import Checks, try_own_test
+from hw7.checks.cases import Case
+from hw7.checks.storage import read_cases, save_cases
 from hw7.cli import cli
 from hw7.errors import HW7Error
 from hw7.solution import PROJECT
@@ -138,14 +143,77 @@ def test_check_names_every_difference(
     assert release(out, check=True) == sorted(tree)
 
 
-def test_rounding_of_another_torch_is_no_difference(tmp_path: Path) -> None:
-    def file(value: float, header: str = "a") -> bytes:
-        return safetensors.torch.save({"0": torch.tensor([1.0, value], dtype=torch.float64)}, {"cases": header})
+# What a task's judge lets pass, relative to its largest entry: a little less, and far more.
+@pytest.mark.parametrize(("task", "near", "far"), [("1.1", 4.7e-5, 1e-2), ("2.1", 1e-7, 1e-3), ("4.1", 1e-7, 1e-2)])
+def test_an_answer_that_the_judge_takes_for_equal_is_equal(task: str, near: float, far: float, tmp_path: Path) -> None:
+    """Another processor rounds the answers of networks in another way. Bytes are compared by what they mean."""
+    name = f"cases/{task}.safetensors"
+    committed = releasing.CASES.joinpath(name).read_bytes()
+    cases = read_cases(committed)
+    place, case = next((n, c) for n, c in enumerate(cases) if any(map(_has_floats, c.expected.values())))
+    key, value = next((key, value) for key, value in case.expected.items() if _has_floats(value))
 
-    assert releasing._same("x.safetensors", file(2.0), file(2.0 + 1e-9))
-    assert not releasing._same("x.safetensors", file(2.0), file(2.001))
-    assert not releasing._same("x.safetensors", file(2.0), file(2.0, "b"))
-    assert not releasing._same("x.py", b"2.0", b"2.000000001")
+    def stored(factor: float) -> bytes:
+        changed = replace(case, expected={**case.expected, key: value * factor})
+        save_cases([*cases[:place], changed, *cases[place + 1 :]], tmp_path / "cases")
+        return (tmp_path / "cases").read_bytes()
+
+    assert stored(1) == committed
+    assert stored(1 + near) != committed
+    assert releasing._same(name, stored(1 + near), committed)
+    assert not releasing._same(name, stored(1 + far), committed)
+    assert not releasing._same("cases.py", stored(1 + near), committed)
+    said = releasing._first_difference(name, stored(1 + far), committed)
+    assert said.startswith(f"{case.name}: expected {key} differs by up to ")
+    assert " allowed" in said
+
+
+def _has_floats(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.numel())
+
+
+def test_cases_are_compared_by_name() -> None:
+    """Whatever order their tensors have in the file; a case more, another input or another kind of number is told."""
+    name = "cases/3.2.safetensors"
+    committed = releasing.CASES.joinpath(name).read_bytes()
+    tensors = safetensors.torch.load(committed)
+    header = json.loads(committed[8 : 8 + int.from_bytes(committed[:8], "little")])["__metadata__"]
+    cases = read_cases(committed)
+    back = [str(len(tensors) - 1 - int(number)) for number in tensors]
+    text = re.sub(
+        r'{"tensor": (\d+)}', lambda found: f'{{"tensor": {len(tensors) - 1 - int(found[1])}}}', header["cases"]
+    )
+    turned = safetensors.torch.save(dict(zip(back, tensors.values(), strict=True)), {"cases": text})
+    assert turned != committed
+    assert releasing._same(name, turned, committed)
+
+    def told(changed: list[Case], path: Path) -> str:
+        save_cases(changed, path)
+        return releasing._first_difference(name, path.read_bytes(), committed)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases"
+        assert told(cases[1:], path) == f"other cases: {cases[0].name}"
+        assert "part is" in told([replace(cases[0], part="other"), *cases[1:]], path)
+        (key, value), *rest = cases[0].call.inputs.items()
+        call = replace(cases[0].call, inputs={key: 1 if isinstance(value, str) else "x", **dict(rest)})
+        assert f"input 1 {key}" in told([replace(cases[0], call=call), *cases[1:]], path)
+    assert releasing._first_difference(name, b"", committed) == "cannot be read as cases"
+
+
+def test_a_release_leaves_no_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of a file that means the same stay, so that a change elsewhere changes nothing in the repository."""
+    name, old = "cases/2.1.safetensors", releasing.CASES.joinpath("cases/2.1.safetensors").read_bytes()
+    cases = read_cases(old)
+    nudged = [
+        replace(c, expected={k: v * (1 + 1e-7) if _has_floats(v) else v for k, v in c.expected.items()}) for c in cases
+    ]
+    save_cases(nudged, tmp_path / "new")
+    rubric = replace(load_rubric(), tasks=tuple(task for task in load_rubric().tasks if task.id == "2.1"))
+    monkeypatch.setattr(releasing, "_cases", lambda *_: (tmp_path / "new").read_bytes())
+    assert releasing.public_tests(rubric)[name] == old
+    monkeypatch.setattr(releasing, "CASES", tmp_path)  # nothing is committed there
+    assert releasing.public_tests(rubric)[name] == (tmp_path / "new").read_bytes()
 
 
 # ---- leaks -------------------------------------------------------------------------------------------------------
