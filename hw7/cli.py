@@ -56,7 +56,7 @@ OutOption = Annotated[
     Path, typer.Option("--out", help="The folder for the results. Run again, an unfinished run goes on.")
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; auto takes a GPU where there is one.")
+    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; auto takes a CUDA or ROCm GPU where there is one.")
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Another seed gives other first weights and another order of the images.")
@@ -354,20 +354,23 @@ def reproduce(
     import time
     from contextlib import ExitStack
 
-    until = math.inf if minutes is None else time.time() + 60 * minutes
-    from hw7.data import cores
-    from hw7.experiments import EXPERIMENTS, Reproduction, with_needs
-    from hw7.jobs import Cluster, Workers
-    from hw7.report import write_report
-    from hw7.solution import load_solution
-    from hw7.training import TimeIsUp, best_precision
+    from hw7.files import alone_in
 
+    until = math.inf if minutes is None else time.time() + 60 * minutes
     if pretraining == "auto":
         pretraining = "imagenet" if profile == "full" and source.startswith("food11") else "plates"
     if pretraining not in ("plates", "imagenet"):
         raise HW7Error(f"--pretraining must be plates, imagenet or auto, not {pretraining!r}")
     names = [name for names in only or () for name in names.split(",")]
     with ExitStack() as stack:
+        stack.enter_context(alone_in(out))  # before torch is imported and data are read: who comes second hears at once
+        from hw7.data import cores
+        from hw7.experiments import EXPERIMENTS, Reproduction, with_needs
+        from hw7.jobs import Cluster, Workers
+        from hw7.report import write_report
+        from hw7.solution import load_solution
+        from hw7.training import TimeIsUp, best_precision
+
         if dask:
             cluster = stack.enter_context(Cluster(dask))
             at_once = len(cluster.threads)
@@ -387,7 +390,7 @@ def reproduce(
         except TimeIsUp as error:
             typer.echo(f"hw7: {error}", err=True)
             raise typer.Exit(75) from error
-    typer.echo(f"wrote {write_report(reproduction)}")
+        typer.echo(f"wrote {write_report(reproduction)}")
 
 
 @cli.command()
@@ -426,10 +429,12 @@ def pack(
     """Check what you hand in, and write the zip."""
     from hw7 import packing
     from hw7.account import expanded, login
+    from hw7.checking import public_tests
     from hw7.solution import default_directory
 
     folder = expanded(directory or default_directory()).resolve()
-    typer.echo(packing.pack(folder, out or Path(f"hw7-{login()}.zip"), repair, check))
+    released = public_tests(folder) / packing.RELEASED.name
+    typer.echo(packing.pack(folder, out or Path(f"hw7-{login()}.zip"), repair, check, released))
 
 
 @cli.command()
@@ -462,15 +467,30 @@ def _known(name: str, table: dict[str, Any]) -> Any:
 
 
 def _device(name: str) -> str:
+    """The device to run on. Raises HW7Error where it cannot be used, with those that can."""
+    import re
+
     import torch
 
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise HW7Error(f"--device {name} does not work here: {str(error).splitlines()[0]}") from error
-    return name
+        return "cuda" if gpus else "cpu"
+    if name == "cpu":
+        return name
+    if not re.fullmatch(r"cuda(:\d{1,3})?", name):
+        # Apple's GPUs (mps) have no float64, in which losses and accuracies are summed; others were never tried.
+        reason = "hw7 runs on cpu and cuda only"
+    elif int(name.partition(":")[2] or 0) >= gpus:
+        reason = "there is no such GPU, or this torch cannot use it (`hw7 doctor` says why)"
+    else:
+        try:
+            torch.empty(1, device=name)
+        except RuntimeError as error:  # others may have filled its memory
+            reason = str(error).splitlines()[0]
+        else:
+            return name
+    here = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(gpus))])
+    raise HW7Error(f"--device {name} does not work: {reason}. Here you can name: {here}")
 
 
 def _phase(

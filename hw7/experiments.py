@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -19,7 +20,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from hw7 import augment, measure
 from hw7.data import PLATES_COUNTS, Split, load_split
 from hw7.errors import HW7Error
-from hw7.files import load_weights, read_json, write_json
+from hw7.files import alone_in, load_weights, read_json, write_json
 from hw7.jobs import Here, side_by_side
 from hw7.models import StudentNet, grouped_convolution, stacked_convolutions, teacher_resnet18
 from hw7.solution import Solution, load_solution, running
@@ -285,51 +285,54 @@ class Reproduction:
         ids = with_needs(only or EXPERIMENTS)
         if self.pretraining == "imagenet":
             ids = [name for name in ids if name != "pretraining"]
-        for name in ("training", "validation", "testing"):
-            # Before anything is written: data that cannot be read leave no folder behind.
-            self._load(name) if executor else self.split(name)
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.out / ".lock").acquire(timeout=0)
-        except filelock.Timeout as error:  # an OSError, too
-            raise HW7Error(f"another hw7 is at work in {self.out}; wait for it, or choose another folder") from error
-        except OSError as error:
-            raise HW7Error(f"{self.out} cannot hold the results ({error}); choose another folder") from error
-        with lock:
+        with alone_in(self.out):
+            for name in ("training", "validation", "testing"):
+                # Before anything is written: data that cannot be read leave no folder behind.
+                self._load(name) if executor else self.split(name)
             self._claim()
             self._run_all(ids, executor or Here(), at_once)
             return self.results()
 
     def _run_all(self, ids: list[str], executor: Executor, at_once: int) -> None:
-        numbers = {name: f"[{number:2}/{len(ids)}]" for number, name in enumerate(ids, start=1)}
         missing = [name for name in ids if not self._result(name).exists()]
         if at_once > 1:  # what the longest chain waits for goes first
             missing.sort(key=self._images_to_come, reverse=True)
+        pace = _Pace({name: self._images_seen(name) for name in missing}, at_once)
         errors: list[HW7Error] = []
 
+        def start(name: str) -> Future[Any]:
+            pace.begin(name)
+            return executor.submit(_work, self, name)
+
         def ended(name: str, future: Future[Any]) -> bool:
-            told = f"{numbers[name]} {EXPERIMENTS[name].title}"
+            title = EXPERIMENTS[name].title
             try:
-                future.result()
+                seconds = future.result()
                 result = read_json(self._result(name))
             except HW7Error as error:
                 errors.append(error)
                 if isinstance(error, TimeIsUp):
                     return False
-                self.say(f"{told}: {error}")
+                pace.fail(name)
+                self.say(f"failed. {title}: {error}")
             else:
-                self.say(f"{told}: accuracy {result['accuracy']:.4f}, {result['parameters']:,} parameters")
+                pace.end(name, seconds)
+                done = f"done {len(ids) - len(missing) + len(pace.done)} of {len(ids)}{pace.left()}"
+                self.say(f"{done}. {title}: accuracy {result['accuracy']:.4f}, {result['parameters']:,} parameters")
                 bar.update()
             return True
 
-        # Workers show no bars: theirs would be written over each other.
-        bar = tqdm(total=len(ids), initial=len(ids) - len(missing), unit="run", disable=None if at_once > 1 else True)
+        # Workers show no bars: theirs would be written over each other. The time left stands in what is said.
+        bar = tqdm(
+            total=len(ids), initial=len(ids) - len(missing), disable=None if at_once > 1 else True,
+            bar_format="{l_bar}{bar}| {n_fmt} of {total_fmt} [{elapsed}]",
+        )  # fmt: skip
         try:
             with bar:
                 side_by_side(
                     missing,
                     lambda name: [need for need in EXPERIMENTS[name].needs if need in missing],
-                    lambda name: executor.submit(_work, self, name, numbers[name]),
+                    start,
                     ended,
                     at_once,
                 )
@@ -344,13 +347,18 @@ class Reproduction:
             done = sum(self._result(name).exists() for name in ids)
             raise TimeIsUp(f"time is up: {done} of {len(ids)} experiments are done; run the same again to go on")
 
-    def _images_to_come(self, name: str) -> int:
-        """How many images are trained on from here to the end of the longest chain that needs this experiment."""
+    def _images_seen(self, name: str) -> int:
+        """How many images an experiment trains on or is measured on: all that is known of what it costs."""
         experiment = EXPERIMENTS[name]
+        counts = {split: count or PLATES_COUNTS[split] for split, count in self.profile.images.items()}
         epochs = sum(phase.epochs for phase in self.profile.recipes.get(experiment.recipe, ()))
-        images = self.profile.images[experiment.data] or PLATES_COUNTS[experiment.data]
+        trained = epochs * max(1, experiment.steps) * counts[experiment.data]
+        return trained + counts["validation"] + counts["testing"]
+
+    def _images_to_come(self, name: str) -> int:
+        """How many images are seen from here to the end of the longest chain that needs this experiment."""
         after = [self._images_to_come(row.id) for row in EXPERIMENTS.values() if name in row.needs]
-        return epochs * images * max(1, experiment.steps) + max(after, default=0)
+        return self._images_seen(name) + max(after, default=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: what to make it from, there once for all experiments of one reproduction."""
@@ -393,16 +401,16 @@ class Reproduction:
                 "Choose another --out, or delete that folder."
             )
 
-    def _run_one(self, experiment: Experiment, number: str) -> None:
+    def _run_one(self, experiment: Experiment) -> None:
         path = self._result(experiment.id)
         if path.exists():
             return
         if experiment.bits:
             result = self._quantize(experiment)
         elif experiment.keep_rate:
-            result = self._prune(experiment, number)
+            result = self._prune(experiment)
         else:
-            result = self._train(experiment, number)
+            result = self._train(experiment)
         write_json(path, result)
 
     def results(self) -> dict[str, Any]:
@@ -422,15 +430,15 @@ class Reproduction:
 
     # --- the three kinds of run ------------------------------------------------------------------------------------
 
-    def _train(self, experiment: Experiment, number: str) -> dict[str, Any]:
+    def _train(self, experiment: Experiment) -> dict[str, Any]:
         training, validation = self.split(experiment.data), self.split("validation")
         if experiment.data == "pretraining":
             training, validation = hold_out(training)
         network = self._network(experiment, len(training.classes))
-        run = self._train_network(network, experiment, training, validation, self.directory(experiment.id), number)
+        run = self._train_network(network, experiment, training, validation, self.directory(experiment.id))
         return {**self._measured(network, run, validation), **self._measured_once(network, experiment, validation)}
 
-    def _prune(self, experiment: Experiment, number: str) -> dict[str, Any]:
+    def _prune(self, experiment: Experiment) -> dict[str, Any]:
         assert experiment.keep_rate
         assert experiment.start
         student, _ = self._finished(experiment.start)
@@ -439,7 +447,7 @@ class Reproduction:
 
         def finetune(network: StudentNet) -> None:
             directory = self.directory(experiment.id) / f"step-{len(steps) + 1:02}"
-            label = f"{number} step {len(steps) + 1}/{experiment.steps}"
+            label = f"step {len(steps) + 1}/{experiment.steps} "
             run = self._train_network(network, experiment, training, validation, directory, label)
             steps.append({"widths": list(network.widths), **self._measured(network, run, validation)})
 
@@ -515,7 +523,7 @@ class Reproduction:
         training: Split,
         validation: Split,
         directory: Path,
-        label: str,
+        label: str = "",
     ) -> Run:
         return train(
             network,
@@ -527,7 +535,7 @@ class Reproduction:
             seed=self._seed(experiment),
             augmentation=self.profile.augmentation,
             metadata=describe(experiment.network, training),
-            label=f"{label} {experiment.title}",
+            label=f"{label}{experiment.title}",
             checkpoint_seconds=self.profile.checkpoint_seconds,
             precision=self.precision,
             until=self.until,
@@ -560,6 +568,54 @@ class Reproduction:
         return result
 
 
+class _Pace:
+    """How long the rest of these experiments takes, by those that are done and how many images each sees.
+
+    The first experiments to end may be slow or quick for their images: it is a guess that gets better on the way.
+    """
+
+    def __init__(self, images: Mapping[str, int], at_once: int) -> None:
+        self.images, self.at_once = images, at_once
+        self.open = list(images)
+        self.done: list[str] = []
+        self.began: dict[str, float] = {}  # of those that run
+        self.seconds = 0.0  # of those that are done
+
+    def begin(self, name: str) -> None:
+        self.began[name] = time.monotonic()
+
+    def end(self, name: str, seconds: float) -> None:
+        del self.began[name]
+        self.open.remove(name)
+        self.done.append(name)
+        self.seconds += seconds
+
+    def fail(self, name: str) -> None:
+        """What needs it is not run either."""
+        del self.began[name]
+        self.open = [other for other in self.open if name not in with_needs([other])]
+
+    def left(self) -> str:
+        """Such as ", about 4 min left"; nothing before one is done, nor when all are."""
+        if not self.open or not self.done:
+            return ""
+        pace, now = self.seconds / sum(self.images[name] for name in self.done), time.monotonic()
+        rest: dict[str, float] = {}  # seconds of each
+        chain: dict[str, float] = {}  # seconds until each is done, were there workers for all
+        for name in self.open:
+            whole = pace * self.images[name]
+            rest[name] = max(whole - (now - self.began[name]), 0) if name in self.began else whole
+        for name in with_needs(self.open):  # what is needed comes first
+            chain[name] = rest.get(name, 0) + max((chain[need] for need in EXPERIMENTS[name].needs), default=0)
+        return f", about {_duration(max(sum(rest.values()) / self.at_once, *chain.values()))} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 _ELSEWHERE: dict[str, Reproduction] = {}  # in a worker process: its data and teachers are kept from task to task
 _ONE_AT_A_TIME = (
     threading.Lock()
@@ -578,12 +634,14 @@ def _elsewhere(arguments: dict[str, Any], profile: Profile, directory: str, dige
     return _ELSEWHERE[key]
 
 
-def _work(reproduction: Reproduction, name: str, number: str) -> None:
-    """One experiment, in whatever process."""
+def _work(reproduction: Reproduction, name: str) -> float:
+    """One experiment, in whatever process; the seconds that it took, without those until the process was there."""
     with _ONE_AT_A_TIME, _one_thread():
         if not usable(reproduction.device):
             raise HW7Error(f"the worker that was to run {name} has no {reproduction.device}")
-        reproduction._run_one(EXPERIMENTS[name], number)
+        began = time.monotonic()
+        reproduction._run_one(EXPERIMENTS[name])
+        return time.monotonic() - began
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import safetensors
 
 from hw7.errors import HW7Error
@@ -55,6 +56,31 @@ def _remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):  # another run may have been quicker
             if time.time() - leftover.stat().st_mtime > 3600:
                 leftover.unlink()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """No other process that asks for the folder has it meanwhile; the thread that has it may ask again.
+
+    A folder that is made here and stays empty is removed in the end. Raises HW7Error where another process has it, or
+    where it cannot be written to.
+    """
+    path, made = folder / ".lock", not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, is_singleton=True).acquire(timeout=0)
+    except filelock.Timeout as error:  # an OSError, too
+        raise HW7Error(f"another hw7 is at work in {folder}; wait for it, or choose another folder") from error
+    except OSError as error:
+        raise HW7Error(f"{folder} cannot hold the results ({error}); choose another folder") from error
+    with lock:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if made and list(folder.iterdir()) == [path]:
+                    path.unlink()
+                    folder.rmdir()
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
@@ -103,7 +129,8 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    write_file(path, buffer.getbuffer())
+    # Not getbuffer(): after a write that failed, Python 3.12.1 crashes where the BytesIO is freed before its buffer.
+    write_file(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from contextlib import suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from hw7.errors import HW7Error
 
 if TYPE_CHECKING:
@@ -169,6 +171,9 @@ def _serve(connection: Connection) -> None:
     """The worker's loop: a call, its result or its exception; until the parent is done or dead."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    # The lock that tqdm makes for itself is a semaphore between processes: the resource tracker warns of it where a
+    # worker is killed, which is how Ctrl-C ends one. Each process draws its own bars: threads are enough.
+    tqdm.set_lock(threading.RLock())
 
     def end_with_it() -> None:
         parent.join()

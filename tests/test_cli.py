@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from PIL import Image
@@ -202,7 +203,7 @@ def test_reproduce(hw7: Hw7, tmp_path: Path) -> None:
     code, out, err = hw7("reproduce", *options)
     assert code == 0
     assert f"wrote {tmp_path / 'report.html'}" in out
-    assert "[ 1/1]" in err
+    assert "done 1 of 1. c: student from scratch, cross entropy: accuracy 0." in err
     assert all((tmp_path / name).is_file() for name in ("results.json", "report.md", "report.html"))
     results = (tmp_path / "results.json").read_bytes()
     assert hw7("reproduce", *options)[0] == 0
@@ -320,6 +321,19 @@ def test_a_wrong_network_is_told_before_any_image_is_drawn(
     code, _, err = hw7(*words, "--out", tmp_path / "out", "--device", "cpu")
     assert code == 1
     assert "hw7: there is no network 'vgg'" in err
+
+
+def test_a_folder_in_use_is_told_before_anything_slow(tmp_path: Path) -> None:
+    """Torch takes up to half a minute to import on a busy machine, and data must be read with it."""
+    code = (
+        "import sys\nfrom hw7.cli import app\nsys.argv[0] = 'hw7'\n"
+        "try:\n    app()\nfinally:\n    print('torch' in sys.modules)\n"
+    )
+    with filelock.FileLock(tmp_path / ".lock"):
+        done = cold(code, "reproduce", "--profile", "smoke", "--out", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert done.stderr == f"hw7: another hw7 is at work in {tmp_path}; wait for it, or choose another folder\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == []
 
 
 @pytest.mark.slow

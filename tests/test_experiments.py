@@ -432,9 +432,14 @@ def another_process_in(folder: Path) -> Iterator[None]:
 
 
 def test_two_at_once_in_one_folder_are_refused(finished: Path, solution: Solution) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("no data is to be read before")
+
     before = contents(finished)
-    with another_process_in(finished), pytest.raises(HW7Error, match="another hw7 is at work in"):
-        reproduction(finished, solution).run(ONLY)
+    with pytest.MonkeyPatch.context() as patch, another_process_in(finished):
+        patch.setattr(experiments, "load_split", forbidden)
+        with pytest.raises(HW7Error, match="another hw7 is at work in"):
+            reproduction(finished, solution).run(ONLY)
     reproduction(finished, solution).run(ONLY)  # a lock dies with its owner
     assert contents(finished) == before
 
@@ -537,7 +542,7 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     for name in ("student-c", "student-d", "student-weak"):
         monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], title=name))
         with pytest.raises(Killed):
-            made._run_one(EXPERIMENTS[name], "")
+            made._run_one(EXPERIMENTS[name])
     (weights, seed, phases), *others = starts.values()
     assert len(others) == 2
     assert all(torch.equal(weights, start[0]) and start[1:] == (seed, phases) for start in others)

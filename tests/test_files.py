@@ -3,13 +3,23 @@
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
 from hw7.errors import HW7Error
-from hw7.files import load_checkpoint, load_weights, read_json, save_checkpoint, save_weights, write_file, write_json
+from hw7.files import (
+    alone_in,
+    load_checkpoint,
+    load_weights,
+    read_json,
+    save_checkpoint,
+    save_weights,
+    write_file,
+    write_json,
+)
 
 
 def test_write_file_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -40,6 +50,48 @@ def test_a_failing_write_leaves_the_old_file(
     monkeypatch.undo()
     write_file(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path, data: bytes) -> None:
+        assert isinstance(data, bytes), "a view of a BytesIO crashes Python 3.12.1 after this"
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"epoch": 1})
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(HW7Error, match=r"cannot write .*No space left.* needs 0\.4 MB.*Nothing is half-written"):
+        save_checkpoint(path, {"epoch": 2, "w": torch.zeros(100_000)})
+    assert load_checkpoint(path, "cpu") == {"epoch": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
+    """This one may ask again. Another thread stands for another process: it shares nothing of the lock."""
+
+    def ask() -> None:
+        with alone_in(tmp_path / "out"):
+            pass
+
+    with ThreadPoolExecutor(1) as thread:
+        with alone_in(tmp_path / "out"):
+            with alone_in(tmp_path / "out"):
+                pass
+            with pytest.raises(HW7Error, match="another hw7 is at work in"):
+                thread.submit(ask).result()
+            (tmp_path / "out" / "results.json").touch()
+        thread.submit(ask).result()
+    assert (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_folder_that_stays_empty_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for name in ("own", "new"):
+        with pytest.raises(HW7Error, match="no data"), alone_in(tmp_path / name):
+            raise HW7Error("no data")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["own"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from hw7 import experiments, training
 from hw7.cli import app
 from hw7.errors import HW7Error
 from hw7.experiments import EXPERIMENTS, PROFILES, Reproduction
-from hw7.files import load_weights
+from hw7.files import load_weights, write_json
 from hw7.jobs import Cluster, Here, Workers, side_by_side
 from hw7.solution import Solution, default_directory, load_solution
 from hw7.training import TimeIsUp
@@ -167,9 +169,68 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monke
     with pytest.raises(HW7Error, match="no luck"):
         made.run(["student-d", "depthwise-1mb"])
     assert list(made.results()["experiments"]) == ["teacher-scratch", "depthwise-1mb"]
-    assert [line for line in said if "no luck" in line] == ["[ 2/3] d: student distilled from (a): no luck"]
+    lines = (
+        r"done 1 of 3, about \d+ s left\. a: teacher, ResNet-18 from scratch: accuracy 0\.\d{4}, 11,182,155 parameters",
+        r"failed\. d: student distilled from \(a\): no luck",
+        r"done 2 of 3\. Depthwise \+ pointwise convolutions: accuracy 0\.\d{4}, [\d,]+ parameters",
+        r"done 3 of 3\. d: student distilled from \(a\): accuracy 0\.\d{4}, [\d,]+ parameters",
+    )
     monkeypatch.setattr(experiments, "train", real)
     assert len(made.run(["student-d", "depthwise-1mb"])["experiments"]) == 3
+    assert [line for line, wanted in zip(said, lines, strict=True) if not re.fullmatch(wanted, line)] == []
+
+
+def test_what_is_left_is_told_by_the_images_that_each_sees(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a tenth of a second for an image; one was done before."""
+    images = {"student-c": 600, "student-net": 36_000, "plain-1mb": 1200, "depthwise-1mb": 300, "grouped-1mb": 10}
+    made, said = reproduction(tmp_path, solution), list[str]()
+
+    class Counting(Here):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            write_json(made._result(args[1]), {"accuracy": 0.5, "parameters": 1000})
+            return super().submit(lambda: images[args[1]] / 10)
+
+    made.say = said.append
+    monkeypatch.setattr(made, "_images_seen", images.get)
+    monkeypatch.setattr(experiments, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    write_json(made._result("student-c"), {"accuracy": 0.5, "parameters": 1000})
+    made._run_all(list(images), Counting(), 1)
+    assert [line.partition(". ")[0] for line in said] == [
+        "done 2 of 5, about 3 min left",
+        "done 3 of 5, about 31 s left",
+        "done 4 of 5, about 1 s left",
+        "done 5 of 5",
+    ]
+
+
+def test_the_time_left_knows_chains_what_runs_and_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(experiments, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    pace = experiments._Pace({"teacher-scratch": 80, "student-c": 30, "student-d": 40, "plain-1mb": 10}, 2)
+    pace.begin("teacher-scratch")
+    pace.begin("student-c")
+    assert pace.left() == ""
+    clock[0] = 35.0
+    pace.end("student-c", 30.0)  # the first five seconds were its process's
+    assert pace.left() == ", about 85 s left"  # 80 - 35 of the teacher, and then its student's 40
+    pace.begin("plain-1mb")
+    clock[0] = 1000.0
+    assert pace.left() == ", about 40 s left"  # what takes longer than it should is about to end
+    pace.fail("teacher-scratch")  # its student is not run
+    clock[0] = 37.0
+    assert pace.left() == ", about 8 s left"
+    pace.end("plain-1mb", 10.0)
+    assert pace.left() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "1 s"), (99.4, "99 s"), (100.0, "2 min"), (5940.0, "99 min"), (6000.0, "1.7 h"), (90_000.0, "25.0 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert experiments._duration(seconds) == text
 
 
 @pytest.mark.slow
@@ -208,6 +269,8 @@ import os, sys, time
 from pathlib import Path
 from hw7.jobs import Workers
 def work(folder):
+    from tqdm import tqdm
+    bar = tqdm(disable=True)  # as each training has one: tqdm makes its lock
     Path(folder, "pid").write_text(str(os.getpid()))
     os.replace(Path(folder, "pid"), Path(folder, "begun"))
     time.sleep(600)
@@ -221,11 +284,13 @@ if __name__ == "__main__":
 def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
     (tmp_path / "main.py").write_text(WORKER)
     with subprocess.Popen(
-        [sys.executable, tmp_path / "main.py", tmp_path], start_new_session=True, stderr=subprocess.DEVNULL
+        [sys.executable, tmp_path / "main.py", tmp_path], start_new_session=True, stderr=subprocess.PIPE, text=True
     ) as process:
         until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
         os.kill(process.pid, end)  # the parent alone
-        assert process.wait() != 0
+        said = process.communicate()[1]  # of all of them, to the last one's end
+    assert process.returncode != 0
+    assert "resource_tracker" not in said  # it warns of semaphores that a killed process leaves
     worker = int((tmp_path / "begun").read_text())
     until(lambda: worker not in living())
 

@@ -1,4 +1,4 @@
-"""`kill -9` at random moments of `hw7 reproduce`: whatever was lost, the same results come out in the end."""
+"""`kill -9` at random moments of `hw7 reproduce`, after which the same results come out in the end; and Ctrl-C."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from test_running import until
 
 from hw7.files import UNFINISHED
 
@@ -35,12 +36,13 @@ class Runner:
         """Whether its imports are behind it."""
         return (self.folder / "out").exists() or (self.folder / "cache").exists()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *more: str) -> subprocess.Popen[bytes]:
         """In a process group of its own. One thread: results are equal to the bit for equal numbers of threads."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = ["reproduce", "--profile", "smoke", "--device", "cpu", "--out", "out"]
         for name in ONLY:
             command += ["--only", name]
+        command += more
         environment = os.environ | {"HW7_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
@@ -115,3 +117,26 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
     assert runner.finish() == wanted  # the last one was killed, too
     print(f"{hits} kills in {folders} folders; files that were done at each: {moments}")
     assert len(set(moments)) >= 5, "the kills all hit the same few moments"
+
+
+def test_ctrl_c_ends_with_a_sentence(tmp_path: Path) -> None:
+    """As a terminal does it: to all processes at once, while two workers train."""
+
+    def gone(group: int) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, 0)
+            return False
+        return True
+
+    done = tmp_path / "out" / "runs" / "pretraining" / "result.json"
+    with Runner(tmp_path).start("--jobs", "2") as process:
+        until(lambda: done.exists() or process.poll() is not None, seconds=900)
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(timeout=300)
+    until(lambda: gone(process.pid))  # the resource tracker speaks last
+    log = (tmp_path / "log").read_text()
+    assert code == 130, log
+    assert log.endswith("hw7: interrupted. What is done is kept; run the same again to go on.\n")
+    assert "resource_tracker" not in log
+    assert "Traceback" not in log
+    assert done.exists()
