@@ -1,7 +1,8 @@
 """The autograder: untrusted submissions in, grades out, and no score that was not earned.
 
     rubric, questions, oracles     what is asked for how many points, and the grader's own answers
-    intake, jail                   a submission's files, read with care, and the place where its code runs
+    layouts, entries, intake       whose submission is where, and its files, read with care
+    jail                           the place where its code runs
     grading                        one submission to one grade
     running, journal               many of them, on any executor, losing nothing
     grades, exports                what a grade is, and what is made of it for students and teachers

@@ -265,7 +265,7 @@ def _layout_of(place: _Place, children: Mapping[str, str]) -> str:
     """The layout of a place. Raises `Refused` where its names leave it open."""
     folders = _folders_of(children)
     lower = {name.lower() for name in children}
-    if place.zip is None and place.path.name == "submitted":
+    if place.zip is None and place.path.resolve().name == "submitted":
         return "nbgrader"
     if any(_is_source(place, name) for name in folders) or len(lower & set(MODULES)) >= 2:
         return "one"
@@ -289,7 +289,7 @@ def _layout_of(place: _Place, children: Mapping[str, str]) -> str:
     return "folders"
 
 
-_NBGRADERS = ("source", "release", "submitted", "autograded", "feedback", "grades", "exchange", "formgrader")
+_NBGRADERS = ("source", "release", "submitted", "autograded", "feedback", "grades", "downloaded", "exchange")
 
 
 def _may_be_a_submission(place: _Place) -> bool:

@@ -5,7 +5,10 @@
     training, solution       the one training loop, and the solution directory it takes losses and networks from
     ledger, experiments      the report's figures, and the runs that measure them again
     verdicts, report         printed beside measured, and the page that shows it
+    checking, packing        the public tests on a student's machine, and the zip that is handed in
     cli, doctor              the `hw7` command, and what may be wrong with an installation
+    jobs                     processes and clusters that work side by side
+    terminal, account        streams and Ctrl-C, names and homes, as they are on any system
     vision, files, errors    the door to torchvision, whole files or none, the error that is a plain message
 
 Importing `hw7` itself imports nothing else, so that `hw7 doctor` can speak where torch is missing.

@@ -782,7 +782,7 @@ def closed_to_others(path: Path) -> str:
     return next((str(each) for each in reversed(path.parents) if not each.stat().st_mode & 0o001), "")
 
 
-def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:
+def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs a command as a user without privileges, in a mount namespace where the interpreter can be reached."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
         pytest.skip("needs root, to become somebody else")
@@ -793,17 +793,18 @@ def as_nobody(*command: str, timeout: float) -> subprocess.CompletedProcess[str]
     ways = {prefix: closed for prefix, closed in ways.items() if closed}
     places = " ".join(ways), " ".join(dict.fromkeys(ways.values()))
     words = ["unshare", "--mount", "bash", "-c", AS_NOBODY, "as_nobody", *places, *command]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=timeout, cwd=PROJECT)
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=PROJECT)
     if "unshare failed" in done.stderr or ("Permission denied" in done.stderr and not done.stdout):
         pytest.skip(f"cannot be done here: {done.stderr.strip()[:200]}")
     return done
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_all_of_this_without_privileges() -> None:
     """This file as another user: tiers A and B (in a user namespace) and C (no uid of its own)."""
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
-    done = as_nobody(*words, timeout=900)
+    done = as_nobody(*words)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "passed" in done.stdout
 
@@ -811,7 +812,7 @@ def test_all_of_this_without_privileges() -> None:
 @pytest.mark.slow
 def test_tiers_without_privileges() -> None:
     code = "import json; from autograder.jail import best_tier; print(json.dumps(best_tier()))"
-    done = as_nobody(sys.executable, "-c", code, timeout=300)
+    done = as_nobody(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
     best, reasons = json.loads(done.stdout)
     assert reasons["C"] == "works"

@@ -132,7 +132,7 @@ def test_ctrl_c_ends_with_a_sentence(tmp_path: Path) -> None:
     with Runner(tmp_path).start("--jobs", "2") as process:
         until(lambda: done.exists() or process.poll() is not None, seconds=900)
         os.killpg(process.pid, signal.SIGINT)
-        code = process.wait(timeout=300)
+        code = process.wait(timeout=900)
     until(lambda: gone(process.pid))  # the resource tracker speaks last
     log = (tmp_path / "log").read_text()
     assert code == 130, log

@@ -10,9 +10,11 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from autograder import layouts
+from autograder.cli import LayoutName
 from autograder.intake import Submission, take_in
 from autograder.layouts import Submissions, find_submissions, read_roster
 from hw7.errors import HW7Error
+from hw7.solution import PROJECT
 
 ZIP = packed(RIGHT)
 
@@ -181,6 +183,12 @@ def test_no_submissions_at_all(tmp_path: Path) -> None:
         find_submissions(tmp_path, layout="schoology")
 
 
+def test_the_command_and_its_page_know_every_layout() -> None:
+    assert [each.value for each in LayoutName] == list(layouts.LAYOUTS)
+    page = (PROJECT / "docs" / "grading.md").read_text(encoding="utf-8")
+    assert [name for name in layouts.LAYOUTS if f"| `{name}` | " not in page] == []
+
+
 # ---- nothing disappears -------------------------------------------------------------------------------------------
 
 
@@ -217,6 +225,12 @@ def test_what_is_not_taken_from_nbgraders_tree_is_said(tmp_path: Path) -> None:
     with pytest.raises(HW7Error, match="no student has a folder hw8; there are homework7, hw6, hw7"):
         find_submissions(tmp_path / "submitted", "hw8")
     assert [each.student for each in find_submissions(tmp_path, "homework7").found] == ["alan"]
+
+
+def test_the_folder_may_be_named_from_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "submitted", under("ann/hw7/"))
+    monkeypatch.chdir(tmp_path / "submitted")
+    assert all_right(find_submissions(".")) == {"ann"}
 
 
 def test_what_is_not_taken_from_gradescope_is_said(tmp_path: Path) -> None:

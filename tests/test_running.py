@@ -442,7 +442,7 @@ def test_ctrl_c_keeps_what_is_done(a_class: Class) -> None:
         until(lambda: a_class.out.exists() and a_class.lines() >= 5)
         everyone = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
     assert out.split() == ["True", str(12 - a_class.lines())], err
     assert "Traceback" not in err
     assert len(a_class.csv()) == a_class.lines()
