@@ -1,7 +1,8 @@
 """The autograder: untrusted submissions in, grades out, and no score that was not earned.
 
     rubric, questions, oracles     what is asked for how many points, and the grader's own answers
-    layouts, entries, intake       whose submission is where, and its files, read with care
+    layouts, roster                whose submission is where
+    entries, intake                its files, read with care
     jail                           the place where its code runs
     grading                        one submission to one grade
     running, journal               many of them, on any executor, losing nothing

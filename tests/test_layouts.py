@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from autograder import layouts
 from autograder.cli import LayoutName
 from autograder.intake import Submission, take_in
-from autograder.layouts import Submissions, find_submissions, read_roster
+from autograder.layouts import Submissions, find_submissions
+from autograder.roster import read_roster
 from hw7.errors import HW7Error
 from hw7.solution import PROJECT
 
