@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hw7.errors import HW7Error
 from hw7.files import read_json, write_file
 from hw7.preflight import grade_id, to_bytes
-from hw7.solution import PROJECT
+from hw7.solution import PROJECT, need_clone
 
 if TYPE_CHECKING:
     from autograder.rubric import Rubric
@@ -49,6 +49,8 @@ def set_up(directory: Path, course: str = "", rubric: Rubric | None = None, assi
     course = course or directory.resolve().name
     if not re.fullmatch(r"[\w.-]+", course):
         raise HW7Error(f"the course's name {course!r} may have letters, digits, '.', '-' and '_' only: say --name")
+    if assignment == ASSIGNMENT:
+        need_clone("assignments")
     if not (assignment / NOTEBOOK).is_file():
         raise HW7Error(f"{assignment / NOTEBOOK} is missing: make the assignment with `hw7-grade release`")
     files = {

@@ -34,14 +34,15 @@ from hw7.checks.judges import allowed, kind
 from hw7.checks.storage import read_cases, save_cases
 from hw7.errors import HW7Error
 from hw7.files import write_file
-from hw7.solution import PROJECT
+from hw7.solution import PROJECT, need_clone
 
 PUBLIC_SEED = b"public"
 REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"
 SOURCES = (".py", ".ipynb")  # of the reference: what is stripped and released; weights are not
-GIVEN = ("LICENSE", "constraints.txt", "docs/handout.md", "docs/students.md")
+GIVEN = ("LICENSE", "constraints.txt", "docs/colab.md", "docs/handout.md", "docs/students.md")
 LIBRARY = (".py", ".toml", ".j2")
-FOR_STUDENTS = ("pytest", "ipykernel", "jupyterlab")  # beside what the library needs
+# Beside what the library needs. Low bounds: where Jupyter is there already, on Colab for example, it stays as it is.
+FOR_STUDENTS = ("pytest>=8", "ipykernel>=6", "jupyterlab>=4")
 DATA = "plates"  # the source that public thresholds are for
 CASES = PROJECT / ASSIGNMENT / "tests"
 ROUNDING = 4 * torch.finfo(torch.float32).eps  # of the largest entry: random inputs, made on two processors
@@ -58,6 +59,7 @@ def release(out: Path, check: bool = False) -> list[str]:
     Raises HW7Error where something would give an answer away, where `check` finds differences (each is named), or
     where `out` holds other files.
     """
+    need_clone(REFERENCE, "pyproject.toml", *GIVEN)
     files = student_tree()
     inside = out.resolve() == PROJECT
     if inside:
@@ -95,7 +97,7 @@ def student_tree(rubric: Rubric | None = None) -> Files:
     # The notebook as it was handed out, for `hw7 pack`; not named as one, or nbgrader would take it for another.
     files[f"{ASSIGNMENT}/tests/notebook.json"] = files[f"{ASSIGNMENT}/hw7.ipynb"]
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=_with_versions(FOR_STUDENTS))
+    files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=list(FOR_STUDENTS))
     files["README.md"] = _rendered("README.md", tasks=rubric.tasks)
     Scanner(hidden, public).refuse(files)
     return dict(sorted(files.items()))
@@ -168,13 +170,6 @@ def _rendered(name: str, **values: Any) -> bytes:
     loader = jinja2.PackageLoader("autograder", "released")
     environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)  # no HTML
     return (environment.get_template(f"{name}.j2").render(**values).rstrip() + "\n").encode()
-
-
-def _with_versions(packages: tuple[str, ...]) -> list[str]:
-    """Lower bounds from constraints.txt, by major version."""
-    lines = (PROJECT / "constraints.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if "==" in line)
-    return [f"{package}>={pinned[package].partition('.')[0]}" for package in packages]
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ def test_what_is_not_taken_is_told_and_is_no_success(a_class: Class) -> None:  #
     roster = a_class.submissions / "roster.csv"
     roster.write_text("id,name\nstudent03,Ann Lee\nstudent99,Bob Ray\n")
     words = ["run", a_class.submissions, "--out", a_class.submissions / "graded", "--roster", roster]
+    words += ["--rubric", a_class.out.parent / "rubric.toml"]
     result = CliRunner().invoke(cli.cli, [str(word) for word in words])
     assert result.exit_code == 1
     assert "12 of 12 students have a grade" in result.output
