@@ -145,8 +145,12 @@ def test_a_task_is_checked_and_the_zip_is_packed(folder: Path, tmp_path: Path) -
 def test_a_code_that_does_not_end_is_stopped_without_timers(folder: Path, tmp_path: Path) -> None:
     """By the second thread; the limit is set low where the check is asked."""
     (folder / "solution" / "pruning.py").write_text("def width_schedule(*_):\n    while True:\n        pass\n")
-    code = "import hw7.checking; hw7.checking.PATIENCE = 0.05; from hw7.notebook import Lab; Lab().check('3.4')"
-    assert "The time limit was reached" in run(code, cwd=folder)
+    code = (
+        "import hw7.checking, hw7.checks.time_limit as limit; hw7.checking.PATIENCE = 0.05; limit.WALL = 1000; "
+        "from hw7.notebook import Lab; Lab().check('3.4')"
+    )
+    said = run(code, cwd=folder)
+    assert "The time limit was reached" in said or "The machine was busy" in said
 
 
 @pytest.mark.slow

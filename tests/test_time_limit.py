@@ -116,5 +116,5 @@ def test_a_loop_in_a_public_test_costs_its_task(tmp_path: os.PathLike[str], monk
     checks = Checks.of(write(with_code({"pruning.py": code}), None, tmp_path))  # type: ignore[arg-type]
     results = checks.check("3.2")
     assert {result.outcome.verdict for result in results} == {Verdict.TIME}
-    assert all("0.5 s of computing. Look for a loop" in result.outcome.message for result in results)
+    assert all("0.5 s" in result.outcome.message for result in results)  # of computing, or "the machine was busy"
     assert all(result.right for result in checks.check("3.1"))
