@@ -149,8 +149,7 @@ def test_a_code_that_does_not_end_is_stopped_without_timers(folder: Path, tmp_pa
         "import hw7.checking, hw7.checks.time_limit as limit; hw7.checking.PATIENCE = 0.05; limit.WALL = 1000; "
         "from hw7.notebook import Lab; Lab().check('3.4')"
     )
-    said = run(code, cwd=folder)
-    assert "The time limit was reached" in said or "The machine was busy" in said
+    assert "The time limit was reached" in run(code, cwd=folder)
 
 
 @pytest.mark.slow
