@@ -521,8 +521,8 @@ def test_a_roster_that_is_none(tmp_path: Path, text: str, words: str) -> None:
 def test_a_roster_s_columns_may_have_any_order(tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text("Name,Section,ID\nAnn,1,B01\n")
     assert read_roster(tmp_path / "roster.csv") == {"B01": "Ann"}
-    (tmp_path / "roster.csv").write_text("B01,Ann\n")
-    assert read_roster(tmp_path / "roster.csv") == {"B01": "Ann"}
+    (tmp_path / "roster.csv").write_text("ada,Ann\nada ,Bob\n")
+    assert read_roster(tmp_path / "roster.csv") == {"ada": "Ann", "ada ": "Bob"}
 
 
 # ---- what stands on the student's page ----------------------------------------------------------------------------
