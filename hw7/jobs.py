@@ -206,8 +206,8 @@ class Cluster(Executor):
     as does a cluster whose workers are all gone.
     """
 
-    start = 20.0  # seconds to find the scheduler, and then a first worker
-    patience = 300.0  # seconds without any worker until what is waited for fails; a busy machine starts one in 60
+    start = 60.0  # seconds to find the scheduler, and then a first worker: what starting one takes on a busy machine
+    patience = 300.0  # seconds without any worker until what is waited for fails
 
     def __init__(self, address: str) -> None:
         try:

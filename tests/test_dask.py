@@ -25,6 +25,12 @@ pytestmark = pytest.mark.slow
 distributed = pytest.importorskip("distributed", reason="Dask is an extra: pip install 'hw7[cluster]'")
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These clusters are there, however long a busy machine takes to start them."""
+    monkeypatch.setattr(Cluster, "start", 900.0)
+
+
 @pytest.fixture
 def cluster() -> Iterator["distributed.LocalCluster"]:
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

@@ -26,7 +26,7 @@ from autograder.running import comparable, current_grades
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(3600),  # fifty starts, each of which may take half a minute
+    pytest.mark.timeout(7200),  # fifty starts, each of which may take a minute
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc"),
 ]
 

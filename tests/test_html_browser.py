@@ -70,9 +70,7 @@ def look(tmp_path: Path) -> Look:
         assert CHROMIUM is not None
         command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
         environment = {**os.environ, "HOME": str(tmp_path)}
-        done = subprocess.run(
-            [*command, "--dump-dom", page.as_uri()], capture_output=True, timeout=600, check=True, env=environment
-        )
+        done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, check=True, env=environment)
         return done.stdout.decode("utf-8")
 
     return dump

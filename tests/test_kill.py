@@ -15,7 +15,7 @@ from test_running import until
 
 from hw7.files import UNFINISHED
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # twenty starts, each of which may take a minute
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]  # twenty starts, each of which may take minutes
 
 KILLS = 20
 ONLY = ("student-e", "prune-0.9", "quantized-8")
