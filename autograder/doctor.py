@@ -92,7 +92,7 @@ def _bwrap() -> list[Finding]:
     path = shutil.which("bwrap")
     if path is None:
         return [Finding("bwrap", None, "bubblewrap is not installed: no tier B", "apt-get install bubblewrap")]
-    version = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60).stdout.strip()
     return [Finding("bwrap", True, f"{version}, {path}")]
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 HOME, LIBRARY, SUBMISSION = "/home/student", "/library", "/submission"  # as the kernel sees them
-PATIENCE = 60  # seconds for an empty jail to start Python
+PATIENCE = 300  # seconds for an empty jail to start Python and its kernel, on a very busy machine
 SHOWN = ("stream", "display_data", "execute_result", "error", "update_display_data")  # messages that are output
 
 # Run in the jail, before the kernel: limits, then a copy that the notebook may write beside. Results of earlier runs
@@ -113,6 +113,9 @@ class JailedKernelManager(AsyncKernelManager):
 class JailedExecute(Execute):
     """Runs a notebook in the jail. However it ends (loops, dies, floods), the notebook goes on to be graded."""
 
+    startup_timeout = Integer(600, help="Seconds until the kernel is there; a busy machine needs minutes.").tag(
+        config=True
+    )
     timeout = Integer(300, help="Seconds for one cell.").tag(config=True)
     seconds = Integer(1200, help="Seconds for all cells of a notebook together.").tag(config=True)
     memory_mb = Integer(8000, help="Address space of each process, in MiB.").tag(config=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-PATIENCE_S = 120  # a first `import torch` from a slow network disk takes about a minute
+PATIENCE_S = 300  # a first `import torch` takes a minute or two from a slow network disk or on a very busy machine
 PYTHON = (3, 11)
 MEMORY_GB = 4  # Food-11 and the pretraining images at 128 x 128 are 1.6 GB; PyTorch and the training want as much
 CACHE_GB, OUT_GB = 3, 2  # all splits of the full profile at 128 x 128; weights and checkpoints of all its runs

@@ -200,8 +200,9 @@ class Machine:
     folder: Path
 
     def pip(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """pip there, without constraints (CI sets some for all of its environments) and without a network."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        """pip there, without constraints (CI sets some for all of its environments), without a network, and without
+        what PYTHONPATH has: pip would take a package there for installed."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
         environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         python = next(path for path in self.folder.glob("*/python*") if path.stem == "python")
         command = [sys.executable, "-m", "pip", "--python", str(python), *map(str, words)]
