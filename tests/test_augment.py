@@ -10,6 +10,8 @@ from torch import Tensor
 from hw7.augment import Parameters, Recipe, augment, colour_matrices, draw, warp_matrices
 from hw7.errors import HW7Error
 
+pytestmark = pytest.mark.rounding
+
 SIZES = (32, 33, 40, 128)
 OFF = Recipe(**{field.name: 0.0 for field in dataclasses.fields(Recipe)})
 BILINEAR = tv.InterpolationMode.BILINEAR

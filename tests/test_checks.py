@@ -63,6 +63,7 @@ def everywhere(function: Callable[..., Any]) -> SimpleNamespace:
     )
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("seed", [b"public", b"a hidden one"])
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_reference_is_right(check: str, seed: bytes) -> None:

@@ -63,6 +63,7 @@ def test_mistakes_are_those_of_the_table() -> None:
     assert {mistake for mutant in mutants() for mistake in mutant.mistakes} == set(load_mistakes())
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("mutant", one_in_four(mutants()))
 def test_loses_points_and_is_told_why(mutant: Entry) -> None:
     named = lost(mutant, {mutant.task}).get(mutant.task)

@@ -18,6 +18,8 @@ from hw7.models import STUDENT_WIDTHS, StudentNet
 from hw7.plates import draw
 from hw7.solution import PROJECT, load_solution
 
+pytestmark = pytest.mark.rounding
+
 REFERENCE = load_solution(PROJECT / "reference_solutions" / "hw7")
 models, losses = REFERENCE.models, REFERENCE.losses
 pruning, quantization = REFERENCE.pruning, REFERENCE.quantization

@@ -64,6 +64,7 @@ SCANNER = Scanner(HIDDEN, PUBLIC)
 # ---- the tree ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rounding
 def test_the_committed_assignment_is_what_the_generator_makes() -> None:
     release(PROJECT, check=True)
 
