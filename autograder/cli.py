@@ -112,23 +112,26 @@ def run(
     ] = None,
 ) -> None:
     """Grade what is not graded yet. Stop it, kill it, run it again: it goes on where it was."""
-    from autograder import running
+    from autograder.journal import Journal, journal_name
     from autograder.rubric import load_rubric
-    from hw7.jobs import Cluster
 
     table = load_rubric(rubric)
     if timeout is not None:
         table = table.with_timeout(timeout)
     part = _shard(shard)
-    settings = running.Settings(table, running.hidden_seed(out, hidden_seed), data, _tier(tier, out))
-    if settings.tier == "D":
-        typer.echo(f"hw7-grade: these grades are {running.NOT_SECURE}", err=True)
     with ExitStack() as stack:
+        opened = stack.enter_context(Journal(out / journal_name(part)))  # before torch: another run is told at once
+        from autograder import running
+        from hw7.jobs import Cluster
+
+        settings = running.Settings(table, running.hidden_seed(out, hidden_seed), data, _tier(tier, out))
+        if settings.tier == "D":
+            typer.echo(f"hw7-grade: these grades are {running.NOT_SECURE}", err=True)
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         in_flight = max(8, 2 * sum(cluster.threads)) if cluster else None
         result = running.run(
             submissions, out, settings, assignment=assignment, layout=layout.value if layout else None, roster=roster,
-            jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout,
+            jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout, opened=opened,
         )  # fmt: skip
     _tell(result, out, part)
     if result.interrupted:

@@ -210,6 +210,7 @@ def run(
     in_flight: int | None = None,
     shard: tuple[int, int] | None = None,
     timeout: float | None = None,
+    opened: Journal | None = None,
     grade: Callable[[Submission, Settings], Grade] = grade_one,
 ) -> Result:
     """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
@@ -217,8 +218,9 @@ def run(
     assignment, layout, roster: as in `find_submissions`.
     executor: any of concurrent.futures; without one, `jobs` local processes. in_flight: how many submissions may be
     out at once (a bound on memory); 2 for each job if not given. shard: (index, count), every count-th student only.
-    timeout: what --timeout was, for the record; `settings.rubric` has it already. grade: a function that can be sent to
-    the executor's workers. Raises HW7Error where the teacher must mend something; what was graded before is kept.
+    timeout: what --timeout was, for the record; `settings.rubric` has it already. opened: this run's journal, where it
+    is open already. grade: a function that can be sent to the executor's workers. Raises HW7Error where the teacher
+    must mend something; what was graded before is kept.
     """
     submitted = find_submissions(submissions, assignment, layout, roster, without=[out])
     found = submitted.found
@@ -226,7 +228,7 @@ def run(
     graded: list[Grade] = []
     interrupted = False
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal(out / journal_name(shard)))
+        journal = opened or stack.enter_context(Journal(out / journal_name(shard)))
         _record(out, settings, timeout, [each.student for each in found])
         earlier = read_journals(out)
         known = {Key.of(old): old for old in earlier}

@@ -14,6 +14,7 @@ from test_running import Class, a_class, rubric, settings  # noqa: F401  (fixtur
 from typer.testing import CliRunner
 
 from autograder import cli, running
+from autograder.journal import Journal, journal_name
 from hw7.checks.cases import Verdict
 from hw7.errors import HW7Error
 from hw7.solution import PROJECT
@@ -65,6 +66,20 @@ def test_run_and_run_again(a_class: Class) -> None:  # noqa: F811
     assert "0 of them new" in again
     assert "0 of them new" not in call(*words, "--timeout", 1)
     assert len(a_class.csv()) == 12
+
+
+def test_another_run_is_told_before_anything_slow(tmp_path: Path) -> None:
+    """Torch takes up to half a minute to import on a busy machine, and the jail's self-test as long."""
+    code = (
+        "import sys\nfrom autograder.cli import app\nsys.argv[0] = 'hw7-grade'\n"
+        "try:\n    app()\nfinally:\n    print('torch' in sys.modules)\n"
+    )
+    with Journal(tmp_path / "out" / journal_name()):
+        command = [sys.executable, "-c", code, "run", tmp_path, "--out", tmp_path / "out"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert done.stderr.startswith("hw7-grade: another run is writing to ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("fast")
