@@ -44,7 +44,7 @@ IMAGE_SIZE = 128
 MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
 STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 BUDGET = 12  # times its `seconds` a task has in all: questions and second halves, thrice, and again where one is wrong
-SLACK = 4  # times what the first round took, where all is asked twice: as much again for chance
+SLACK = 4  # times its `seconds` a later round has: it asks all twice, and the machine may be slower by then
 MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTSIDE = ("accuracy", "size")  # checks without cases: judged here, from weights and images
 OUTPUT_KEPT = 4_000
@@ -209,7 +209,7 @@ class _Work:
     hidden: Hidden
     jail: Jail
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # task -> case -> outcome
-    first: dict[tuple[str, bool], float] = field(default_factory=dict)  # seconds of a task's first round, by half
+    asked: set[tuple[str, bool]] = field(default_factory=set)  # task and half that had their first round
     seconds: dict[str, float] = field(default_factory=dict)  # of all rounds, by task
     output: str = ""
 
@@ -290,12 +290,12 @@ class _Work:
                 self.note(task, half.case, judge(half.case, half.answer, answer))
 
     def ask(self, process: _Process, task: Task, calls: Sequence[Call], *, second: bool = False) -> list[Answer]:
-        """The answers of one round. The first round has the task's `seconds`; later ones have more where the first one
-        was slow and in time, because they ask more; and all of them have one budget."""
-        first = self.first.get((task.id, second), 0.0)
+        """The answers of one round. The first round has the task's `seconds`; later ones have more, because they ask
+        more and because a machine may have become slower since; and all of them have one budget."""
+        limit = SLACK * task.seconds if (task.id, second) in self.asked else task.seconds
         left = BUDGET * task.seconds - self.seconds.get(task.id, 0.0)
-        answers = process.ask(calls, min(left, max(task.seconds, SLACK * first)))
-        self.first.setdefault((task.id, second), process.seconds)
+        answers = process.ask(calls, min(left, limit))
+        self.asked.add((task.id, second))
         self.spend(task, process.seconds)
         return answers
 

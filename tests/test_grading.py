@@ -179,11 +179,13 @@ class SlowChild(OpenChild):
 
 
 class SlowJail(OpenJail):
-    def __init__(self, cost: float) -> None:
-        self.cost = cost
+    """The first process takes the first of these costs for an answer, and so on; all that follow take the last."""
+
+    def __init__(self, *costs: float) -> None:
+        self.costs = list(costs)
 
     def child(self, files: Files, **options: object) -> SlowChild:
-        return SlowChild(files, self.cost)
+        return SlowChild(files, self.costs.pop(0) if len(self.costs) > 1 else self.costs[0])
 
 
 @pytest.mark.parametrize("task", ["3.2", "3.4", "4.1", "4.2"])
@@ -196,6 +198,15 @@ def test_who_is_in_time_in_the_first_round_is_in_all(task: str, share: float) ->
     grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
     assert grade.total == grade.out_of
     assert grade.tasks[0].seconds == pytest.approx(3 * share * SECONDS, rel=0.01) or task.startswith("4")
+
+
+@pytest.mark.parametrize("task", ["3.2", "3.4"])
+def test_a_machine_that_becomes_slower_costs_no_points(task: str) -> None:
+    """A hundredth of the limit in the first round, and in the second 180 times that for each of twice the questions."""
+    rubric = some(task)
+    cost = 0.01 * SECONDS / len(hidden_questions(rubric, HIDDEN)[task])
+    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, SlowJail(cost, 180 * cost))  # type: ignore[arg-type]
+    assert grade.total == grade.out_of
 
 
 def test_who_is_late_in_the_first_round_is_out_of_time() -> None:

@@ -23,11 +23,12 @@ import pytest
 import torch
 
 import hw7
-from autograder.jail import Jail, Tier, best_tier, confine, syscalls
+from autograder.jail import Jail, Tier, best_tier, confine, syscalls, tiers
 from autograder.jail.protocol import encode
 from autograder.jail.tiers import PREFIX
 from autograder.jail.zygote import MAX_FILES, remove_tree
 from hw7.checks.cases import Answer, Call, Status
+from hw7.errors import HW7Error
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the secure tiers are Linux's")
 
@@ -103,6 +104,13 @@ ECHO = "result = student.item()"
 def works(jail: Jail) -> None:
     """The next child is as good as new."""
     assert inside(jail, ECHO) == 0.0
+
+
+def test_a_start_that_takes_too_long_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "START_SECONDS", 0.0)
+    monkeypatch.setattr(tiers, "END_SECONDS", 0.0)  # nor is there any waiting for its end
+    with Jail("D") as jail, pytest.raises(HW7Error, match=r"not ready after 0 s\. Is this machine very busy"):
+        jail.child(submission(ECHO))
 
 
 # ---- asking ----------------------------------------------------------------------------------------------------

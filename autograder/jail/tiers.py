@@ -44,7 +44,7 @@ Tier = Literal["A", "B", "C", "D"]
 Library = Literal["full", "minimal"]
 
 SELF_TEST_SECONDS = 120.0
-START_SECONDS = 300.0  # for a zygote: a first import of torch from a cold disk, beside other work
+START_SECONDS = 900.0  # for a zygote: a first import of torch from a cold disk; 300 were too few on a very busy machine
 READY_SECONDS = 60.0  # for a child to close its jail
 END_SECONDS = 60.0  # for a killed child to be gone
 SCRATCH_BYTES = 64 * 2**20  # of a bubblewrap: the folders of its children together
@@ -204,7 +204,8 @@ class _Zygote:
             message = self.message(self._ready_by)
             if message is None:
                 why = ", ".join(missing_powers(self.tier))
-                reason = f"root has no {why} here" if why else self.complaint()
+                late = f"it was not ready after {START_SECONDS:g} s. Is this machine very busy?"
+                reason = late if self.alive else f"root has no {why} here" if why else self.complaint()
                 raise HW7Error(f"the jail of tier {self.tier} did not start: {reason}")
             if "ready" in message:
                 self._ready = True
