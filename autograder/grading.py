@@ -3,7 +3,7 @@
 Right submissions take the short way: every question of every task in one process, all of them twice in a second one in
 another order, and what feeds on an earlier answer in a third. Whatever is not right on the way is asked again, alone in
 fresh processes, before it costs a point, so that a task never pays for another's crash or global state. Only a deadline
-is final at once: an endless loop costs its limit once, and its own task only. A task has one budget for all rounds, so
+is final at once: an endless loop costs one limit, and its own task only. A task has one budget for all rounds, so
 that who was in time in the first one has time for all.
 
 A score is a function of the submission's bytes and of `Hidden`. Nothing that student code printed or raised reaches
@@ -209,7 +209,7 @@ class _Work:
     hidden: Hidden
     jail: Jail
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # task -> case -> outcome
-    asked: set[tuple[str, bool]] = field(default_factory=set)  # task and half that had their first round
+    begun: set[tuple[str, bool]] = field(default_factory=set)  # task and half that had their first round
     seconds: dict[str, float] = field(default_factory=dict)  # of all rounds, by task
     output: str = ""
 
@@ -292,10 +292,10 @@ class _Work:
     def ask(self, process: _Process, task: Task, calls: Sequence[Call], *, second: bool = False) -> list[Answer]:
         """The answers of one round. The first round has the task's `seconds`; later ones have more, because they ask
         more and because a machine may have become slower since; and all of them have one budget."""
-        limit = SLACK * task.seconds if (task.id, second) in self.asked else task.seconds
+        limit = SLACK * task.seconds if (task.id, second) in self.begun else task.seconds
         left = BUDGET * task.seconds - self.seconds.get(task.id, 0.0)
         answers = process.ask(calls, min(left, limit))
-        self.asked.add((task.id, second))
+        self.begun.add((task.id, second))
         self.spend(task, process.seconds)
         return answers
 

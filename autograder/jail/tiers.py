@@ -203,9 +203,11 @@ class _Zygote:
         while not self._ready:
             message = self.message(self._ready_by)
             if message is None:
-                why = ", ".join(missing_powers(self.tier))
-                late = f"it was not ready after {START_SECONDS:g} s. Is this machine very busy?"
-                reason = late if self.alive else f"root has no {why} here" if why else self.complaint()
+                if self.alive:
+                    reason = f"it was not ready after {START_SECONDS:g} s. Is this machine very busy?"
+                else:
+                    why = ", ".join(missing_powers(self.tier))
+                    reason = f"root has no {why} here" if why else self.complaint()
                 raise HW7Error(f"the jail of tier {self.tier} did not start: {reason}")
             if "ready" in message:
                 self._ready = True
