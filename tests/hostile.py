@@ -46,7 +46,7 @@ UNPICKLED = f"{LEFT_BEHIND}-unpickled"
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/dev/mqueue")
 TASKS = ("1.1", "2.1", "3.2", "4.1", "4.2")  # at least one a module; the others would only take longer
 SIZES = ("5.1", "5.2")
-SECONDS = 3.0  # for each task: attacks that wait are many
+SECONDS = 10.0  # for each task, the rubric's own: the honest submissions have it, too
 IMAGES = 100
 
 WRAPPER = """

@@ -21,7 +21,7 @@ from hw7.checks.parts import hits
 from hw7.errors import HW7Error
 
 SECONDS = 60.0  # a task's limit here, for what ends by itself: far more than it takes
-SHORT = 3.0  # where it is to be reached
+SHORT = 10.0  # where it is to be reached; the rubric's own, for the right tasks beside it have it, too
 
 
 @pytest.fixture(scope="module")
