@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 
 import hw7
 from autograder.jail import Jail, Tier, best_tier, confine, syscalls, tiers
+from autograder.jail.child import GRACE_SECONDS, youngest
 from autograder.jail.protocol import encode
 from autograder.jail.tiers import PREFIX
 from autograder.jail.zygote import MAX_FILES, remove_tree
@@ -515,6 +517,23 @@ def test_death(jail: Jail, body: str, reason: str) -> None:
         assert [answer.status for answer in answers] == [Status.RETURNED, Status.DIED, Status.UNANSWERED]
         assert reason in child.stopped_by
         assert not child.alive
+    works(jail)
+
+
+def test_an_end_that_is_reported_late_is_told_as_what_it_was(jail: Jail) -> None:
+    """The fork server has no processor for longer than the child's pipe is closed."""
+    works(jail)
+    assert jail._zygote is not None
+    server = youngest(jail._zygote._process.pid)
+    assert server is not None
+    with jail.child(submission("os.closerange(0, 100)\nos._exit(7)")) as child:
+        os.kill(server, signal.SIGSTOP)
+        again = threading.Timer(GRACE_SECONDS + 2.0, os.kill, (server, signal.SIGCONT))
+        again.start()
+        (answer,) = child.ask([question()], SECONDS)
+        again.join()
+        assert answer.status is Status.DIED
+        assert child.stopped_by == "exit code 7 before the answer"
     works(jail)
 
 

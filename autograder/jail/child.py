@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
 MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
-GRACE_SECONDS = 1.0  # between the end of its answers and the word that it has ended
+GRACE_SECONDS = 1.0  # of its clock, between the end of its answers and the word that it has ended
 LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
 PIPE_BYTES = 2**20
 
@@ -94,7 +94,7 @@ class Child:
         self._wanted: range = range(0)
         self._got: dict[int, Answer] = {}
         self._stray = 0
-        self._silent_since: float | None = None  # its end of the answer pipe is closed
+        self._silent_since: float | None = None  # by its clock: its end of the answer pipe is closed
         self._pending = memoryview(b"")
         self._scratch_mb: int = job["scratch_mb"]
         input_end, self._input = os.pipe()
@@ -164,6 +164,7 @@ class Child:
         self._wanted = range(self._next, self._next + len(frames))
         self._next += len(frames)
         self._got = {}
+        self._silent_since = None
         self._reader.forgive()
         self._pending = memoryview(b"".join(frames))
         look = time.monotonic() + LOOK_SECONDS
@@ -179,8 +180,10 @@ class Child:
                     self._explain()
                     break
                 now = time.monotonic()
-                if self._silent_since is not None and now >= self._silent_since + GRACE_SECONDS:
+                if self._silent_since is not None and self._clock.parts()[0] >= self._silent_since + GRACE_SECONDS:
                     self._stop(Status.DIED, "its answer pipe was closed")
+                    if self._exit is not None and self._exit != signal.SIGKILL:  # it was at its end already
+                        self.stopped_by = self._ending()
                     break
                 if now >= deadline:
                     counted, computed, queued = self._clock.parts()
@@ -233,7 +236,7 @@ class Child:
         except BlockingIOError:
             return True
         if not data:
-            self._silent_since = self._silent_since or time.monotonic()
+            self._silent_since = self._clock.parts()[0]
             return False
         try:
             for record in self._reader.feed(data):
@@ -276,15 +279,17 @@ class Child:
         if self._status is not None or len(self._got) == len(self._wanted):
             return
         self._read_prints()
-        self._status = Status.DIED
+        self._status, self.stopped_by = Status.DIED, self._ending()
+
+    def _ending(self) -> str:
+        """What its exit status says."""
         if self._exit is None:
-            self.stopped_by = "the jail's fork server ended"
-        elif os.WIFSIGNALED(self._exit):
+            return "the jail's fork server ended"
+        if os.WIFSIGNALED(self._exit):
             number = os.WTERMSIG(self._exit)
             reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
-            self.stopped_by = f"signal {number} {signal.Signals(number).name}{reasons.get(number, '')}"
-        else:
-            self.stopped_by = f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
+            return f"signal {number} {signal.Signals(number).name}{reasons.get(number, '')}"
+        return f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
 
     def _stop(self, status: Status, reason: str) -> None:
         self._status, self.stopped_by = status, reason
