@@ -43,6 +43,7 @@ pytestmark = [
 ]
 
 COURSE = "compression"
+TEACHING_ASSISTANTS = PROJECT / "docs" / "teaching-assistants.md"
 CELL_STARTS = 5  # a cell may take as long as so many starts of the grader; most take less than one
 CANARY = "canary-5f1d0c"  # stands in what no notebook may read
 Cell = dict[str, Any]
@@ -437,7 +438,7 @@ def test_what_students_wrote_under_solution_is_not_replaced_by_stubs(finished: C
 
 def test_the_page_for_teaching_assistants_has_the_commands_that_were_typed(finished: Course) -> None:
     """All but those that would open a browser, need a student's own name, or are a student's."""
-    page = (PROJECT / "docs" / "teaching-assistants.md").read_text()
+    page = TEACHING_ASSISTANTS.read_text()
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     others = {"cd compression", "jupyter lab", "hw7 check --solution hw7", "hw7 pack hw7 --repair"}
     exchange = f" --Exchange.root={finished.base / 'exchange'}"
@@ -537,9 +538,12 @@ def test_an_endless_cell_is_cut_and_the_cells_behind_it_run(finished: Course) ->
 
 def test_validate_says_what_is_right_and_what_is_not(finished: Course, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.base / "students" / "perfect" / "hw7", tmp_path / "hw7")
-    assert "Success! Your notebook passes all the tests." in finished.nbgrader("validate", "hw7.ipynb", cwd=folder)
+    command = re.search(r"`nbgrader (validate --.*)`", TEACHING_ASSISTANTS.read_text())
+    assert command  # nbgrader's own limits are too short for a busy machine
+    words = command[1].split()
+    assert "Success! Your notebook passes all the tests." in finished.nbgrader(*words, cwd=folder)
     write(stubs("pruning"), None, folder)
-    said = finished.nbgrader("validate", "hw7.ipynb", cwd=folder)
+    said = finished.nbgrader(*words, cwd=folder)
     assert "VALIDATION FAILED ON" in said
     assert 'lab.check("3.1")' in said
     assert 'lab.check("2.1")' not in said
