@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -25,21 +25,36 @@ def spin() -> None:
 
 
 def spin_on() -> None:
-    """Catches all that it can, and goes on."""
+    """Catches all errors, and goes on."""
     while True:
         with suppress(Exception):
             spin()
 
 
+def spin_again() -> None:
+    """Catches everything, once."""
+    with suppress(BaseException):
+        spin()
+    spin()
+
+
 @pytest.fixture(params=["timers", "watcher"])
-def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
     """With the timers that Linux and macOS have, and as on Windows, without."""
-    if request.param == "watcher":
-        monkeypatch.delattr(signal, "setitimer")
-    return str(request.param)
+    if request.param == "timers":
+        return time_limit._Timers
+    monkeypatch.setattr(time_limit, "signal", None)  # not `delattr(signal, …)`: pytest-timeout needs it, too
+    return time_limit._Watcher
 
 
-def test_a_loop_is_ended_and_told_to_be_one(either: str) -> None:
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, it is computing that ends the block."""
+    monkeypatch.setattr(time_limit, "WALL", 1000)
+
+
+@pytest.mark.usefixtures("either", "busy")
+def test_a_loop_is_ended_and_told_to_be_one() -> None:
     limit = TimeLimit(0.3)
     with pytest.raises(OutOfTime), limit:
         spin()
@@ -47,10 +62,50 @@ def test_a_loop_is_ended_and_told_to_be_one(either: str) -> None:
     assert "loop" in limit.message
 
 
-def test_a_loop_that_catches_everything_is_ended() -> None:
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("loop", [spin_on, spin_again])
+def test_a_loop_that_catches_is_ended(loop: Callable[[], None]) -> None:
     limit = TimeLimit(0.3)
     with pytest.raises(OutOfTime), limit:
-        spin_on()
+        loop()
+
+
+@pytest.mark.parametrize("late", [(signal.SIGALRM, signal.SIGPROF), (signal.SIGALRM,), (signal.SIGPROF,)])
+def test_both_limits_at_once_end_the_block_once(late: tuple[signal.Signals, ...]) -> None:
+    """On a machine that stood still, both timers are over. The second must not end what stops the timers."""
+
+    def at_once() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, late)
+        for each in late:
+            os.kill(os.getpid(), each)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, late)
+
+    threads, handlers = torch.get_num_threads(), [signal.getsignal(each) for each in late]
+    limit = TimeLimit(60)
+    with pytest.raises(OutOfTime), limit:
+        at_once()
+    assert limit.passed > 0
+    assert torch.get_num_threads() == threads
+    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
+    assert [signal.getsignal(each) for each in late] == handlers
+
+
+def test_what_ends_by_itself_is_not_ended_while_its_limit_is_stopped(
+    either: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = either.stop  # type: ignore[attr-defined]
+
+    def late(guard: object) -> None:
+        monkeypatch.setattr(time_limit, "WALL", 0)
+        if either is time_limit._Timers:
+            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(signal.SIGPROF)
+        time.sleep(5 * time_limit.LOOK_SECONDS)
+        stop(guard)
+
+    monkeypatch.setattr(either, "stop", late)
+    with TimeLimit(60):
+        pass
 
 
 def test_what_only_waits_is_ended_later_and_not_told_to_be_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +118,8 @@ def test_what_only_waits_is_ended_later_and_not_told_to_be_a_loop(monkeypatch: p
     assert "loop" not in limit.message
 
 
-def test_waiting_is_not_computing(either: str) -> None:
+@pytest.mark.usefixtures("either", "busy")
+def test_waiting_is_not_computing() -> None:
     """As long as the limit, and half as long again: this is what a busy machine looks like from inside."""
     with TimeLimit(1.0) as limit:
         time.sleep(1.5)
@@ -71,7 +127,8 @@ def test_waiting_is_not_computing(either: str) -> None:
     assert limit.computed < 1.0
 
 
-def test_what_is_in_time_is_left_alone(either: str) -> None:
+@pytest.mark.usefixtures("either")
+def test_what_is_in_time_is_left_alone() -> None:
     """One thread inside, as many as before after it; other people's alarms go on."""
     threads = torch.get_num_threads()
     before = signal.getsignal(signal.SIGALRM)

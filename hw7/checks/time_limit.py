@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import sys
 import threading
 import time
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
 
 import torch
 
 WALL = 4  # times the limit, on the clock on the wall
 LOOK_SECONDS = 0.1  # how often the second thread looks
+AGAIN_SECONDS = 1  # and the error is raised again: code may catch whatever is raised in it, and go on
 
 
 class OutOfTime(BaseException):
@@ -61,19 +62,28 @@ class TimeLimit:
         )
 
 
+def _in_block(frame: FrameType | None) -> bool:
+    """False at lines of this module: they start and stop what ends the block, and must come to their own end."""
+    while frame is not None:
+        if frame.f_globals is globals():
+            return False
+        frame = frame.f_back
+    return True
+
+
 class _Timers:
-    """The system's own timers, of the processor's time and of the wall's."""
+    """The system's own timers, of the processor's time and of the wall's. Both can be over at once."""
 
     def __init__(self, limit: TimeLimit) -> None:
-        def stop(*_: Any) -> None:
-            raise OutOfTime
+        def stop(_: int, frame: FrameType | None) -> None:
+            if _in_block(frame):
+                raise OutOfTime
 
         self._clocks = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
         self._handlers = {number: signal.signal(number, stop) for number in self._clocks}
         self._begun = time.monotonic()
-        # Once more each second: code may catch whatever is raised in it, and go on.
-        signal.setitimer(signal.ITIMER_PROF, limit.seconds, 1)
-        self._others_alarm, _ = signal.setitimer(signal.ITIMER_REAL, WALL * limit.seconds, 1)
+        signal.setitimer(signal.ITIMER_PROF, limit.seconds, AGAIN_SECONDS)
+        self._others_alarm, _ = signal.setitimer(signal.ITIMER_REAL, WALL * limit.seconds, AGAIN_SECONDS)
 
     def stop(self) -> None:
         for clock in self._clocks.values():
@@ -94,14 +104,15 @@ class _Watcher:
         threading.Thread(target=self._watch, args=(limit,), daemon=True).start()
 
     def _watch(self, limit: TimeLimit) -> None:
-        while not self._over.wait(LOOK_SECONDS):
+        late = False
+        while not self._over.wait(AGAIN_SECONDS if late else LOOK_SECONDS):
             computed, passed = limit.so_far()
+            late = computed > limit.seconds or passed > WALL * limit.seconds
             with self._lock:
-                if (computed > limit.seconds or passed > WALL * limit.seconds) and not self._over.is_set():
+                if late and not self._over.is_set() and _in_block(sys._current_frames().get(self._thread)):
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(
                         ctypes.c_ulong(self._thread), ctypes.py_object(OutOfTime)
                     )
-                    return
 
     def stop(self) -> None:
         with self._lock:
