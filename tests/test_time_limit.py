@@ -76,9 +76,11 @@ def test_both_limits_at_once_end_the_block_once(late: tuple[signal.Signals, ...]
 
     def at_once() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, late)
-        for each in late:
-            os.kill(os.getpid(), each)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, late)
+        try:
+            for each in late:
+                signal.raise_signal(each)  # in this thread: another one would take what is sent to the process
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, late)
 
     threads, handlers = torch.get_num_threads(), [signal.getsignal(each) for each in late]
     limit = TimeLimit(60)
