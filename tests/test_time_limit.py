@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from types import FrameType
 
 import pytest
 import torch
@@ -108,6 +110,27 @@ def test_what_ends_by_itself_is_not_ended_while_its_limit_is_stopped(
     monkeypatch.setattr(either, "stop", late)
     with TimeLimit(60):
         pass
+
+
+def test_an_error_that_comes_as_the_block_ends_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher sees the block at work; when it sends the error, the block has just ended."""
+    in_block, looking, looks = time_limit._in_block, threading.Event(), list[bool]()
+
+    def look(frame: FrameType | None) -> bool:
+        if not looks:
+            looking.set()
+            while in_block(sys._current_frames()[threading.main_thread().ident or 0]):
+                time.sleep(0.01)
+            time.sleep(0.2)  # from the first line that ends the block to the lock
+        looks.append(not looks or in_block(frame))
+        return looks[-1]
+
+    monkeypatch.setattr(time_limit, "signal", None)
+    monkeypatch.setattr(time_limit, "_in_block", look)
+    monkeypatch.setattr(time_limit, "WALL", 0)
+    with TimeLimit(60):
+        assert looking.wait(300)  # seconds, on a very busy machine
+    assert looks[:2] == [True, False]
 
 
 def test_what_only_waits_is_ended_later_and_not_told_to_be_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:

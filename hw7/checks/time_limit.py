@@ -17,7 +17,7 @@ import torch
 
 WALL = 4  # times the limit, on the clock on the wall
 LOOK_SECONDS = 0.1  # how often the second thread looks
-AGAIN_SECONDS = 1  # and the error is raised again: code may catch whatever is raised in it, and go on
+AGAIN_SECONDS = 1  # until the error is raised once more: code may catch whatever is raised in it, and go on
 
 
 class OutOfTime(BaseException):
@@ -109,10 +109,19 @@ class _Watcher:
             computed, passed = limit.so_far()
             late = computed > limit.seconds or passed > WALL * limit.seconds
             with self._lock:
-                if late and not self._over.is_set() and _in_block(sys._current_frames().get(self._thread)):
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(self._thread), ctypes.py_object(OutOfTime)
-                    )
+                if late and not self._over.is_set() and self._in_block():
+                    self._send(OutOfTime)
+                    if not self._in_block():  # it has ended meanwhile, and waits for the lock
+                        self._send(None)
+
+    def _in_block(self) -> bool:
+        return _in_block(sys._current_frames().get(self._thread))
+
+    def _send(self, error: type[BaseException] | None) -> None:
+        """Makes it the error that the thread raises next; None takes back one that was not yet raised."""
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._thread), None if error is None else ctypes.py_object(error)
+        )
 
     def stop(self) -> None:
         with self._lock:
