@@ -374,13 +374,19 @@ def test_what_it_is(each_jail: Jail) -> None:
         assert other["uid"] != found["uid"]
         assert found["groups"] == []
         assert found["bounding"] == []
-    reads_by_capability = os.geteuid() == 0 and each_jail.tier == "C" and not _others_may_read()
+    reads_by_capability = os.geteuid() == 0 and not _others_may_read(each_jail.tier)
     held = 4 if reads_by_capability else 0  # CAP_DAC_READ_SEARCH, within what Landlock leaves
     assert struct.unpack("<6I", found["capabilities"]) == (held, held, 0, 0, 0, 0)
 
 
-def _others_may_read() -> bool:
-    return all(os.stat(folder).st_mode & 1 for folder in Path(os.__file__).resolve().parents)
+def _others_may_read(tier: Tier) -> bool:
+    """Whether another user may, where the tier mounts them: Python and torch may be installed under a strict umask."""
+    for module, mounted in ((os, 1), (torch, 2)):  # the standard library's folder; torch's, and the one it lies in
+        file = Path(str(module.__file__)).resolve()
+        folders = file.parents if tier == "C" else file.parents[:mounted]
+        if not file.stat().st_mode & 4 or not all(folder.stat().st_mode & 1 for folder in folders):
+            return False
+    return True
 
 
 # ---- limits -----------------------------------------------------------------------------------------------------
