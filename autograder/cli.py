@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hw7 import __version__, terminal
-from hw7.errors import HW7Error
+from hw7 import HW7Error, __version__
+from hw7.support import terminal
 
 if TYPE_CHECKING:
-    from autograder import running
+    from autograder import batch
     from autograder.grades import Grade
+    from autograder.intake.layouts import Submissions
     from autograder.jail import Tier
-    from autograder.layouts import Submissions
 
 cli = typer.Typer(
     name="hw7-grade",
@@ -121,15 +121,16 @@ def run(
     part = _shard(shard)
     with ExitStack() as stack:
         opened = stack.enter_context(Journal(out / journal_name(part)))  # before torch: another run is told at once
-        from autograder import running
-        from hw7.jobs import Cluster
+        from autograder import batch
+        from autograder.exports.csv_table import NOT_SECURE
+        from hw7.support.workers import Cluster
 
-        settings = running.Settings(table, running.hidden_seed(out, hidden_seed), data, _tier(tier, out))
+        settings = batch.Settings(table, batch.hidden_seed(out, hidden_seed), data, _tier(tier, out))
         if settings.tier == "D":
-            typer.echo(f"hw7-grade: these grades are {running.NOT_SECURE}", err=True)
+            typer.echo(f"hw7-grade: these grades are {NOT_SECURE}", err=True)
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         in_flight = max(8, 2 * sum(cluster.threads)) if cluster else None
-        result = running.run(
+        result = batch.run(
             submissions, out, settings, assignment=assignment, layout=layout.value if layout else None, roster=roster,
             jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout, opened=opened,
         )  # fmt: skip
@@ -149,7 +150,7 @@ def show(
     ] = False,
 ) -> None:
     """One student's grade, line by line."""
-    from autograder.running import current_grades
+    from autograder.batch import current_grades
 
     grades, _, missing = current_grades(out)
     typer.echo(format_grade(_of_student(student, grades, missing), teacher))
@@ -164,11 +165,11 @@ def export(
     ] = None,
 ) -> None:
     """Make the grades into what others read. Can be thrown away and made again."""
-    from autograder import exports
-    from autograder.running import current_grades
+    from autograder.batch import current_grades
+    from autograder.exports import export as make
 
     grades, rubric, missing = current_grades(out)
-    path = exports.export(to.value, grades, rubric, target or out / "exports" / to.value)
+    path = make(to.value, grades, rubric, target or out / "exports" / to.value)
     _warn_of_missing(missing)
     typer.echo(f"wrote {path}: {len(grades)} students")
 
@@ -181,7 +182,7 @@ def gradescope_image(
     hidden_seed: Annotated[str | None, typer.Option("--hidden-seed", help="Any text. Default: random.")] = None,
 ) -> None:
     """Make the autograder that Gradescope runs."""
-    from autograder.exports.gradescope_image import build_image
+    from autograder.course.gradescope_image import build_image
 
     typer.echo(f"wrote {build_image(out, rubric, data, hidden_seed)}; it holds the hidden seed, so keep it to yourself")
 
@@ -196,7 +197,7 @@ def release(
     ] = False,
 ) -> None:
     """Make the assignment from the reference solutions."""
-    from autograder.release import release
+    from autograder.course.release import release
     from hw7.solution import PROJECT
 
     files = release(out or PROJECT, check)
@@ -210,8 +211,8 @@ def course(
     rubric: RubricOption = None,
 ) -> None:
     """Set up a course folder for nbgrader: the assignment, and a configuration that runs notebooks in a jail only."""
-    from autograder.course import set_up
-    from autograder.notebook_kernel import why_not
+    from autograder.course.nbgrader import set_up
+    from autograder.course.nbgrader_kernel import why_not
     from autograder.rubric import load_rubric
 
     files = set_up(directory, name, load_rubric(rubric))
@@ -223,7 +224,7 @@ def course(
 @cli.command()
 def doctor() -> None:
     """Which jail this machine gives, why not a better one, and what else grading needs."""
-    from autograder.doctor import examine
+    from autograder.jail.doctor import examine
     from hw7.doctor import format_findings
 
     findings = examine()
@@ -255,7 +256,7 @@ def _tier(asked: TierName | None, out: Path) -> Tier:
     Each worker tests its own jail before it grades, so only the search for the best one takes its time here. Raises
     HW7Error where none that is secure works.
     """
-    from hw7.files import read_json
+    from hw7.support.files import read_json
 
     if asked is not None:
         return asked.value
@@ -271,10 +272,10 @@ def _tier(asked: TierName | None, out: Path) -> Tier:
     return best
 
 
-def _tell(result: running.Result, out: Path, shard: tuple[int, int] | None) -> None:
+def _tell(result: batch.Result, out: Path, shard: tuple[int, int] | None) -> None:
     from collections import Counter
 
-    from autograder.running import kind
+    from autograder.batch import kind
 
     _tell_of(result.submissions)
     counts = Counter(kind(grade) for grade in result.grades)
@@ -334,8 +335,8 @@ def format_grade(grade: Grade, teacher: bool = False) -> str:
     """A grade as a table for a terminal; `teacher` adds what no student may see."""
     from tabulate import tabulate
 
-    from autograder.exports import hint, points
-    from autograder.running import NOT_SECURE
+    from autograder.exports.common import hint, points
+    from autograder.exports.csv_table import NOT_SECURE
 
     rows = []
     for task in grade.tasks:

@@ -22,7 +22,7 @@ class PartGrade:
     message: str = ""
     expected: str = ""
     got: str = ""
-    mistake: str = ""  # an id of hw7/checks/mistakes.toml
+    mistake: str = ""  # an id of hw7/checks/mistakes
     note: str = ""
 
 

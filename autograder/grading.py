@@ -27,26 +27,27 @@ import torch
 from torch import Tensor
 
 from autograder.grades import Grade, PartGrade, TaskGrade
-from autograder.intake import Submission
+from autograder.intake.submission import Submission
 from autograder.jail import Jail
 from autograder.jail.child import Child
-from autograder.questions import CHECKS, cases
-from autograder.rubric import Hidden, Rubric, Task, rubric_digest
-from hw7 import plates
+from autograder.rubric import Rubric, Task, rubric_digest
+from autograder.tasks.hidden import Hidden
+from autograder.tasks.table import CHAPTER, OUTSIDE, cases
+from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, outcome_of_status, second_call
-from hw7.checks.parts import hits, of_accuracy, of_cases, of_size, too_large, unfit, with_mistakes
-from hw7.data import load_split, plates_options
-from hw7.errors import HW7Error
+from hw7.checks.scoring import hits, of_accuracy, of_cases, of_size, too_large, unfit, with_mistakes
+from hw7.data.load import load_split
+from hw7.data.plates.render import draw
+from hw7.data.plates.source import plates_options
 from hw7.models import StudentNet
+from hw7.solution import MODULES
 
 IMAGE_SIZE = 128
-MODULES = ("", "models", "losses", "pruning", "quantization")  # the package itself, then its modules
 STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 BUDGET = 12  # times its `seconds` a task has in all: questions and second halves, thrice, and again where one is wrong
 SLACK = 4  # times its `seconds` a later round has: it asks all twice, and the machine may be slower by then
 MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
-OUTSIDE = ("accuracy", "size")  # checks without cases: judged here, from weights and images
 OUTPUT_KEPT = 4_000
 
 
@@ -98,7 +99,7 @@ def hidden_images(hidden: Hidden, count: int) -> Images:
     if kind == "plates":
         _, difficulty = plates_options(options)
         seed = int.from_bytes(hidden.derive("images")[:16])
-        images, labels = plates.draw("testing", count, IMAGE_SIZE, seed=seed, difficulty=difficulty)
+        images, labels = draw("testing", count, IMAGE_SIZE, seed=seed, difficulty=difficulty)
     else:
         split = load_split(hidden.source, "testing", IMAGE_SIZE, progress=False)
         if not split.labelled:  # Food-11's testing images may come without labels
@@ -218,7 +219,7 @@ class _Work:
         with _Process(self) as process:
             broken = self.broken_modules(process)
             for task in asked:
-                if (module := CHECKS[task.check].module) in broken:
+                if (module := CHAPTER[task.check]) in broken:
                     self.settle(task, broken[module])
             asked = [task for task in asked if task.id not in self.outcomes]
             halves = self.first_halves(process, asked, tuple)
@@ -251,12 +252,12 @@ class _Work:
         """
         limit = min(task.seconds for task in self.rubric.tasks)
         broken: dict[str, Answer] = {}
-        for module in MODULES:
+        for module in ("", *MODULES):  # the package itself, then its modules
             (answer,) = process.ask([Call("import_module", {"module": module})], limit)
             if answer.status in STOPPED:
                 broken[module] = answer
                 if module == "":
-                    return dict.fromkeys(MODULES, answer)
+                    return dict.fromkeys(("", *MODULES), answer)
         return broken
 
     def settle(self, task: Task, answer: Answer) -> None:

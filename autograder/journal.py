@@ -20,7 +20,7 @@ from typing import NamedTuple
 import filelock
 
 from autograder.grades import Grade
-from hw7.errors import HW7Error
+from hw7 import HW7Error
 
 
 class Key(NamedTuple):

@@ -15,30 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hw7.account import expanded
-from hw7.errors import HW7Error
+from autograder.tasks.hidden import Hidden
+from autograder.tasks.table import PARTS
+from hw7 import HW7Error
+from hw7.support.account import expanded
 
 DEFAULT_RUBRIC = Path(__file__).with_name("rubric.toml")
 TOTAL = 100
-
-# The parts that each check tells apart. A rubric gives every one of them its points, or 0.
-PARTS: dict[str, tuple[str, ...]] = {
-    "depthwise_separable": ("structure", "output"),
-    "small_resnet18": ("parameters", "output", "classes"),
-    "students": ("cnn_parameters", "cnn_output", "dw_parameters", "dw_output"),
-    "kd_loss": ("values", "gradient", "confident", "shift", "teacher"),
-    "distillation_step": ("student", "loss", "teacher"),
-    "channel_importance": ("values", "detached"),
-    "select_channels": ("values", "ties", "bounds"),
-    "network_slimming": ("channels", "dead", "copy", "refusals"),
-    "width_schedule": ("ladders", "floor", "refusals"),
-    "iterative_prune": ("schedule", "chain", "unchanged"),
-    "quantize": ("tensor", "channel", "constant", "bits"),
-    "compress": ("names", "values", "statistics", "size"),
-    "size": ("weights", "source"),
-    "accuracy": ("simple", "medium", "strong"),
-}
-
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "title": str,
@@ -92,22 +75,6 @@ class Rubric:
     def of_check(self, check: str) -> Task | None:
         """The first task with this check, if any."""
         return next((task for task in self.tasks if task.check == check), None)
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """What only the grader knows: a seed for every question and picture, and where the pictures come from."""
-
-    seed: bytes
-    source: str = "plates"
-
-    def derive(self, *purpose: str) -> bytes:
-        """32 bytes of the seed for one purpose."""
-        return hashlib.sha256(b"\0".join([self.seed, *(word.encode() for word in purpose)])).digest()
-
-    def digest(self) -> str:
-        """What may be written down: it tells two hidden sets apart and gives neither away."""
-        return hashlib.sha256(b"hidden\0" + self.source.encode() + b"\0" + self.seed).hexdigest()
 
 
 def rubric_digest(rubric: Rubric, hidden: Hidden) -> str:

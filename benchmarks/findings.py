@@ -25,8 +25,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from hw7.experiments import EXPERIMENTS, with_needs
-from hw7.files import read_json
+from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.support.files import read_json
 
 Runs = dict[str, dict[str, Any]]  # an experiment's id -> its result, of one seed
 SHARED_COUNTS = (236_066, 217_850, 200_354, 171_606, 158_621)  # parameters that both ladders have

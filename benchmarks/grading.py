@@ -32,14 +32,16 @@ import tomli_w
 import torch
 from tabulate import tabulate
 
+from autograder.batch import current_grades
 from autograder.grading import OUTSIDE, grade_submission, hidden_images, hidden_questions
-from autograder.intake import Submission, take_in
+from autograder.intake.layouts import find_submissions
+from autograder.intake.submission import Submission, take_in
 from autograder.jail import Jail, best_tier
-from autograder.layouts import find_submissions
-from autograder.rubric import DEFAULT_RUBRIC, Hidden, Rubric, load_rubric
-from autograder.running import current_grades
+from autograder.rubric import DEFAULT_RUBRIC, Rubric, load_rubric
+from autograder.tasks.hidden import Hidden
+from hw7.checks.calls.contract import LazySolution
+from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Call
-from hw7.checks.programs import LazySolution, run_call
 from hw7.solution import PROJECT, load_solution
 
 REFERENCE = PROJECT / "reference_solutions" / "hw7"

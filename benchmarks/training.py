@@ -40,12 +40,19 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-import hw7.vision  # noqa: F401  (before torchvision)
-from hw7 import augment, training
-from hw7.data import FOOD11_COUNTS, Split, load_split, write_food11
-from hw7.experiments import EXPERIMENTS, NETWORKS, PROFILES
+import hw7.support.torchvision_import  # noqa: F401  (before torchvision)
+from hw7.data import augment
+from hw7.data.food11 import FOOD11_COUNTS, write_food11
+from hw7.data.load import load_split
+from hw7.data.source import Split
+from hw7.report.experiments import EXPERIMENTS, NETWORKS
+from hw7.report.profiles import PROFILES
 from hw7.solution import load_solution
-from hw7.training import Distillation, Passes, Phase, best_precision, computing_in, cross_entropy_step, generator
+from hw7.training import cuda_graph
+from hw7.training.epoch import Passes, generator
+from hw7.training.loop import Phase
+from hw7.training.precision import best_precision, computing_in
+from hw7.training.steps import Distillation, cross_entropy_step
 
 NOT_MEASURED = "not measured"
 
@@ -325,13 +332,13 @@ def train_rates(
     nothing = torch.zeros((), device=device)
     recorded = rate(ours)
     share = recorded / rate(inputs_only)
-    record, training.recorded = training.recorded, lambda work, what, device: work
+    record, cuda_graph.recorded = cuda_graph.recorded, lambda work, what, device: work
     try:
         eager = rate(ours) if device.type == "cuda" else recorded
         transform = kornia_augmentation(size, recipe)  # draws its parameters on the host: it cannot be recorded
         kornia = rate(by_kornia) if transform else None
     finally:
-        training.recorded = record
+        cuda_graph.recorded = record
     usual = None
     if files:
         plain = network(row.network, torch.contiguous_format), network("teacher", torch.contiguous_format)
@@ -468,7 +475,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1024, help="how many of them the usual pipeline sees")
     parser.add_argument("--workers", type=int, default=min(16, len(os.sched_getaffinity(0))))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", help="networks, by their name in hw7.experiments.NETWORKS, with commas")
+    parser.add_argument("--only", help="networks, by their name in hw7.report.experiments.NETWORKS, with commas")
     parser.add_argument("--input-only", action="store_true", help="measure the machine and the input, train nothing")
     parser.add_argument("--no-usual", action="store_true", help="leave the usual pipeline's training out")
     parser.add_argument("--compile", action="store_true", help="torch.compile this project's networks as well")

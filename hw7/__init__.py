@@ -15,3 +15,7 @@ Importing `hw7` itself imports nothing else, so that `hw7 doctor` can speak wher
 """
 
 __version__ = "0.1.0"
+
+
+class HW7Error(ValueError):
+    """Something that the user can fix: commands print its message, which says what was wrong, where, and what to do."""

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
+from hw7.solution import PROJECT
+
 PATIENCE_S = 300  # a first `import torch` takes a minute or two from a slow network disk or on a very busy machine
 PYTHON = (3, 11)
 MEMORY_GB = 4  # Food-11 and the pretraining images at 128 x 128 are 1.6 GB; PyTorch and the training want as much
@@ -107,7 +108,7 @@ def _answer(function: Callable[..., Facts], arguments: list[str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    from hw7.errors import HW7Error
+    from hw7 import HW7Error
 
     return str(error) if isinstance(error, HW7Error) else f"{type(error).__name__}: {error}"
 
@@ -140,14 +141,14 @@ def _torchvision_facts() -> Facts:
         operators = ""
     except RuntimeError as error:
         operators = str(error)
-    import hw7.vision  # noqa: F401
+    import hw7.support.torchvision_import  # noqa: F401
 
     return {"version": version, "operators": operators}
 
 
 def _data_facts(*sources: str) -> Facts:
     """Where decoded images are kept, and for each source the images of each split, counted by names and sizes alone."""
-    from hw7.data import cache_dir
+    from hw7.data.load import cache_dir
 
     return {"cache": str(cache_dir()), "sources": {source: _count(source) for source in sources}}
 
@@ -155,16 +156,16 @@ def _data_facts(*sources: str) -> Facts:
 def _count(source: str) -> Facts:
     import torch
 
-    from hw7 import data
+    from hw7.data import load
 
     kind, _, argument = source.partition(":")
     try:
-        if kind not in data._PLANNERS:
-            data.load_split(source, "training", 32)  # raises, and says which sources there are
+        if kind not in load._PLANNERS:
+            load.load_split(source, "training", 32)  # raises, and says which sources there are
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             counts = {
-                split: data._PLANNERS[kind](argument, split, None, 1, torch.device("cpu")).count
+                split: load._PLANNERS[kind](argument, split, None, 1, torch.device("cpu")).count
                 for split in ("training", "validation", "testing")
             }
     except Exception as error:
@@ -173,7 +174,7 @@ def _count(source: str) -> Facts:
 
 
 def _solution_facts() -> Facts:
-    from hw7.errors import HW7Error
+    from hw7 import HW7Error
     from hw7.solution import default_directory, load_solution
 
     try:
@@ -287,7 +288,7 @@ def _torchvision(machine: Machine) -> Finding:
     if facts["operators"]:
         advice = (
             "nothing here needs them, and hw7 imports torchvision around them; in code of your own, "
-            f"`import hw7.vision` before `import torchvision`. For a pair that fits, {GET_TORCH}"
+            f"`import hw7.support.torchvision_import` before `import torchvision`. For a pair that fits, {GET_TORCH}"
         )
         problem = f"its compiled operators do not fit this torch ({facts['operators']})"
         return Finding("torchvision", None, f"{found}: {problem}", advice)
@@ -349,7 +350,7 @@ def _results(machine: Machine) -> Finding:
 
 def _folder(check: str, folder: Path, gigabytes: float, otherwise: str) -> Finding:
     """Whether there is room in a folder, which need not exist yet, and leave to write there."""
-    from hw7.account import expanded
+    from hw7.support.account import expanded
 
     folder = expanded(folder).absolute()
     existing = next(place for place in (folder, *folder.parents) if place.exists())

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hw7.errors import HW7Error
+from hw7 import HW7Error
 
 if TYPE_CHECKING:
-    from hw7.vision import ResNet
+    from hw7.support.torchvision_import import ResNet
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STUDENT_WIDTHS = (16, 32, 64, 128, 256, 256, 256, 256)
@@ -34,7 +34,10 @@ def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> ResNe
     Raises HW7Error where the weights cannot be reached, or are not known.
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
-    from hw7.vision import ResNet18_Weights, resnet18  # here: nothing else needs torchvision, which takes a second
+    from hw7.support.torchvision_import import (  # here: nothing else needs torchvision, which takes a second
+        ResNet18_Weights,
+        resnet18,
+    )
 
     if weights is None:
         return resnet18(num_classes=num_classes)

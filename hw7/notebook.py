@@ -21,15 +21,16 @@ from IPython.display import Markdown, display
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from hw7.checking import Checks, format_task
-from hw7.data import Split
-from hw7.experiments import EXPERIMENTS, NETWORKS, Reproduction, quantized
-from hw7.files import read_json
-from hw7.jobs import Workers
+from hw7.checks.public import Checks, format_task
+from hw7.data.source import Split
 from hw7.measure import file_bytes
+from hw7.report.compare import standard_error
+from hw7.report.experiments import EXPERIMENTS, NETWORKS
+from hw7.report.reproduce import Reproduction, quantized
 from hw7.solution import Solution, load_solution
-from hw7.training import evaluate
-from hw7.verdicts import standard_error
+from hw7.support.files import read_json
+from hw7.support.workers import Workers
+from hw7.training.epoch import evaluate
 
 
 class Lab:

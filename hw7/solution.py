@@ -17,11 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from hw7.account import expanded
-from hw7.errors import HW7Error
+from hw7 import HW7Error
+from hw7.support.account import expanded
 
 PROJECT = Path(__file__).resolve().parent.parent
-MODULES = ("models", "losses", "pruning", "quantization")
+SOURCE, WEIGHTS, NOTEBOOK = "solution", "weights.safetensors", "hw7.ipynb"  # what is handed in
+MODULES = ("models", "losses", "pruning", "quantization")  # of `solution`; the chapters have these names everywhere
+NUM_CLASSES = 11
+LIMITS = {"weights": 300_000, "source": 100_000}  # bytes that earn points: weights.safetensors, and all of solution/
+# Bytes that are read at all: far more, so that a grade can say how much too large a file is.
+MOST_READ = {SOURCE: 1_000_000, WEIGHTS: 64_000_000, NOTEBOOK: 32_000_000}
+MAX_SOURCE_FILES = 200  # Python files under solution/
 # What students receive besides what they hand in: beside `solution`, and beside `assignments`.
 HANDED_OUT = ("bugs", "tests")
 HANDED_OUT_ABOVE = ("LICENSE", "README.md", "constraints.txt", "docs", "hw7", "pyproject.toml")

@@ -11,7 +11,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # A shell starts a background job with SIGINT ignored, which children inherit: Ctrl-C could not be tested there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import hw7.vision  # noqa: E402, F401  (before any test imports torchvision)
+import hw7.support.torchvision_import  # noqa: E402, F401, I001  (before any test imports torchvision)
+from made_up_class import a_class, rubric, settings  # noqa: E402, F401  (fixtures)
 
 
 @pytest.fixture(autouse=True)

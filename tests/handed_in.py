@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
-from autograder.intake import Submission
+from autograder.intake.submission import Submission
 
 NAMES = ("__init__", "losses", "models", "pruning", "quantization")
 SOURCE = {f"solution/{name}.py": f'"""{name}"""\n'.encode() for name in NAMES}

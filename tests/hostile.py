@@ -33,11 +33,11 @@ import torch
 from submissions import reference_files, reference_weights, with_code, write
 from tabulate import tabulate
 
+from autograder.batch import Settings, run
 from autograder.grades import Grade
 from autograder.jail import Tier
-from autograder.questions import cases
 from autograder.rubric import Rubric, load_rubric
-from autograder.running import Settings, run
+from autograder.tasks.table import cases
 
 HERE = Path(__file__).parent / "attacks"
 HONEST = ("a-honest", "m-honest", "z-honest")  # before, among and after the attacks

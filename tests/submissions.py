@@ -27,12 +27,13 @@ from torch import Tensor
 
 from autograder.grades import TaskGrade
 from autograder.grading import OUTSIDE, Hidden, Question, grade_submission
-from autograder.intake import Submission
+from autograder.intake.submission import Submission
 from autograder.rubric import Rubric, load_rubric
+from hw7.checks.calls.contract import LazySolution
+from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Outcome
 from hw7.checks.judges import judge, second_call
-from hw7.checks.parts import with_mistakes
-from hw7.checks.programs import LazySolution, run_call
+from hw7.checks.scoring import with_mistakes
 from hw7.solution import PROJECT, Solution, load_solution
 
 REFERENCE = PROJECT / "reference_solutions" / "hw7"
@@ -310,10 +311,11 @@ def _changed(right: str, was: str | list[str], now: str | list[str], place: str)
 def mutants() -> tuple[Entry, ...]:
     """tests/mutants: a file for each task."""
     entries = []
-    for path in sorted((HERE / "mutants").glob("*.toml")):
+    for path in sorted((HERE / "answers").glob("*/wrong-*.toml"), key=lambda path: path.stem):
         table = tomllib.loads(path.read_text())
         for raw in table["mutant"]:
-            name = f"{path.stem}-{raw['name']}"
+            task = path.stem.removeprefix("wrong-")
+            name = f"{task}-{raw['name']}"
             unknown = set(raw) - {"name", "wrong", "mistake", "was", "now", "code", "weights"}
             assert not unknown, f"{name}: {unknown}"
             assert ("code" in raw) + ("was" in raw) <= 1, f"{name}: either code or was and now"
@@ -324,7 +326,7 @@ def mutants() -> tuple[Entry, ...]:
             mistakes = raw.get("mistake", [])
             mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
             weights = raw.get("weights", "reference")
-            entries.append(Entry(name, path.stem, raw["wrong"], mistakes, with_code({table["module"]: code}), weights))
+            entries.append(Entry(name, task, raw["wrong"], mistakes, with_code({table["module"]: code}), weights))
     return tuple(entries)
 
 
@@ -332,14 +334,15 @@ def mutants() -> tuple[Entry, ...]:
 def alternatives() -> tuple[Entry, ...]:
     """tests/alternatives, and the `right` code of each file of mutants."""
     entries = []
-    for path in sorted((HERE / "mutants").glob("*.toml")):
+    for path in sorted((HERE / "answers").glob("*/wrong-*.toml"), key=lambda path: path.stem):
         table = tomllib.loads(path.read_text())
         about, files = "what the mutants of this task are made from", with_code({table["module"]: table["right"]})
         weights = "own" if table["module"] == "quantization.py" else "reference"
-        entries.append(Entry(f"{path.stem}-right", path.stem, about, (), files, weights))
-    for path in sorted((HERE / "alternatives").glob("*.toml")):
+        task = path.stem.removeprefix("wrong-")
+        entries.append(Entry(f"{task}-right", task, about, (), files, weights))
+    for path in sorted((HERE / "answers").glob("**/right.toml")):
         for raw in tomllib.loads(path.read_text())["alternative"]:
-            name = f"{path.stem}-{raw['name']}"
+            name = f"{path.parent.name}-{raw['name']}"
             unknown = set(raw) - {"name", "different", "code", "bytes", "weights"}
             assert not unknown, f"{name}: {unknown}"
             files = with_code(raw.get("code", {}))

@@ -1,40 +1,29 @@
-"""What is made from the journal and can be made again at any time: pages, Gradescope's results, nbgrader's gradebook.
+"""What is made of grades, for students, teachers and other programs. All of it can be thrown away and made again.
 
-Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of
-each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
+csv_table, html, gradescope, nbgrader    one exporter each
+common                                   what they share: words, names, points
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from autograder.grades import Grade, PartGrade, TaskGrade
-from hw7.checks.cases import Verdict
-from hw7.checks.mistakes import Mistake, load_mistakes
-from hw7.errors import HW7Error
+from hw7 import HW7Error
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from autograder.rubric import Rubric, Task
+    from autograder.grades import Grade
+    from autograder.rubric import Rubric
 
 EXPORTERS = {
-    "csv": ("autograder.running", "export_csv"),
+    "csv": ("autograder.exports.csv_table", "export_csv"),
     "gradescope": ("autograder.exports.gradescope", "export_gradescope"),
     "nbgrader": ("autograder.exports.nbgrader", "export_nbgrader"),
     "html": ("autograder.exports.html", "export_html"),
 }
-"""What `hw7-grade export --to` takes, and where it is made."""
-
-# Characters that turn the direction of text around them: a name may not rewrite the line it stands in.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def export(to: str, grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
@@ -44,84 +33,3 @@ def export(to: str, grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
     module, function = EXPORTERS[to]
     exporter: Callable[[Sequence[Grade], Rubric, Path], Path] = getattr(import_module(module), function)
     return exporter(grades, rubric, out)
-
-
-def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
-    """The grades by student, each with every task of the rubric in its order: one that could not be graded has zeros.
-
-    Raises HW7Error where a student has two grades, or a grade was given under another rubric.
-    """
-    seen: set[str] = set()
-    for grade in grades:
-        if grade.student in seen:
-            raise HW7Error(f"there are two grades of {grade.student!r}; export only the current one of each student")
-        seen.add(grade.student)
-    return [_aligned(grade, rubric) for grade in sorted(grades, key=lambda grade: grade.student)]
-
-
-def _aligned(grade: Grade, rubric: Rubric) -> Grade:
-    graded = {task.task: task for task in grade.tasks}
-    tasks = tuple(graded.get(task.id) or _ungraded(task, grade.problem) for task in rubric.tasks)
-    wanted = {task.id: task.out_of for task in rubric.tasks}
-    # Points are written with a few decimals.
-    other = [task.task for task in grade.tasks if abs(task.out_of - wanted.get(task.task, math.inf)) > 1e-6]
-    if other:
-        raise HW7Error(
-            f"{grade.student!r} was graded under another rubric (tasks {', '.join(other)} differ): "
-            "grade again with this one, or name the rubric of then with --rubric"
-        )
-    return replace(grade, tasks=tasks)
-
-
-def _ungraded(task: Task, why: str) -> TaskGrade:
-    message = why or "This task was not graded."
-    parts = (PartGrade(part, 0.0, points, Verdict.MISSING, message=message) for part, points in task.points.items())
-    return TaskGrade(task.id, task.title, tuple(parts))
-
-
-def known(mistake: str) -> Mistake | None:
-    """The row of the table of known mistakes; None for no mistake, or one that the table no longer has."""
-    return load_mistakes().get(mistake)
-
-
-def hint(part: PartGrade) -> str:
-    """What to do against the part's known mistake, unless its message says so already; "" where none is known."""
-    row = known(part.mistake)
-    return row.hint if row and row.hint not in part.message else ""
-
-
-def printable(text: str) -> str:
-    """The text without what no file can hold (lone surrogates) and no reader can see (controls, turned directions)."""
-    return "".join("\ufffd" if _unprintable(character) else character for character in text)
-
-
-def _unprintable(character: str) -> bool:
-    return character in _TURNING or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
-
-
-def digest(text: str) -> str:
-    """SHA-256 of any text, lone surrogates included."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def display_name(student: str) -> str:
-    """The student as one printable line; where that differs from the name, a hash keeps two such names apart."""
-    line = " ".join(printable(student).split())
-    return line if line and line == student else f"{line} #{digest(student)[:12]}".strip()
-
-
-def student_id(student: str) -> str:
-    """The student for tables of others, who know this name byte for byte; the display name where none can hold it."""
-    return display_name(student) if not student or re.search("[\0\ud800-\udfff]", student) else student
-
-
-def file_name(student: str) -> str:
-    """A name for the student's file that any system takes, without its ending: a readable part and a hash."""
-    ascii_only = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:40].strip("-")
-    return f"{slug or 'student'}-{digest(student)[:16]}"
-
-
-def points(value: float) -> str:
-    """Points as a teacher writes them: at most two decimals, and none for nothing."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")

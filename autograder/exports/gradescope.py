@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autograder.exports import aligned, file_name, hint, points, printable
+from autograder.exports.common import aligned, file_name, hint, points, printable
 from autograder.grades import Grade, TaskGrade
 from hw7.checks.cases import Verdict
-from hw7.files import write_json
+from hw7.support.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

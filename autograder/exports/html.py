@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from autograder.exports import aligned, display_name, file_name, hint, known, points, printable
+from autograder.exports.common import aligned, display_name, file_name, hint, known, points, printable
 from autograder.grades import Grade, PartGrade, TaskGrade
 from hw7.checks.cases import Verdict
-from hw7.files import write_file
+from hw7.support.files import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -267,9 +267,7 @@ def _finalize(value: Any) -> Any:
 
 
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.ChoiceLoader(
-        [jinja2.PackageLoader("autograder.exports", "templates"), jinja2.PackageLoader("hw7", ".")]
-    ),
+    loader=jinja2.ChoiceLoader([jinja2.PackageLoader("autograder.exports"), jinja2.PackageLoader("hw7.report")]),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     finalize=_finalize,

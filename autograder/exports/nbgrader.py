@@ -12,8 +12,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from autograder.exports import aligned, student_id
-from hw7.errors import HW7Error
+from autograder.exports.common import aligned, student_id
+from hw7 import HW7Error
 
 try:
     from alembic.runtime.migration import MigrationContext

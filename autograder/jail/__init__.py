@@ -9,6 +9,7 @@
 docs/jail.md says what each tier keeps out, and what it does not.
 """
 
-from .tiers import Jail, Tier, best_tier
+from .jail import Jail, best_tier
+from .launch import Tier
 
 __all__ = ["Jail", "Tier", "best_tier"]

@@ -15,17 +15,14 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Status
-from hw7.errors import HW7Error
 
-from . import confine, zygote
+from . import confine, inside
+from .launch import END_SECONDS, READY_SECONDS, Zygote
 from .protocol import Flood, Limits, Reader, encode
-from .tiers import END_SECONDS, READY_SECONDS
-
-if TYPE_CHECKING:
-    from .tiers import _Zygote
 
 OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
 MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
@@ -81,7 +78,7 @@ def youngest(pid: int) -> int | None:
 class Child:
     """One jailed process: asked calls, it gives answers, until it is closed or stopped. Made by `Jail.child`."""
 
-    def __init__(self, server: _Zygote, job: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    def __init__(self, server: Zygote, job: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         self.stopped_by = ""
         self.seconds = 0.0  # what the last questions took, by its clock
         self._server = server
@@ -311,7 +308,7 @@ class Child:
         """A scratch folder on a disk has no size of its own: it is measured, and the child stopped when it is full."""
         size, count = 0, 0
         folders = [f"{self._folder}/scratch"]
-        while folders and count <= zygote.MAX_FILES:
+        while folders and count <= inside.MAX_FILES:
             try:
                 for entry in os.scandir(folders.pop()):
                     count += 1
@@ -319,6 +316,6 @@ class Child:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
             except OSError as error:  # gone again, or deeper than any name may be long
-                count += zygote.MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
-        if size > self._scratch_mb * 2**20 or count > zygote.MAX_FILES:
-            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {zygote.MAX_FILES} files")
+                count += inside.MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
+        if size > self._scratch_mb * 2**20 or count > inside.MAX_FILES:
+            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {inside.MAX_FILES} files")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import platform
 import resource
@@ -26,26 +25,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _own = syscalls.numbers(syscalls.OWN, MACHINE) if MACHINE in ("x86_64", "aarch64") else {}
 
 
-def _checked(result: int, what: str) -> int:
+def checked(result: int, what: str) -> int:
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{what}: {os.strerror(error)}")
     return result
 
 
-def _syscall(name: str, *arguments: object) -> int:
+def syscall(name: str, *arguments: object) -> int:
     if name not in _own:
         raise OSError(38, f"{name}: not known on {MACHINE}")
     words = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
-    return _checked(_libc.syscall(ctypes.c_long(_own[name]), *words), name)
+    return checked(_libc.syscall(ctypes.c_long(_own[name]), *words), name)
 
 
 def _prctl(what: str, option: int, *arguments: int) -> int:
     words = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
-    return _checked(_libc.prctl(option, *words), what)
+    return checked(_libc.prctl(option, *words), what)
 
 
 # ---- namespaces ------------------------------------------------------------------------------------------------
+
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -53,11 +53,11 @@ EVERY_NAMESPACE = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | 
 
 
 def unshare(flags: int) -> None:
-    _checked(_libc.unshare(flags), "unshare")
+    checked(_libc.unshare(flags), "unshare")
 
 
 def setns(descriptor: int, flags: int) -> None:
-    _checked(_libc.setns(descriptor, flags), "setns")
+    checked(_libc.setns(descriptor, flags), "setns")
 
 
 def map_one_id(inside: int, uid: int, gid: int) -> None:
@@ -69,6 +69,7 @@ def map_one_id(inside: int, uid: int, gid: int) -> None:
 
 # ---- mounts ----------------------------------------------------------------------------------------------------
 
+
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _MNT_DETACH, _AT_FDCWD, _AT_RECURSIVE = 2, -100, 0x8000
@@ -77,7 +78,7 @@ _MNT_DETACH, _AT_FDCWD, _AT_RECURSIVE = 2, -100, 0x8000
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
     texts = (None if text is None else os.fsencode(text) for text in (source, target, kind))
     result = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() if options else None)
-    _checked(result, f"mount {kind or ''} {target}")
+    checked(result, f"mount {kind or ''} {target}")
 
 
 def tmpfs(target: str, options: str) -> None:
@@ -93,7 +94,7 @@ def read_only(target: str) -> None:
 def _set_attributes(target: str, attributes: int) -> None:
     """Adds attributes to a mount and all below it, whatever it has already."""
     request = struct.pack("<QQQQ", attributes, 0, 0, 0)
-    _syscall("mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, request, len(request))
+    syscall("mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, request, len(request))
 
 
 def enter_new_root(root: str, readable: Sequence[str], hidden: Sequence[str], folders: Sequence[str]) -> None:
@@ -131,8 +132,8 @@ def enter_new_root(root: str, readable: Sequence[str], hidden: Sequence[str], fo
         os.makedirs(root + path)
     os.umask(umask)
     os.chdir(root)
-    _syscall("pivot_root", b".", b".")
-    _checked(_libc.umount2(b".", _MNT_DETACH), "umount2")
+    syscall("pivot_root", b".", b".")
+    checked(_libc.umount2(b".", _MNT_DETACH), "umount2")
     os.chdir("/")
     _mount(None, "/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID)
 
@@ -168,7 +169,7 @@ def close_descriptors(keep: Iterable[int]) -> None:
 def fresh_keyring() -> None:
     """A session keyring of its own. Where keyctl is forbidden anyway there is nothing to leave behind."""
     with contextlib.suppress(OSError):
-        _syscall("keyctl", 1, None)
+        syscall("keyctl", 1, None)
 
 
 _HUGE = 2 << 20
@@ -222,7 +223,7 @@ def become(uid: int | None, keep: int | None = None) -> None:
     _libc.prctl(47, ctypes.c_ulong(4), 0, 0, 0)  # PR_CAP_AMBIENT, clear all
     bits = 0 if keep is None else 1 << keep
     header = struct.pack("<Ii", 0x20080522, 0)
-    _syscall("capset", header, struct.pack("<6I", bits, bits, 0, 0, 0, 0))
+    syscall("capset", header, struct.pack("<6I", bits, bits, 0, 0, 0, 0))
     _prctl("no new privileges", 38, 1)
     _prctl("dumpable", 4, 0)
 
@@ -234,6 +235,7 @@ def die_with_parent() -> None:
 
 # ---- Landlock --------------------------------------------------------------------------------------------------
 
+
 _FS_EXECUTE, _FS_WRITE, _FS_READ, _FS_READ_DIR, _FS_TRUNCATE = 1, 2, 4, 8, 1 << 14
 _MAKE_CHAR, _MAKE_SOCK, _MAKE_FIFO, _MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 10, 1 << 11
 
@@ -241,7 +243,7 @@ _MAKE_CHAR, _MAKE_SOCK, _MAKE_FIFO, _MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 10, 1 << 
 def landlock_abi() -> int:
     """The kernel's newest version of Landlock, 0 where there is none."""
     try:
-        return _syscall("landlock_create_ruleset", None, 0, 1)
+        return syscall("landlock_create_ruleset", None, 0, 1)
     except OSError:
         return 0
 
@@ -256,7 +258,7 @@ def landlock(readable: Iterable[str], writable: Iterable[str], devices: Iterable
         raise OSError(38, "the kernel has no Landlock")
     handled = (1 << (13 if abi < 2 else 14 if abi < 3 else 15 if abi < 5 else 16)) - 1
     attributes = struct.pack("<QQQ", handled, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
-    ruleset = _syscall("landlock_create_ruleset", attributes, len(attributes), 0)
+    ruleset = syscall("landlock_create_ruleset", attributes, len(attributes), 0)
     no_files = _FS_EXECUTE | _MAKE_CHAR | _MAKE_SOCK | _MAKE_FIFO | _MAKE_BLOCK | 1 << 15
     rules = (
         (readable, _FS_READ | _FS_READ_DIR),
@@ -272,110 +274,8 @@ def landlock(readable: Iterable[str], writable: Iterable[str], devices: Iterable
                 continue
             only = handled if os.path.isdir(path) else _FS_EXECUTE | _FS_WRITE | _FS_READ | _FS_TRUNCATE
             rule = struct.pack("<Qi", access & handled & only, descriptor)
-            _syscall("landlock_add_rule", ruleset, 1, rule, 0)
+            syscall("landlock_add_rule", ruleset, 1, rule, 0)
             os.close(descriptor)
-    _syscall("landlock_restrict_self", ruleset, 0)
+    syscall("landlock_restrict_self", ruleset, 0)
     os.close(ruleset)
     return abi
-
-
-# ---- seccomp ---------------------------------------------------------------------------------------------------
-
-_Instruction = tuple[int, int, int, int]  # code, where to go if true, if false, operand
-_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
-_KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000
-_EPERM, _ENOTTY, _ENOSYS, _ENOTSUP = 1, 25, 38, 95
-_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_X32 = 0x40000000
-_O_ACCMODE, _O_TRUNC = 3, 0x200
-_CLONE_THREAD, _CLONE_NEW = 0x10000, 0x7E020080
-_MAP_LOCKED_OR_HUGE = 0x2000 | 0x40000
-
-_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
-_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # DUPFD GETFD SETFD GETFL SETFL, locks, DUPFD_CLOEXEC, size
-_PRCTLS = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)  # what reads; the names of a thread and of a mapping
-
-
-def _argument(number: int, half: int = 0) -> _Instruction:
-    return (_LOAD, 0, 0, 16 + 8 * number + 4 * half)
-
-
-def _result(value: int) -> _Instruction:
-    return (_RETURN, 0, 0, value)
-
-
-def _one_of(argument: int, values: Sequence[int], otherwise: int = _EPERM) -> list[_Instruction]:
-    """Allowed with one of these (32-bit) arguments."""
-    tests = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
-    return [_argument(argument), *tests, _result(_ERROR | otherwise), _result(_ALLOW)]
-
-
-def _judged(pid: int) -> dict[str, list[_Instruction]]:
-    """For each call of syscalls.JUDGED what follows once it is known to be that call."""
-    refused = _result(_ERROR | _EPERM)
-
-    def opened(flags: int) -> list[_Instruction]:
-        """To cut a file that is opened for reading passes Landlock before its version 3."""
-        return [
-            _argument(flags), (_ANY_BIT, 0, 3, _O_TRUNC), (_AND, 0, 0, _O_ACCMODE), (_EQUAL, 0, 1, 0), refused,
-            _result(_ALLOW),
-        ]  # fmt: skip
-
-    return {
-        "open": opened(1),
-        "openat": opened(2),
-        "mmap": [_argument(3), (_ANY_BIT, 0, 1, _MAP_LOCKED_OR_HUGE), refused, _result(_ALLOW)],
-        "ioctl": _one_of(1, _IOCTLS, _ENOTTY),
-        "fcntl": _one_of(1, _FCNTLS),
-        "prctl": _one_of(0, _PRCTLS),
-        "clone": [
-            _argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD), refused,
-            (_ANY_BIT, 0, 1, _CLONE_NEW), refused, _result(_ALLOW),
-        ],
-        "prlimit64": [  # limits can be read, of this process only
-            _argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, pid), refused,
-            _argument(2), (_EQUAL, 1, 0, 0), refused,
-            _argument(2, half=1), (_EQUAL, 1, 0, 0), refused, _result(_ALLOW),
-        ],
-        "kill": _one_of(0, (pid,)),
-        "tkill": _one_of(0, (pid,)),
-        "tgkill": _one_of(0, (pid,)),
-    }  # fmt: skip
-
-
-def filter_program(pid: int, machine: str = MACHINE) -> list[_Instruction]:
-    """The seccomp filter of a process with this pid: an allow list; see `syscalls`."""
-    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), _result(_KILL), (_LOAD, 0, 0, 0)]
-    if machine == "x86_64":
-        program += [(_AT_LEAST, 0, 1, _X32), _result(_KILL)]
-    judged = _judged(pid)
-    blocks = {number: judged[name] for name, number in syscalls.numbers(syscalls.JUDGED, machine).items()}
-    for table, result in (
-        (syscalls.ALLOWED, _ALLOW),
-        (syscalls.MISSING, _ERROR | _ENOSYS),
-        (syscalls.UNSUPPORTED, _ERROR | _ENOTSUP),
-        (syscalls.DEADLY, _KILL),
-    ):
-        for number in syscalls.numbers(table, machine).values():
-            blocks[number] = [_result(result)]
-    for number, block in blocks.items():
-        program += [(_EQUAL, 0, len(block), number), *block]
-    return [*program, _result(_ERROR | _EPERM)]
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-
-@functools.cache
-def filter_bytes(pid: int) -> bytes:
-    """The same, as the kernel takes it."""
-    return b"".join(struct.pack("<HBBI", *instruction) for instruction in filter_program(pid))
-
-
-def seccomp() -> None:
-    """Closes all system calls but those of the filter. Needs no_new_privs."""
-    instructions = filter_bytes(os.getpid())
-    buffer = ctypes.create_string_buffer(instructions, len(instructions))
-    program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
-    _syscall("seccomp", 1, 0, ctypes.byref(program))

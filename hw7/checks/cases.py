@@ -31,7 +31,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a program of `hw7.checks.programs` with these inputs.
+    """One run of a program of `hw7.checks.calls` with these inputs.
 
     Several cases may hold the very same Call: it is enough to ask it once, and each judge looks at its own share.
     """

@@ -28,13 +28,22 @@ import torch
 from torch import Tensor
 
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
-from hw7.checks.programs import ROLES, pack_names
+from hw7.checks.compare import (
+    SHOWN,
+    capital,
+    compared_names,
+    difference,
+    fits_mistake,
+    kind,
+    listed_in,
+    tensor_names,
+    words,
+)
+from hw7.checks.tensors import ROLES, pack_names
 
-SHOWN = 6  # entries of a tensor in a message
 MOST = 2 / 3  # of the numbers of a quantized tensor: enough to know how it was rounded, if all tensors say the same
 MAX_NAMES, MAX_NAME = 10_000, 1_000  # of a compressed state_dict: entries, characters
 HEADER = 600  # bytes of a file's header that are allowed for one entry of a state_dict
-
 _OF_STATUS: dict[Status, tuple[Verdict, str]] = {
     Status.VALUE_ERROR: (Verdict.CRASH, "The function refused (ValueError) an input that it must take."),
     Status.NOT_IMPLEMENTED: (Verdict.MISSING, "Not done yet: the function raises NotImplementedError."),
@@ -54,106 +63,6 @@ def outcome_of_status(answer: Answer, case: Case | None = None) -> Outcome:
     return Outcome(verdict, message, case.name if case else "", "", note=answer.note)
 
 
-# ---- words ---------------------------------------------------------------------------------------------------
-
-
-def kind(tensor: Tensor) -> str:
-    """ "float32 [4, 11]"."""
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def words(tensor: Tensor) -> str:
-    """The first entries of a tensor: "0.25" or "[3, 1, 2] (int64 [3])"."""
-    flat = tensor.detach().flatten()[:SHOWN].tolist()
-    numbers = [f"{number:.6g}" if isinstance(number, float) else str(number) for number in flat]
-    if tensor.ndim == 0:
-        return numbers[0]
-    more = ", …" if tensor.numel() > SHOWN else ""
-    return f"[{', '.join(numbers)}{more}] ({kind(tensor)})"
-
-
-# ---- values --------------------------------------------------------------------------------------------------
-
-
-def _names(expected: Mapping[str, Value]) -> list[str]:
-    return [name for name, value in expected.items() if isinstance(value, Tensor)]
-
-
-def _listed(expected: Mapping[str, Value], option: str) -> list[str]:
-    return str(expected.get(option, "")).split("; ")
-
-
-def allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
-    """How far entries of this tensor may be off, by the options of `expected`."""
-    if name in _listed(expected, "exact") or not wanted.is_floating_point():
-        return 0.0
-    rtol, atol = (float(expected.get(option, 0.0)) for option in ("rtol", "atol"))  # type: ignore[arg-type]
-    finite = wanted[wanted.isfinite()]
-    return atol + rtol * (finite.abs().max().item() if finite.numel() else 0.0)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Value]) -> tuple[str, str, str] | None:
-    """(what is wrong, expected, got), or None where nothing is."""
-    same_kind = wanted.dtype == got.dtype or (wanted.is_floating_point() and got.is_floating_point())
-    if not same_kind or wanted.shape != got.shape:
-        return f"{_capital(name)} has another shape or dtype.", kind(wanted), kind(got)
-    if got.is_floating_point() and not got.isfinite().all() and wanted.isfinite().all():
-        bad = int((~got.isfinite()).sum())
-        return (
-            f"{_capital(name)} is not finite.",
-            words(wanted),
-            f"{bad:,} of {got.numel():,} entries are NaN or infinite",
-        )
-    if not wanted.numel():
-        return None
-    off = (wanted.double() - got.double()).abs().nan_to_num(torch.inf)
-    off[wanted.isnan() & got.isnan()] = 0
-    if off.max().item() <= allowed(name, wanted, expected):
-        return None
-    if wanted.numel() == 1:
-        return f"{_capital(name)} is wrong.", words(wanted), words(got)
-    place = int(off.argmax())
-    index = [int(i) for i in torch.unravel_index(torch.tensor(place), wanted.shape)]
-    what = f"{_capital(name)} is wrong; furthest off at {index}."
-    pair = [f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got)]
-    if wanted.numel() <= SHOWN:
-        pair = [words(wanted), words(got)]
-    return what, pair[0], pair[1]
-
-
-def _looked_at(expected: Mapping[str, Value]) -> list[str]:
-    only = expected.get("only")
-    return [name for name in _names(expected) if only is None or name in _listed(expected, "only")]
-
-
-def _matches(expected: Mapping[str, Value], change: Mapping[str, Value], got: Mapping[str, Tensor]) -> bool:
-    """Whether a wrong answer is right once these entries of `expected` are replaced.
-
-    None stands for any value, False for any but the expected one.
-    """
-    options = as_mistakes(expected)
-    if change.get("not_finite"):
-        return any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in got.values())
-    for name in _looked_at(expected):
-        wanted = change.get(name, expected[name])
-        if wanted is None:
-            continue
-        if wanted is False or name in _listed(expected, "moves"):
-            right = expected[name]
-            assert isinstance(right, Tensor)
-            if difference(name, right, got[name], expected) is None:
-                return False
-            continue
-        assert isinstance(wanted, Tensor)
-        if difference(name, wanted, got[name], options) is not None:
-            return False
-    return not change.get("other_count")
-
-
 def _wrong(message: str, expected: str, got: str, fits: Iterable[str] = (), note: str = "") -> Outcome:
     return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), note=note)
 
@@ -163,41 +72,25 @@ def _with_sign(case: Case, sign: str) -> list[str]:
     return [id_ for id_, change in case.mistakes.items() if change.get(sign)]
 
 
-def as_mistakes(expected: Mapping[str, Value]) -> Mapping[str, Value]:
-    """The options by which an answer is compared with what a mistake gives."""
-    return {**expected, "rtol": expected["mistakes_rtol"]} if "mistakes_rtol" in expected else expected
-
-
-def foretells(case: Case, id_: str) -> bool:
-    """Whether a mistake would give an answer to this case that is wrong, and which: not only a sign, or any value."""
-    change = case.mistakes.get(id_, {})
-    told = {name: value for name, value in change.items() if isinstance(value, Tensor)}
-    if case.judge not in ("values", "outputs"):
-        return bool(told) and not change.get("free")
-    options = as_mistakes(case.expected)
-    looked_at = set(told).intersection(_looked_at(case.expected)).difference(_listed(case.expected, "moves"))
-    return any(difference(name, case.expected[name], told[name], options) is not None for name in looked_at)  # type: ignore[arg-type]
-
-
 def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
-    names = _names(case.expected)
+    names = tensor_names(case.expected)
     if len(got) != len(names):
         returns = str(case.expected.get("returns", "tensors"))
         message = f"The function must return {returns}; what came back is something else."
         signs = _with_sign(case, "other_count")
         return _wrong(message, f"{len(names)} tensors", f"{len(got)} tensors", signs, note)
     answer = dict(zip(names, got, strict=True))
-    for name in _looked_at(case.expected):
+    for name in compared_names(case.expected):
         wanted = case.expected[name]
         assert isinstance(wanted, Tensor)
         found = difference(name, wanted, answer[name], case.expected)
-        if name in _listed(case.expected, "moves"):
+        if name in listed_in(case.expected, "moves"):
             same_shape = answer[name].shape == wanted.shape and bool(answer[name].isfinite().all())
             if found is not None and same_shape:
                 continue
-            found = f"{_capital(name)} is what it was before the call.", "another value", words(answer[name])
+            found = f"{capital(name)} is what it was before the call.", "another value", words(answer[name])
         if found is not None:
-            fits = (id_ for id_, change in case.mistakes.items() if _matches(case.expected, change, answer))
+            fits = (id_ for id_, change in case.mistakes.items() if fits_mistake(case.expected, change, answer))
             return _wrong(*found, fits, note)
     return Outcome(Verdict.RIGHT)
 

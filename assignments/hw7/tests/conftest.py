@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hw7.checking import Checks
+from hw7.checks.public import Checks
 
 HERE = Path(__file__).resolve().parent
 CHECKS = Checks(HERE.parent, HERE)

@@ -6,7 +6,7 @@ The grader asks the same, in the same words, of other inputs.
 import pytest
 from conftest import CHECKS
 
-from hw7.checking import Checks
+from hw7.checks.public import Checks
 
 PARTS = [
     pytest.param(task.id, part, id=f"{task.id}-{part}", marks=getattr(pytest.mark, task.mark))

@@ -1,0 +1,424 @@
+"""Hundreds of submissions to grades, on any executor, losing nothing.
+
+The coordinator reads submissions, hands them out, and is the only one who writes: each grade goes to the journal the
+moment it is there. It never loads torch. A worker keeps one jail and its hidden questions, and knows no other
+submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one.
+
+OUT holds `journal.jsonl`, `hidden-seed`, `run.json` and `rubric.toml` (what the last run was asked), and `grades.csv`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.intake.layouts import Submissions, find_submissions
+from autograder.intake.submission import Submission, take_in
+from autograder.journal import Journal, Key, journal_name, read_journals
+from autograder.rubric import Rubric, rubric_digest
+from autograder.tasks.hidden import Hidden
+from hw7 import HW7Error
+from hw7.support.files import write_file
+from hw7.support.workers import Workers
+
+if TYPE_CHECKING:
+    from autograder.jail import Jail, Tier
+from typing import TYPE_CHECKING
+
+from autograder.exports.csv_table import export_csv
+from autograder.journal import last_of_each
+from autograder.rubric import load_rubric
+from hw7.support.files import read_json
+
+ATTEMPTS = 3  # a submission whose worker died is graded again twice
+PACKAGES = ("autograder", "hw7")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+# ---- what a grade depends on ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a grade depends on besides the submission. Goes to every worker."""
+
+    rubric: Rubric
+    seed: bytes = field(repr=False)  # no log shows it
+    source: str = "plates"
+    tier: Tier = "A"
+
+    @property
+    def hidden(self) -> Hidden:
+        return Hidden(self.seed, self.source)
+
+    @property
+    def rubric_digest(self) -> str:
+        return rubric_digest(self.rubric, self.hidden)
+
+    @property
+    def grader_digest(self) -> str:
+        return grader_digest(self.tier)
+
+    def key(self, submission: Submission) -> Key:
+        return Key(submission.student, submission.digest, self.rubric_digest, self.grader_digest)
+
+
+@cache
+def grader_digest(tier: str) -> str:
+    """sha256 of the grader's and the library's own files, of torch's version and of the tier."""
+    digest = hashlib.sha256(f"torch {importlib.metadata.version('torch')}\0tier {tier}\0".encode())
+    for package in PACKAGES:
+        for path in sorted((_ROOT / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                data = path.read_bytes()
+                digest.update(f"{path.relative_to(_ROOT).as_posix()}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def hidden_seed(out: Path, given: str | None = None) -> bytes:
+    """The seed of this OUT: what `hidden-seed` there holds, else `given`, else 128 random bits, kept there from now on.
+
+    Raises HW7Error where another one was given than OUT has: its grades could never be found out again.
+    """
+    path = out / "hidden-seed"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path, f"{given or secrets.token_hex(16)}\n")
+        kept = path.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise HW7Error(f"the hidden seed {path} cannot be read or written: {error}") from error
+    if not kept:
+        raise HW7Error(f"the hidden seed {path} is empty: delete the file, and a new one is made")
+    if given is not None and given.strip() != kept:
+        raise HW7Error(
+            f"{path} holds another seed than --hidden-seed: leave the option out, name another --out, "
+            "or delete the file to have everything graded again"
+        )
+    return kept.encode()
+
+
+def _create(path: Path, text: str) -> None:
+    """A new file that only its owner reads, whole from the moment it is seen. Keeps the other where there is one: of
+    the shards of a cluster that start together, one is first."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except OSError:  # it is there already, or this file system has no links
+            if not path.exists():
+                os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---- in the worker ----------------------------------------------------------------------------------------------
+
+
+_here = threading.local()
+
+
+def grade_one(submission: Submission, settings: Settings) -> Grade:
+    """Grades one submission here, in the jail that this thread keeps.
+
+    Raises HW7Error for what the teacher must mend, another version of the grader on this machine among it.
+    """
+    jail = _jail(settings)  # first: it starts what takes longest
+    from autograder.grading import grade_submission
+
+    grade = grade_submission(submission, settings.rubric, settings.hidden, jail)
+    return replace(grade, rubric=settings.rubric_digest, grader=settings.grader_digest)
+
+
+def _jail(settings: Settings) -> Jail:
+    """One thread, one jail: a jail serves one child at a time. It is tested before anything is graded in it."""
+    from autograder.jail import Jail
+
+    kept: Jail | None = getattr(_here, "jail", None)
+    if kept is None or kept.tier != settings.tier:
+        if kept is not None:
+            kept.close()
+        kept = Jail(settings.tier)
+        kept.start()  # its zygote loads torch while this process does, and makes its questions
+        import torch
+
+        from autograder.grading import hidden_questions
+
+        torch.set_num_threads(1)  # the cores are for other workers
+        hidden_questions(settings.rubric, settings.hidden)
+        if settings.tier != "D":
+            try:
+                kept.self_test()
+            except HW7Error as error:
+                raise HW7Error(f"{error}. See `hw7-grade doctor`.") from error
+        _here.jail = kept
+    return kept
+
+
+def checked(
+    grade: Callable[[Submission, Settings], Grade], submission: Submission, settings: Settings, grader: str
+) -> Grade:
+    """What a worker runs: first of all it makes sure that it is the same grader as the coordinator's."""
+    if settings.grader_digest != grader:
+        raise HW7Error("a worker has another version of the grader, of hw7 or of torch: install the same everywhere")
+    return grade(submission, settings)
+
+
+# ---- the run ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: the current grades, and who has none yet. submissions: what was found, and what not taken."""
+
+    grades: tuple[Grade, ...]
+    missing: tuple[str, ...]
+    submissions: Submissions
+    graded: int  # in this run
+    failures: tuple[str, ...]  # students on whom the grader itself failed; graded again by the next run
+    interrupted: bool = False
+
+
+def run(
+    submissions: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    assignment: str = "hw7",
+    layout: str | None = None,
+    roster: Path | None = None,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    in_flight: int | None = None,
+    shard: tuple[int, int] | None = None,
+    timeout: float | None = None,
+    opened: Journal | None = None,
+    grade: Callable[[Submission, Settings], Grade] = grade_one,
+) -> Result:
+    """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
+
+    assignment, layout, roster: as in `find_submissions`.
+    executor: any of concurrent.futures; without one, `jobs` local processes. in_flight: how many submissions may be
+    out at once (a bound on memory); 2 for each job if not given. shard: (index, count), every count-th student only.
+    timeout: what --timeout was, for the record; `settings.rubric` has it already. opened: this run's journal, where it
+    is open already. grade: a function that can be sent to the executor's workers. Raises HW7Error where the teacher
+    must mend something; what was graded before is kept.
+    """
+    submitted = find_submissions(submissions, assignment, layout, roster, without=[out])
+    found = submitted.found
+    mine = found if shard is None else found[shard[0] :: shard[1]]
+    graded: list[Grade] = []
+    interrupted = False
+    with ExitStack() as stack:
+        journal = opened or stack.enter_context(Journal(out / journal_name(shard)))
+        _record(out, settings, timeout, [each.student for each in found])
+        earlier = read_journals(out)
+        known = {Key.of(old): old for old in earlier}
+        last = {old.student: Key.of(old) for old in earlier}
+        progress = stack.enter_context(Progress(len(mine)))
+        away = _Away(executor or stack.enter_context(Workers(jobs)), settings, grade)
+
+        def keep(grades: Iterable[Grade]) -> None:
+            for each in grades:
+                journal.append(each)
+                progress.add(each)
+                graded.append(each)
+
+        try:
+            for each in mine:
+                submission = take_in(each)
+                key = settings.key(submission)
+                old = known.get(key)
+                # A grade whose problem is not the submission's own tells that the grader failed: that is not for ever.
+                if old is not None and old.problem == submission.problem:
+                    if last[key.student] != key:  # it changed and changed back: the last line is the current one
+                        journal.append(old)
+                    progress.add(old, new=False)
+                    continue
+                while len(away.futures) >= (in_flight or 2 * jobs):
+                    keep(away.wait())
+                away.send(submission)
+            while away.futures:
+                keep(away.wait())
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            keep(away.cancel())
+            with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to mend
+                grades, rubric, missing = current_grades(out)
+                export_csv(grades, rubric, out / "grades.csv")
+    failures = tuple(each.student for each in graded if not each.tasks)
+    return Result(tuple(grades), tuple(missing), submitted, len(graded), failures, interrupted)
+
+
+class _Away:
+    """The submissions that are with the executor."""
+
+    def __init__(self, executor: Executor, settings: Settings, grade: Callable[[Submission, Settings], Grade]) -> None:
+        self.executor, self.settings, self.grade = executor, settings, grade
+        self.futures: dict[Future[Grade], Submission] = {}
+        self.attempts: Counter[str] = Counter()
+
+    def send(self, submission: Submission) -> None:
+        self.attempts[submission.student] += 1
+        arguments = (self.grade, submission, self.settings, self.settings.grader_digest)
+        try:
+            future = self.executor.submit(checked, *arguments)
+        except BrokenExecutor as error:  # not one of ours, which mend themselves
+            raise HW7Error(f"the executor is broken ({error}); what is graded is kept: run the same again") from error
+        self.futures[future] = submission
+
+    def wait(self) -> Iterator[Grade]:
+        """Waits for some, and gives the grades that are there. What failed is sent again, or is a grade in the end."""
+        done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+        for future in done:
+            submission = self.futures.pop(future)
+            if future.cancelled():  # not by us: its scheduler is gone
+                raise HW7Error("the executor gave up; what is graded is kept: run the same again")
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif isinstance(error, HW7Error):
+                raise error
+            elif self.attempts[submission.student] < ATTEMPTS:
+                self.send(submission)
+            else:
+                yield self.failure(submission, error)
+
+    def cancel(self) -> Iterator[Grade]:
+        """Gives what has come back meanwhile, and cancels the rest."""
+        for future in list(self.futures):
+            if not future.cancel() and future.done() and future.exception() is None:
+                yield future.result()
+            del self.futures[future]
+
+    def failure(self, submission: Submission, error: BaseException) -> Grade:
+        """The grade of a submission on which the grader failed each time."""
+        died = isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"  # the latter is Dask's
+        return Grade(
+            *self.settings.key(submission),
+            tier=self.settings.tier,
+            tasks=(),
+            remarks=submission.remarks,
+            problem="the grader's worker died" if died else "the grader failed",
+            output=f"{ATTEMPTS} times: {error}"[-4000:],
+        )
+
+
+@dataclass
+class Progress:
+    """Counts and the time left, on stderr: a bar on a terminal, elsewhere a line now and then."""
+
+    total: int
+    every: float = 10.0  # seconds between two lines
+    counts: Counter[str] = field(default_factory=Counter)
+    new: int = 0
+
+    def __enter__(self) -> Progress:
+        self.start = self.told = time.monotonic()
+        self.bar = tqdm(
+            total=self.total, unit="", smoothing=0, miniters=1, desc="grading", disable=not sys.stderr.isatty()
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def add(self, grade: Grade, new: bool = True) -> None:
+        self.counts[kind(grade)] += 1
+        self.new += new
+        if not new and not self.bar.disable:
+            self.bar.initial += 1  # takes no time, so says nothing about the time left
+        self.bar.set_postfix_str(self.text, refresh=False)
+        self.bar.update()
+        now = time.monotonic()
+        if self.new <= 1:
+            self.start = now  # how long it took to get to work says nothing about the rest
+        if self.bar.disable and now - self.told >= self.every:
+            self.told = now
+            done = self.counts.total()
+            left = (
+                f"{(now - self.start) / (self.new - 1) * (self.total - done):.0f} s left" if self.new > 1 else "at work"
+            )
+            print(f"graded {done} of {self.total}: {self.text}; {left}", file=sys.stderr, flush=True)
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{self.counts[word]} {word}" for word in ("right", "wrong", "failed"))
+
+
+def kind(grade: Grade) -> str:
+    """right: every point; failed: could not be graded; wrong: all others."""
+    if grade.problem:
+        return "failed"
+    return "right" if grade.total >= grade.out_of - 1e-9 else "wrong"
+
+
+def comparable(grade: Grade) -> Grade:
+    """What must be equal whenever the same submission is graded with the same seed, wherever and among whatever else.
+
+    Left out are times, and what student code printed or raised: both can hold addresses, process numbers, the hour.
+    """
+
+    def part(each: PartGrade) -> PartGrade:
+        return replace(each, note="")
+
+    def task(each: TaskGrade) -> TaskGrade:
+        return replace(each, seconds=0.0, parts=tuple(part(line) for line in each.parts))
+
+    return replace(grade, seconds=0.0, output="", tasks=tuple(task(each) for each in grade.tasks))
+
+
+# ---- OUT --------------------------------------------------------------------------------------------------------
+
+
+def _record(out: Path, settings: Settings, timeout: float | None, students: Sequence[str]) -> None:
+    """Writes down what this run was asked, so that journals can be read by it later."""
+    write_file(out / "rubric.toml", settings.rubric.path.read_bytes())
+    asked = {
+        "rubric": settings.rubric_digest,
+        "grader": settings.grader_digest,
+        "source": settings.source,
+        "tier": settings.tier,
+        "timeout": timeout,
+        "students": list(students),
+    }
+    write_file(out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
+
+
+def current_grades(out: Path) -> tuple[list[Grade], Rubric, list[str]]:
+    """The current grades of the last run's students, its rubric, and the students that have none yet.
+
+    A grade under an older rubric or by an older grader is not current. Raises HW7Error where OUT holds no run.
+    """
+    if not (out / "run.json").exists():
+        raise HW7Error(f"{out} holds no grades; make some with `hw7-grade run SUBMISSIONS --out {out}`")
+    asked = read_json(out / "run.json")
+    rubric = load_rubric(out / "rubric.toml")
+    if asked["timeout"] is not None:
+        rubric = rubric.with_timeout(asked["timeout"])
+    current = last_of_each(read_journals(out), asked["rubric"], asked["grader"])
+    grades = [current[student] for student in asked["students"] if student in current]
+    return grades, rubric, [student for student in asked["students"] if student not in current]

@@ -1,0 +1,112 @@
+"""An autograder zip for Gradescope, and what runs in it: one submission in, results.json out, whatever happens.
+
+The zip has everything but Python packages: this project's source, the rubric, the hidden seed (mode 600) and the two
+scripts that Gradescope calls, all with Unix line ends, wherever it is made. Two builds with one seed are the same
+bytes. In Gradescope's container no new namespaces may be made, so the jail is there of tier C; the seed is never on a
+command line, where others could read it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import traceback
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autograder.exports.common import aligned
+from autograder.exports.gradescope import failed, results
+from autograder.grades import Grade
+from autograder.rubric import DEFAULT_RUBRIC, TOTAL, Rubric, load_rubric
+from hw7 import HW7Error
+from hw7.solution import PROJECT
+from hw7.support.files import read_json, replacing, write_json
+
+FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+PACKAGES = ("hw7", "autograder")
+SUFFIXES = (".py", ".toml", ".j2", ".js", ".sh")
+WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: no build has a time of its own
+FAILED = (
+    "The grader itself failed on this submission, and your code is not to blame yet: tell your teacher, who sees why."
+)
+
+
+def build_image(out: Path, rubric: Path | None = None, data: str = "plates", seed: str | None = None) -> Path:
+    """Writes the zip to upload to Gradescope; its path. seed: of the hidden questions and images, by default a new one.
+
+    Raises HW7Error where the rubric is broken, the data cannot be drawn in the container, or this is no clone of the
+    project.
+    """
+    rubric = rubric or DEFAULT_RUBRIC
+    load_rubric(rubric)  # a broken one is refused here, and not by the first student's submission
+    if data.partition(":")[0] != "plates":
+        raise HW7Error(f"the data {data!r} is not in Gradescope's container; only plates can be drawn there")
+    missing = [name for name in (*FILES, *PACKAGES) if not (PROJECT / name).exists()]
+    if missing:
+        raise HW7Error(f"{PROJECT} has no {', '.join(missing)}: build the image from a clone of the project")
+
+    members: dict[str, tuple[int, bytes]] = {
+        "setup.sh": (0o755, _template("setup.sh")),
+        "run_autograder": (0o755, _template("run_autograder.sh")),
+        "hidden-seed": (0o600, (seed or secrets.token_hex(16)).encode()),
+        "config.json": (0o644, json.dumps({"data": data}).encode()),
+        "failed.json": (0o644, json.dumps(failed(FAILED, TOTAL), indent=1, allow_nan=False).encode()),
+        "rubric.toml": (0o600, _text(rubric)),
+        **{f"project/{path.relative_to(PROJECT).as_posix()}": (0o644, _text(path)) for path in _sources()},
+    }
+    with replacing(out, sum(len(content) for _, content in members.values())) as temporary:
+        temporary.touch(0o600)  # the seed is in it
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name, (mode, content) in members.items():
+                entry = zipfile.ZipInfo(name, WHEN)
+                entry.create_system, entry.external_attr = 3, (0o100000 | mode) << 16  # Unix, a regular file
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, content)
+    return out
+
+
+def _sources() -> Iterator[Path]:
+    yield from (PROJECT / name for name in FILES)
+    for package in PACKAGES:
+        yield from sorted(path for path in (PROJECT / package).rglob("*") if path.suffix in SUFFIXES and path.is_file())
+
+
+def _template(name: str) -> bytes:
+    return _text(PROJECT / "autograder" / "course" / "templates" / name)
+
+
+def _text(path: Path) -> bytes:
+    """A text file as Unix writes it: a checkout on Windows may have other line ends, with which no script starts."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
+
+
+def main(root: Path) -> None:
+    """Grades ROOT/submission and writes ROOT/results/results.json, whatever happens on the way."""
+    try:
+        rubric = load_rubric(root / "source" / "rubric.toml")
+        made: dict[str, Any] = results(aligned([_grade(root, rubric)], rubric)[0])
+    except BaseException:  # whatever it is, the teacher has to see it
+        made = failed(FAILED, TOTAL, traceback.format_exc())
+        traceback.print_exc()
+    write_json(root / "results" / "results.json", made)
+
+
+def _grade(root: Path, rubric: Rubric) -> Grade:
+    """The grade of what a student uploaded."""
+    # Here, and not above: when one of these cannot be imported, the teacher reads why in results.json.
+    from autograder.batch import Settings, grade_one, hidden_seed
+    from autograder.intake.submission import Found, take_in
+    from autograder.jail import best_tier
+
+    source = root / "source"
+    tier, reasons = best_tier()
+    print(f"The jail is of tier {tier}.", *(f"{name}: {reason}" for name, reason in reasons.items()), sep="\n")
+    settings = Settings(rubric, hidden_seed(source), read_json(source / "config.json")["data"], tier)
+    return grade_one(take_in(Found("submission", root / "submission", "folder")), settings)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

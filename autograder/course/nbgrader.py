@@ -1,0 +1,106 @@
+"""`hw7-grade course DIR`: a course folder for nbgrader, ready to use: the assignment as its source, its configuration.
+
+What the configuration says is said here, in `configure`, so that a course made earlier follows a newer grader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hw7 import HW7Error
+from hw7.handin.notebook_repair import grade_id, to_bytes
+from hw7.solution import PROJECT, need_clone
+from hw7.support.files import read_json, write_file
+
+if TYPE_CHECKING:
+    from autograder.rubric import Rubric
+
+ASSIGNMENT = PROJECT / "assignments" / "hw7"
+CONFIG, SOURCE, NOTEBOOK = "nbgrader_config.py", "source/hw7", "hw7.ipynb"
+RELEASED = f"release/hw7/{NOTEBOOK}"  # as nbgrader writes it
+SECONDS = 600  # for one cell of the report, on a slow machine
+
+_CONFIG = """\
+# nbgrader's configuration, made by `hw7-grade course`. Yours to add to; below are the lines that you may want.
+from pathlib import Path
+
+from autograder.course.nbgrader import configure
+
+c = get_config()  # noqa: F821 (nbgrader gives it)
+configure(c, course={course}, root=Path(__file__).parent)
+
+# c.Exchange.root = "/srv/nbgrader/exchange"
+# c.JailedExecute.timeout = 600    # seconds for one cell of a student's notebook
+# c.JailedExecute.seconds = 1200   # seconds for all cells together
+"""
+
+
+def set_up(directory: Path, course: str = "", rubric: Rubric | None = None, assignment: Path = ASSIGNMENT) -> list[str]:
+    """Writes source/hw7 and nbgrader_config.py; the names of the files. A second time, it brings source/hw7 up to date.
+
+    course: nbgrader's course id; default: the folder's name. Tasks are worth what the rubric says, as in the export.
+    Raises HW7Error where there is no assignment, or a name that nbgrader cannot use.
+    """
+    from autograder.rubric import load_rubric
+
+    course = course or directory.resolve().name
+    if not re.fullmatch(r"[\w.-]+", course):
+        raise HW7Error(f"the course's name {course!r} may have letters, digits, '.', '-' and '_' only: say --name")
+    if assignment == ASSIGNMENT:
+        need_clone("assignments")
+    if not (assignment / NOTEBOOK).is_file():
+        raise HW7Error(f"{assignment / NOTEBOOK} is missing: make the assignment with `hw7-grade release`")
+    files = {
+        f"{SOURCE}/{path.relative_to(assignment).as_posix()}": path.read_bytes()
+        for path in sorted(assignment.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    }
+    files[f"{SOURCE}/{NOTEBOOK}"] = _with_points(assignment / NOTEBOOK, rubric or load_rubric())
+    if not (directory / CONFIG).exists():  # else it may have lines of the teacher's own
+        files[CONFIG] = _CONFIG.format(course=json.dumps(course)).encode()
+    for name, data in files.items():
+        write_file(directory / name, data)
+    return sorted(files)
+
+
+def _with_points(path: Path, rubric: Rubric) -> bytes:
+    """The notebook with the rubric's points. Raises HW7Error where it has not a cell for each task."""
+    from autograder.exports.nbgrader import cell_name
+
+    notebook = read_json(path)
+    cells = {grade_id(cell): cell for cell in notebook["cells"] if grade_id(cell)}
+    for task in rubric.tasks:
+        if cell_name(task.id) not in cells:
+            raise HW7Error(f"{path} has no cell {cell_name(task.id)} for task {task.id} of {rubric.path}")
+        points = task.out_of
+        cells[cell_name(task.id)]["metadata"]["nbgrader"]["points"] = int(points) if points == int(points) else points
+    return to_bytes(notebook)
+
+
+def configure(c: Any, course: str, root: Path) -> None:
+    """Sets up nbgrader's configuration object `c` for this course. root: the course's folder."""
+    from nbgrader.converters import Autograde
+    from nbgrader.preprocessors import Execute, OverwriteCells, SaveAutoGrades
+
+    from autograder.course.nbgrader_kernel import JailedExecute
+    from autograder.course.nbgrader_steps import Harmless, ReadMended, SaveAnswers
+
+    c.CourseDirectory.course_id = course
+    c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", ".git", "out"]
+    c.Execute.timeout = SECONDS
+    # What students wrote under solution/ is not replaced by the stubs of the same names.
+    source = root.resolve() / SOURCE
+    own = [path.relative_to(source).as_posix() for path in sorted((source / "solution").rglob("*.py"))]
+    c.Autograde.exclude_overwriting = {"hw7": own}
+    c.Autograde.exporter_class = ReadMended
+    c.ReadMended.released = str(root.resolve() / RELEASED)
+    c.JailedExecute.public_tests = str(source / "tests")
+    ours = {Execute: JailedExecute, SaveAutoGrades: SaveAnswers}
+    steps = [ours.get(step, step) for step in Autograde().autograde_preprocessors]
+    steps.insert(steps.index(JailedExecute) + 1, Harmless)
+    c.Autograde.autograde_preprocessors = steps
+    # Cells are as released already; this step would fail where the rubric's points changed since.
+    c.Autograde.sanitize_preprocessors = [s for s in Autograde().sanitize_preprocessors if s is not OverwriteCells]

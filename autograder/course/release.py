@@ -1,0 +1,166 @@
+"""What students receive, made from the reference solutions, the rubric and the library; never written by hand.
+
+    hw7/                        the library, with the checks
+    assignments/hw7/            in the shape of a submission: stubs, bugs, the notebook, public tests with their data
+    docs/, README.md, …         the handout, how to begin, how to install
+
+`release(OUT)` writes that tree. Into the project itself it writes `assignments/hw7/` only: the rest is there already.
+Nothing is written before every file has been looked through for answers (`leaks`).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from autograder.course.differences import differences, same
+from autograder.course.leaks import Scanner
+from autograder.course.stripping import secrets, stated, strip
+from autograder.rubric import Rubric, load_rubric
+from autograder.tasks.table import OUTSIDE, cases
+from hw7 import HW7Error
+from hw7.checks.public import write_tasks
+from hw7.checks.storage import save_cases
+from hw7.solution import PROJECT, need_clone
+from hw7.support.files import write_file
+
+PUBLIC_SEED = b"public"
+REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"
+SOURCES = (".py", ".ipynb")  # of the reference: what is stripped and released; weights are not
+GIVEN = ("LICENSE", "constraints.txt", "docs/colab.md", "docs/handout.md", "docs/students.md")
+LIBRARY = (".py", ".toml", ".j2")
+# Beside what the library needs. Low bounds: where Jupyter is there already, on Colab for example, it stays as it is.
+FOR_STUDENTS = ("pytest>=8", "ipykernel>=6", "jupyterlab>=4")
+DATA = "plates"  # the source that public thresholds are for
+CASES = PROJECT / ASSIGNMENT / "tests"
+SHOWN = 40
+Files = dict[str, bytes]
+
+
+def release(out: Path, check: bool = False) -> list[str]:
+    """Writes the students' tree to `out`, or with `check` only compares; the names of its files.
+
+    `out` may be the project itself; then only `assignments/hw7/` is meant. What stands there and belongs to no release
+    is removed in the project's `assignments/hw7/`, and refused elsewhere.
+
+    Raises HW7Error where something would give an answer away, where `check` finds differences (each is named), or
+    where `out` holds other files.
+    """
+    need_clone(REFERENCE, "pyproject.toml", *GIVEN)
+    files = student_tree()
+    inside = out.resolve() == PROJECT
+    if inside:
+        files = {name: data for name, data in files.items() if name.startswith(f"{ASSIGNMENT}/")}
+    there = _files(out / ASSIGNMENT if inside else out, out)
+    if check:
+        if found := list(differences(files, there)):
+            shown = "\n".join(f"  {line}" for line in found[:SHOWN])
+            more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            raise HW7Error(f"{out}: {len(found)} differences from what is released now\n{shown}{more}")
+        return sorted(files)
+    extra = sorted(set(there) - set(files))
+    if extra and not inside:
+        raise HW7Error(f"{out} holds other files ({', '.join(extra[:5])}); name an empty folder")
+    for name in extra:
+        (out / name).unlink()
+    for name, data in files.items():
+        if name not in there or not same(name, data, there[name]):
+            write_file(out / name, data)
+    return sorted(files)
+
+
+def student_tree(rubric: Rubric | None = None) -> Files:
+    """Every file that students receive, by its path in their tree. Raises HW7Error where one gives an answer away."""
+    rubric = rubric or load_rubric()
+    files = {name: _given(name) for name in GIVEN}
+    files |= {name: data for name, data in _files(PROJECT / "hw7", PROJECT).items() if name.endswith(LIBRARY)}
+    hidden, public = list[str](), list[str]()
+    for name, text in reference_sources().items():
+        place = f"{REFERENCE}/{name}"
+        files[f"{ASSIGNMENT}/{name}"] = strip(text, place).encode()
+        hidden += secrets(text, place)
+        public += stated(text, place) if name.endswith(".py") else []
+    files |= {f"{ASSIGNMENT}/tests/{name}": data for name, data in public_tests(rubric).items()}
+    # The notebook as it was handed out, for `hw7 pack`; not named as one, or nbgrader would take it for another.
+    files[f"{ASSIGNMENT}/tests/notebook.json"] = files[f"{ASSIGNMENT}/hw7.ipynb"]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=list(FOR_STUDENTS))
+    files["README.md"] = _rendered("README.md", tasks=rubric.tasks)
+    Scanner(hidden, public).refuse(files)
+    return dict(sorted(files.items()))
+
+
+def reference_sources() -> dict[str, str]:
+    """The hand-written files of the reference that have a student's version, by their path in a submission."""
+    root = PROJECT / REFERENCE
+    return {name: data.decode() for name, data in _files(root, root).items() if name.endswith(SOURCES)}
+
+
+def public_tests(rubric: Rubric) -> Files:
+    """The data of the public tests: points and limits, and for each task its questions with the answers expected.
+
+    Where this processor rounds in another way than the one that made the committed answers, those stay.
+    """
+    files = {"tasks.json": write_tasks([_row(task) for task in rubric.tasks])}
+    for task in rubric.tasks:
+        if task.check not in OUTSIDE:
+            name = f"cases/{task.id}.safetensors"
+            new, committed = _cases(task.id, task.check, json.dumps(dict(task.parameters))), CASES / name
+            old = committed.read_bytes() if committed.is_file() else b""
+            files[name] = old if same(name, new, old) else new
+    return files
+
+
+def _row(task: Any) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "title": task.title,
+        "check": task.check,
+        "seconds": task.seconds,
+        "points": dict(task.points),
+        "thresholds": dict(task.thresholds.get(DATA, {})),
+    }
+
+
+@cache
+def _cases(task: str, check: str, parameters: str) -> bytes:
+    """Made on one thread, which makes them the same at every time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        made = cases(task, check, json.loads(parameters), PUBLIC_SEED)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "cases.safetensors"
+            save_cases(made, path)
+            return path.read_bytes()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _given(name: str) -> bytes:
+    try:
+        return (PROJECT / name).read_bytes()
+    except OSError as error:
+        raise HW7Error(f"{name} is to be released and cannot be read: {error}") from error
+
+
+def _files(folder: Path, root: Path) -> Files:
+    """All files below a folder by their path from `root`; nothing that Python or an editor leaves behind."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path: path.relative_to(root).as_posix() for path in paths}
+    parts = {path: path.relative_to(folder).parts for path in paths}
+    clean = [p for p in paths if not any(part.startswith(".") or part == "__pycache__" for part in parts[p])]
+    return {names[path]: path.read_bytes() for path in clean}
+
+
+def _rendered(name: str, **values: Any) -> bytes:
+    loader = jinja2.PackageLoader("autograder.course")
+    environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)  # no HTML
+    return (environment.get_template(f"{name}.j2").render(**values).rstrip() + "\n").encode()

@@ -1,0 +1,56 @@
+"""grades.csv: a line for each student, safe in any spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from autograder.exports.common import aligned, display_name, points, printable, student_id
+from autograder.grades import Grade
+from autograder.rubric import Rubric
+from hw7.support.files import write_file
+
+NOT_SECURE = "not secure: graded in tier D, where student code can do what the teacher's account can"
+
+
+def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
+    """grades.csv: student, total, the points of each task, the verdict of each task, remarks; by student.
+
+    OUT is the file, or a folder for it. No cell can be taken for a formula.
+    """
+    path = out if out.suffix == ".csv" else out / "grades.csv"
+    tasks = [task.id for task in rubric.tasks]
+    rows: list[list[str]] = [["student", "total", *tasks, *(f"verdict {task}" for task in tasks), "remarks"]]
+    for grade in aligned(grades, rubric):
+        remarks = [grade.problem, NOT_SECURE if grade.tier == "D" else "", *grade.remarks]
+        rows.append(
+            [
+                grade.student,
+                points(grade.total),
+                *(points(task.points) for task in grade.tasks),
+                *(task.verdict for task in grade.tasks),
+                "; ".join(remark for remark in remarks if remark),
+            ]
+        )
+    text = io.StringIO()
+    lines = [[_student_cell(student), *map(_cell, cells)] for student, *cells in rows]
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_file(path, text.getvalue().encode())
+    return path
+
+
+def _cell(text: str) -> str:
+    """One line that a spreadsheet takes for text."""
+    return _no_formula(" ".join(printable(text).split()))
+
+
+def _student_cell(student: str) -> str:
+    """The id as it is, spaces and accents too, unless it would break the line."""
+    plain = printable(student) == student and len(student.splitlines()) == 1 and "\t" not in student
+    return _no_formula(student_id(student) if plain else display_name(student))
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text

@@ -1,0 +1,7 @@
+"""Whatever was handed in, read with care: from a folder of exports to bytes in memory.
+
+layouts       whose submission is where; place is a first look, platforms reads the names that platforms give
+roster        the ids and names of a course
+entries       files of folders and zips, counted and bounded before they are read
+submission    one student's entries made into a Submission
+"""

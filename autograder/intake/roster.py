@@ -1,0 +1,95 @@
+"""Who is in the course: ids and names, and which of them a submission's name means.
+
+Names are compared by their letters, in any order of their words, as platforms write them. What two students share
+decides nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autograder.intake.submission import Found
+from hw7 import HW7Error
+from hw7.support.account import expanded
+
+
+def read_roster(path: Path) -> dict[str, str]:
+    """{id: name} of a CSV file with the columns id and name, in this order or with a header that says so.
+
+    Raises HW7Error where it is none, or an id is there twice.
+    """
+    path = expanded(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HW7Error(f"the roster {path} cannot be read as CSV in UTF-8: {error}") from error
+    columns = {cell.strip().lower(): number for number, cell in enumerate(rows[0])} if rows else {}
+    if "id" in columns and "name" in columns:
+        rows, places = rows[1:], (columns["id"], columns["name"])
+    else:
+        places = (0, 1)
+    roster: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) <= max(places) or not row[places[0]].strip():
+            raise HW7Error(f"the roster {path}, student {number}: a line needs an id and a name, not {','.join(row)!r}")
+        id_, name = row[places[0]], row[places[1]].strip()  # an id is kept byte for byte
+        if id_ in roster:
+            raise HW7Error(f"the roster {path} has the id {id_!r} twice")
+        roster[id_] = name
+    if not roster:
+        raise HW7Error(f"the roster {path} names no students")
+    return roster
+
+
+def by_roster(
+    found: Sequence[Found], roster: Mapping[str, str], exactly: bool
+) -> tuple[list[Found], list[str], list[str]]:
+    """The submissions under the ids of the roster; who has handed in nothing; submissions that are nobody's there.
+
+    exactly: by id, byte for byte. Otherwise a name counts, too, where only one student has it.
+    """
+    by_word: dict[str, set[str]] = {}
+    for id_, name in roster.items():
+        for word in {_plain(id_), *_spellings(name)} - {""}:
+            by_word.setdefault(word, set()).add(id_)
+    mapped, strangers = list[Found](), list[str]()
+    for each in found:
+        ids = {each.student} & set(roster)
+        for word in [] if exactly or ids else _words_of(each.student):
+            ids = by_word.get(word, set())
+            if len(ids) == 1:
+                break
+        if len(ids) == 1:
+            mapped.append(replace(each, student=next(iter(ids))))
+        else:
+            mapped.append(each)
+            strangers.append(each.student)
+    present = {each.student for each in mapped}
+    return mapped, [f"{id_} ({name})" for id_, name in roster.items() if id_ not in present], strangers
+
+
+def _words_of(student: str) -> Iterator[str]:
+    """The whole of it, the name without a platform's number, and the number."""
+    name, _, number = student.rpartition("_")
+    yield _plain(student)
+    if number.isdigit():
+        yield _plain(name)
+        yield _plain(number)
+
+
+def _spellings(name: str) -> set[str]:
+    """ "Doe, Jane" and "Jane Doe" are one, and "doejane", as Canvas writes it."""
+    words = [word for word in re.split(r"[\s,]+", name) if word]
+    return {_plain("".join(words[turn:] + words[:turn])) for turn in range(len(words))}
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, small, without accents."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in letters if char.isalnum())

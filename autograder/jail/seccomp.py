@@ -1,0 +1,113 @@
+"""The seccomp filter: an allow list of system calls, checked with the architecture."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import struct
+from collections.abc import Sequence
+
+from . import syscalls
+from .confine import MACHINE, syscall
+
+# ---- seccomp ---------------------------------------------------------------------------------------------------
+
+
+_Instruction = tuple[int, int, int, int]  # code, where to go if true, if false, operand
+_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
+_KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000
+_EPERM, _ENOTTY, _ENOSYS, _ENOTSUP = 1, 25, 38, 95
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000
+_O_ACCMODE, _O_TRUNC = 3, 0x200
+_CLONE_THREAD, _CLONE_NEW = 0x10000, 0x7E020080
+_MAP_LOCKED_OR_HUGE = 0x2000 | 0x40000
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # DUPFD GETFD SETFD GETFL SETFL, locks, DUPFD_CLOEXEC, size
+_PRCTLS = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)  # what reads; the names of a thread and of a mapping
+
+
+def _argument(number: int, half: int = 0) -> _Instruction:
+    return (_LOAD, 0, 0, 16 + 8 * number + 4 * half)
+
+
+def _result(value: int) -> _Instruction:
+    return (_RETURN, 0, 0, value)
+
+
+def _one_of(argument: int, values: Sequence[int], otherwise: int = _EPERM) -> list[_Instruction]:
+    """Allowed with one of these (32-bit) arguments."""
+    tests = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [_argument(argument), *tests, _result(_ERROR | otherwise), _result(_ALLOW)]
+
+
+def _judged(pid: int) -> dict[str, list[_Instruction]]:
+    """For each call of syscalls.JUDGED what follows once it is known to be that call."""
+    refused = _result(_ERROR | _EPERM)
+
+    def opened(flags: int) -> list[_Instruction]:
+        """To cut a file that is opened for reading passes Landlock before its version 3."""
+        return [
+            _argument(flags), (_ANY_BIT, 0, 3, _O_TRUNC), (_AND, 0, 0, _O_ACCMODE), (_EQUAL, 0, 1, 0), refused,
+            _result(_ALLOW),
+        ]  # fmt: skip
+
+    return {
+        "open": opened(1),
+        "openat": opened(2),
+        "mmap": [_argument(3), (_ANY_BIT, 0, 1, _MAP_LOCKED_OR_HUGE), refused, _result(_ALLOW)],
+        "ioctl": _one_of(1, _IOCTLS, _ENOTTY),
+        "fcntl": _one_of(1, _FCNTLS),
+        "prctl": _one_of(0, _PRCTLS),
+        "clone": [
+            _argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD), refused,
+            (_ANY_BIT, 0, 1, _CLONE_NEW), refused, _result(_ALLOW),
+        ],
+        "prlimit64": [  # limits can be read, of this process only
+            _argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, pid), refused,
+            _argument(2), (_EQUAL, 1, 0, 0), refused,
+            _argument(2, half=1), (_EQUAL, 1, 0, 0), refused, _result(_ALLOW),
+        ],
+        "kill": _one_of(0, (pid,)),
+        "tkill": _one_of(0, (pid,)),
+        "tgkill": _one_of(0, (pid,)),
+    }  # fmt: skip
+
+
+def filter_program(pid: int, machine: str = MACHINE) -> list[_Instruction]:
+    """The seccomp filter of a process with this pid: an allow list; see `syscalls`."""
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), _result(_KILL), (_LOAD, 0, 0, 0)]
+    if machine == "x86_64":
+        program += [(_AT_LEAST, 0, 1, _X32), _result(_KILL)]
+    judged = _judged(pid)
+    blocks = {number: judged[name] for name, number in syscalls.numbers(syscalls.JUDGED, machine).items()}
+    for table, result in (
+        (syscalls.ALLOWED, _ALLOW),
+        (syscalls.MISSING, _ERROR | _ENOSYS),
+        (syscalls.UNSUPPORTED, _ERROR | _ENOTSUP),
+        (syscalls.DEADLY, _KILL),
+    ):
+        for number in syscalls.numbers(table, machine).values():
+            blocks[number] = [_result(result)]
+    for number, block in blocks.items():
+        program += [(_EQUAL, 0, len(block), number), *block]
+    return [*program, _result(_ERROR | _EPERM)]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+@functools.cache
+def filter_bytes(pid: int) -> bytes:
+    """The same, as the kernel takes it."""
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in filter_program(pid))
+
+
+def close_system_calls() -> None:
+    """Closes all system calls but those of the filter. Needs no_new_privs."""
+    instructions = filter_bytes(os.getpid())
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
+    program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
+    syscall("seccomp", 1, 0, ctypes.byref(program))

@@ -1,0 +1,151 @@
+"""The right loss and step, and those with one thing wrong: tasks 2.1 and 2.2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hw7.checks.tensors import student_net, to_vector
+
+# ---- task 2: distillation ------------------------------------------------------------------------------------------
+
+
+def log_softmax(x: Tensor, dim: int = 1) -> Tensor:
+    return x - x.logsumexp(dim=dim, keepdim=True)
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q), summed over the classes, mean over the batch."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+
+
+def cross_entropy(log_q: Tensor, labels: Tensor) -> Tensor:
+    return -log_q[torch.arange(len(labels)), labels].mean()
+
+
+def kd_loss(s: Tensor, t: Tensor, labels: Tensor, temperature: float = 20.0, alpha: float = 0.5) -> Tensor:
+    """Task 2.1."""
+    soft = kl(log_softmax(t / temperature), log_softmax(s / temperature))
+    return alpha * temperature**2 * soft + (1 - alpha) * cross_entropy(log_softmax(s), labels)
+
+
+Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
+
+
+def _kd_with(soft: Callable[[Tensor, Tensor, float], Tensor]) -> Loss:
+    """The loss with another first term: soft(s, t, T)."""
+    return lambda s, t, y, T, alpha: alpha * soft(s, t, T) + (1 - alpha) * cross_entropy(log_softmax(s), y)
+
+
+def _soft(s: Tensor, t: Tensor, T: float) -> Tensor:
+    return T**2 * kl(log_softmax(t / T), log_softmax(s / T))
+
+
+def _ce(s: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy(log_softmax(s), y)
+
+
+def _inside(s: Tensor, t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    if alpha == 0:
+        return _ce(s, y)
+    log_target = log_softmax(t / T) + math.log(alpha * T**2)
+    return (log_target.exp() * (log_target - log_softmax(s / T))).sum(dim=1).mean() + (1 - alpha) * _ce(s, y)
+
+
+def _probability_of(x: Tensor) -> Tensor:
+    return log_softmax(x).exp()
+
+
+KD_MISTAKES: dict[str, Loss] = {
+    "kd-mean-over-classes": _kd_with(lambda s, t, T: _soft(s, t, T) / s.shape[1]),
+    "kd-sum-over-batch": _kd_with(lambda s, t, T: _soft(s, t, T) * len(s)),
+    "kd-no-t-squared": _kd_with(lambda s, t, T: _soft(s, t, T) / T**2),
+    "kd-t-not-squared": _kd_with(lambda s, t, T: _soft(s, t, T) / T),
+    "kd-t-squared-divides": _kd_with(lambda s, t, T: _soft(s, t, T) / T**4),
+    "kd-divided-by-batch-twice": _kd_with(lambda s, t, T: _soft(s, t, T) / len(s)),
+    "kd-labels-term-summed": lambda s, t, y, T, alpha: alpha * _soft(s, t, T) + (1 - alpha) * len(s) * _ce(s, y),
+    "kd-alpha-on-both": lambda s, t, y, T, alpha: alpha * (_soft(s, t, T) + _ce(s, y)),
+    "kd-teacher-ignored": lambda s, t, y, T, alpha: _ce(s, y),
+    "kd-alpha-swapped": lambda s, t, y, T, alpha: kd_loss(s, t, y, T, 1 - alpha),
+    "kd-reversed": _kd_with(lambda s, t, T: _soft(t, s, T)),
+    "kd-soft-cross-entropy": _kd_with(
+        lambda s, t, T: -(T**2) * (_probability_of(t / T) * log_softmax(s / T)).sum(dim=1).mean()
+    ),
+    "kd-student-not-log": _kd_with(
+        lambda s, t, T: T**2 * (_probability_of(t / T) * (log_softmax(t / T) - _probability_of(s / T))).sum(1).mean()
+    ),
+    "kd-student-raw-logits": _kd_with(
+        lambda s, t, T: T**2 * (_probability_of(t / T) * (log_softmax(t / T) - s / T)).sum(dim=1).mean()
+    ),
+    "kd-teacher-not-softmax": _kd_with(lambda s, t, T: T**2 * kl(t / T, log_softmax(s / T))),
+    "kd-teacher-not-softmax#log": _kd_with(
+        lambda s, t, T: T**2 * (log_softmax(t / T) * -log_softmax(s / T)).sum(dim=1).mean()
+    ),
+    "kd-scale-inside-target": _inside,
+    "kd-softened-labels-term": lambda s, t, y, T, alpha: alpha * _soft(s, t, T) + (1 - alpha) * _ce(s / T, y),
+    "kd-softmax-twice": lambda s, t, y, T, alpha: alpha * _soft(s, t, T) + (1 - alpha) * _ce(_probability_of(s), y),
+    "kd-wrong-dim": _kd_with(lambda s, t, T: T**2 * kl(log_softmax(t / T, 0), log_softmax(s / T, 0))),
+    "kd-teacher-not-softened": _kd_with(lambda s, t, T: T**2 * kl(log_softmax(t), log_softmax(s / T))),
+    "kd-student-not-softened": _kd_with(lambda s, t, T: T**2 * kl(log_softmax(t / T), log_softmax(s))),
+    "kd-neither-softened": _kd_with(lambda s, t, T: T**2 * kl(log_softmax(t), log_softmax(s))),
+    "kd-temperature-multiplied": _kd_with(lambda s, t, T: T**2 * kl(log_softmax(t * T), log_softmax(s * T))),
+    "kd-no-one-minus-alpha": lambda s, t, y, T, alpha: alpha * _soft(s, t, T) + _ce(s, y),
+    "kd-no-alpha": lambda s, t, y, T, alpha: _soft(s, t, T) + (1 - alpha) * _ce(s, y),
+    "kd-no-weights": lambda s, t, y, T, alpha: _soft(s, t, T) + _ce(s, y),
+    "kd-no-labels-term": lambda s, t, y, T, alpha: alpha * _soft(s, t, T),
+    "kd-labels-term-only": lambda s, t, y, T, alpha: (1 - alpha) * _ce(s, y),
+    "kd-labels-term-of-teacher": lambda s, t, y, T, alpha: alpha * _soft(s, t, T) + (1 - alpha) * _ce(t, y),
+    "kd-options-ignored": lambda s, t, y, T, alpha: kd_loss(s, t, y),
+}
+
+
+def with_gradient(loss: Loss, s: Tensor, t: Tensor, y: Tensor, T: float, alpha: float) -> tuple[Tensor, Tensor]:
+    """The loss [] and its gradient [N, C] to the student's logits, in float64."""
+    s = s.detach().double().requires_grad_()
+    value = loss(s, t.detach().double(), y, T, alpha)
+    (gradient,) = torch.autograd.grad(value, s)
+    return value.detach(), gradient
+
+
+def distillation_step(inputs: Mapping[str, Any], loss: Loss = kd_loss, wrong: str = "") -> dict[str, Tensor]:
+    """Task 2.2: what `programs.distillation_step` yields for these inputs, right or with one thing wrong."""
+    student = student_net(inputs["student_widths"], inputs["student"])
+    teacher = student_net(inputs["teacher_widths"], inputs["teacher"])
+    T, alpha = (
+        (20.0, 0.5) if wrong == "step-options-ignored" else (inputs.get("temperature", 20.0), inputs.get("alpha", 0.5))
+    )
+    teacher_trains = wrong in ("step-teacher-train-mode", "step-teacher-inside")
+    with torch.no_grad():
+        targets = teacher.train(teacher_trains)(inputs["images"])
+    student.train(wrong != "step-student-eval-mode")
+    logits = student(inputs["images"])
+    if wrong == "step-student-twice":
+        logits = student(inputs["images"])
+    value = loss(logits, targets, inputs["labels"], T, alpha)
+    gradients = torch.autograd.grad(value, list(student.parameters()))
+    left_over = 1.0 if wrong == "step-no-zero-grad" else 0.0
+    rate = 0.0 if wrong == "step-no-step" else inputs["rate"]
+    with torch.no_grad():
+        for parameter, gradient in zip(student.parameters(), gradients, strict=True):
+            parameter.sub_(rate * (gradient + left_over))
+    batches = student.stem.bn.num_batches_tracked
+    assert batches is not None
+    return {
+        "the loss": value.detach(),
+        "whether the loss needs a gradient": torch.tensor(wrong == "step-loss-attached"),
+        "the student after": to_vector(student),
+        "the batches that the student's batch norm counted": batches.clone(),
+        "the teacher after": to_vector(teacher),
+        "whether the teacher ran for gradients": torch.tensor(wrong == "step-teacher-gradient"),
+        "the images after": inputs["images"],
+    }
+
+
+STEP_MISTAKES = (
+    "step-teacher-train-mode", "step-student-eval-mode", "step-student-twice", "step-options-ignored",
+    "step-no-zero-grad", "step-no-step", "step-loss-attached", "step-teacher-gradient",
+)  # fmt: skip

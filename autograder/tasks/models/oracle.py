@@ -1,0 +1,344 @@
+"""Right networks as lists of layers, and those with one thing wrong: tasks 1.1 to 1.3."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hw7.checks.tensors import ROLES, images, tensor_for
+
+# ---- task 1: networks as lists of layers ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conv:
+    inputs: int
+    outputs: int
+    size: int = 3
+    stride: int = 1
+    groups: int = 1
+    padding: int | None = None  # None: keeps the size
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class Norm:
+    channels: int
+
+
+@dataclass(frozen=True)
+class Linear:
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling; size 0 is the global average."""
+
+    size: int
+    stride: int = 2
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class Act:
+    top: float = math.inf  # 6: ReLU6
+
+
+@dataclass(frozen=True)
+class Residual:
+    main: tuple[Layer, ...]
+    side: tuple[Layer, ...]
+
+
+Layer = Conv | Norm | Linear | Pool | Act | Residual
+Net = tuple[Layer, ...]
+RELU, RELU6, MEAN = Act(), Act(6), Pool(0)
+
+
+def separable(inputs: int, outputs: int, stride: int = 1, act: Act = RELU, wrong: str = "") -> Net:
+    """Task 1.1, right or with one thing wrong."""
+    depthwise, pointwise = Conv(inputs, inputs, 3, stride, inputs), Conv(inputs, outputs, 1)
+    first = last = act
+    match wrong:
+        case "stride-on-pointwise":
+            depthwise, pointwise = replace(depthwise, stride=1), replace(pointwise, stride=stride)
+        case "stride-ignored":
+            depthwise = replace(depthwise, stride=1)
+        case "conv-bias":
+            depthwise, pointwise = replace(depthwise, bias=True), replace(pointwise, bias=True)
+        case "conv-bias#depthwise":
+            depthwise = replace(depthwise, bias=True)
+        case "conv-bias#pointwise":
+            pointwise = replace(pointwise, bias=True)
+        case "not-depthwise":
+            depthwise = replace(depthwise, groups=1)
+        case "no-padding":
+            depthwise = replace(depthwise, padding=0)
+        case "relu6-for-relu":
+            first = last = RELU6
+        case "relu6-for-relu#first":
+            first = RELU6
+        case "relu6-for-relu#last":
+            last = RELU6
+        case "relu-before-bn":
+            return (depthwise, act, Norm(inputs), pointwise, act, Norm(outputs))
+        case "relu-before-bn#first":
+            return (depthwise, act, Norm(inputs), pointwise, Norm(outputs), act)
+        case "plain-convolution":
+            return (Conv(inputs, outputs, 3, stride), Norm(outputs), act)
+        case "pointwise-first":
+            depthwise = Conv(outputs, outputs, 3, stride, outputs)
+            return (pointwise, Norm(outputs), act, depthwise, Norm(outputs), act)
+    layers: dict[str, Layer] = {
+        "depthwise": depthwise, "no-inner-bn": Norm(inputs), "no-inner-relu": first,
+        "pointwise": pointwise, "no-last-bn": Norm(outputs), "no-last-relu": last,
+    }  # fmt: skip
+    if wrong == "no-inner-bn-relu":
+        del layers["no-inner-bn"], layers["no-inner-relu"]
+    layers.pop(wrong, None)
+    return tuple(layers.values())
+
+
+SEPARABLE_MISTAKES = (
+    "stride-on-pointwise", "stride-ignored", "conv-bias", "conv-bias#depthwise", "conv-bias#pointwise",
+    "not-depthwise", "no-padding", "relu6-for-relu", "relu6-for-relu#first", "relu6-for-relu#last", "relu-before-bn",
+    "relu-before-bn#first",
+    "plain-convolution", "pointwise-first", "no-inner-bn", "no-inner-relu", "no-inner-bn-relu", "no-last-bn",
+    "no-last-relu",
+)  # fmt: skip
+
+
+def small_resnet18(classes: int = 11, wrong: str = "") -> Net:
+    """Task 1.2."""
+
+    def conv(inputs: int, outputs: int, stride: int) -> Net:
+        if wrong == "not-replaced":
+            return (Conv(inputs, outputs, 3, stride),)
+        inner = wrong if wrong in SEPARABLE_MISTAKES else ""
+        return separable(inputs, outputs, stride, wrong=inner)[: 6 if wrong == "last-bn-twice" else -2]
+
+    stem: Net = (Conv(3, 64, 7, 2), Norm(64), RELU, Pool(3, 2, 1))
+    if wrong == "stem-replaced":
+        stem = (Conv(3, 3, 7, 2, 3), Norm(3), RELU, Conv(3, 64, 1), Norm(64), RELU, Pool(3, 2, 1))
+    if wrong == "small-stem":
+        stem = (Conv(3, 64, 3, 1), Norm(64), RELU)
+    if wrong == "small-stem#7x7":
+        stem = (Conv(3, 64, 7, 1), Norm(64), RELU)
+    layers: list[Layer] = list(stem)
+    inputs = 64
+    for stage, outputs in enumerate((64, 128, 256, 512)):
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            side: Net = ()
+            if stride != 1:
+                side = (Conv(inputs, outputs, 1, stride), Norm(outputs))
+                if wrong == "downsample-replaced":
+                    side = (*separable(inputs, outputs, stride)[:-2], Norm(outputs))
+            main = (*conv(inputs, outputs, stride), Norm(outputs), RELU, *conv(outputs, outputs, 1), Norm(outputs))
+            layers += [Residual(main, side), RELU]
+            inputs = outputs
+    return (*layers, MEAN, Linear(512, _outputs(classes, wrong)))
+
+
+RESNET_MISTAKES = (
+    "no-inner-bn", "no-inner-bn-relu", "no-inner-relu", "relu6-for-relu", "conv-bias", "not-depthwise",
+    "conv-bias#depthwise", "conv-bias#pointwise", "stride-on-pointwise", "last-bn-twice", "not-replaced",
+    "stem-replaced", "small-stem", "small-stem#7x7", "downsample-replaced", "classes-ignored", "classes-ignored#1000",
+)  # fmt: skip
+
+
+def student_cnn(classes: int = 11, wrong: str = "") -> Net:
+    """Task 1.3, the plain one."""
+    strides = (2, 1, 2, 1, 2, 1, 1)
+    pools = 3
+    match wrong:
+        case "strides-wrong":
+            strides = (1,) * 7
+        case "strides-shifted":
+            strides = (1, 2, 1, 2, 1, 2, 1)
+        case "pools-missing":
+            pools = 0
+        case "pool-too-few":
+            pools = 2
+        case "pool-too-many":
+            pools = 4
+    layers: list[Layer] = []
+    inputs = 3
+    for index, (outputs, stride) in enumerate(zip((32, 64, 128, 128, 256, 256, 256), strides, strict=True)):
+        act = RELU if wrong == "relu-for-relu6" else RELU6
+        padding = 0 if wrong == "no-padding" else None
+        step: list[Layer] = [
+            Conv(inputs, outputs, 3, stride, bias=wrong == "conv-bias", padding=padding),
+            Norm(outputs),
+            act,
+        ]
+        if wrong == "no-batch-norm":
+            del step[1]
+        if wrong == "relu-before-bn":
+            step = [step[0], act, step[1]]
+        if wrong == "no-last-relu" and index == 6:
+            step.pop()
+        layers += step
+        if index < pools:
+            layers.append(Pool(2))
+        inputs = outputs
+    return (*layers, MEAN, Linear(inputs, _outputs(classes, wrong)))
+
+
+def _outputs(classes: int, wrong: str) -> int:
+    return {"one-output": 1, "classes-ignored": 11, "classes-ignored#1000": 1000}.get(wrong, classes)
+
+
+CNN_MISTAKES = (
+    "relu-for-relu6", "strides-wrong", "strides-shifted", "pools-missing", "pool-too-few", "pool-too-many",
+    "no-padding", "conv-bias", "no-batch-norm", "relu-before-bn", "no-last-relu", "one-output", "classes-ignored",
+)  # fmt: skip
+
+
+def student_dw(classes: int = 11, wrong: str = "") -> Net:
+    """Task 1.3, depthwise + pointwise."""
+    strides = {
+        "strides-wrong": (1,) * 7,
+        "strides-shifted": (2, 1, 2, 1, 1, 1, 1),
+        "strides-shifted#late": (1, 1, 2, 1, 2, 1, 1),
+    }.get(wrong, (1, 2, 1, 2, 1, 1, 1))
+    act = RELU6 if wrong == "relu6-for-relu" else RELU
+    inside = RELU6 if wrong == "relu6-for-relu#blocks" else act
+    stem_stride = 1 if wrong == "stem-stride" else 2
+    layers: list[Layer] = [Conv(3, 32, 3, stem_stride, bias=wrong == "conv-bias"), Norm(32), act]
+    if wrong == "network-of-question-3":
+        return _student_net(classes)
+    inputs = 32
+    for index, (outputs, stride) in enumerate(zip((64, 128, 128, 256, 256, 256, 256), strides, strict=True)):
+        inner = wrong if wrong in SEPARABLE_MISTAKES else ""
+        if inner == "no-last-relu" and index < 6:
+            inner = ""
+        if wrong == "nothing-after-pointwise":
+            layers += separable(inputs, outputs, stride, inside)[:-2]
+        else:
+            layers += separable(inputs, outputs, stride, inside, inner)
+        if wrong == "pools-added" and index < 3:
+            layers.append(Pool(2))
+        inputs = outputs
+    return (*layers, MEAN, Linear(inputs, _outputs(classes, wrong)))
+
+
+def _student_net(classes: int) -> Net:
+    """hw7.models.StudentNet: another network, for question 3."""
+    layers: list[Layer] = [Conv(3, 16, bias=True), Norm(16), RELU6, Pool(2)]
+    inputs = 16
+    for index, outputs in enumerate((32, 64, 128, 256, 256, 256, 256)):
+        layers += [
+            Conv(inputs, inputs, 3, 1, inputs, bias=True),
+            Norm(inputs),
+            RELU6,
+            Conv(inputs, outputs, 1, bias=True),
+        ]
+        layers += [Pool(2)] if index < 3 else []
+        inputs = outputs
+    return (*layers, MEAN, Linear(inputs, classes))
+
+
+DW_MISTAKES = (
+    "relu6-for-relu", "relu6-for-relu#blocks", "strides-wrong", "strides-shifted", "strides-shifted#late",
+    "stem-stride", "network-of-question-3", "pools-added",
+    "nothing-after-pointwise", "conv-bias", "not-depthwise", "stride-on-pointwise", "no-inner-bn", "no-inner-relu",
+    "no-inner-bn-relu", "no-last-bn", "no-last-relu", "one-output", "classes-ignored",
+)  # fmt: skip
+
+
+def layer_table(net: Net) -> Tensor:
+    """(role, *shape) of all parameters, a row each, filled up with -1: int64 [n, 5]."""
+    rows: list[tuple[int, ...]] = []
+
+    def add(role: str, *shape: int) -> None:
+        rows.append((ROLES.index(role), *shape, *(-1,) * (4 - len(shape))))
+
+    def visit(layers: Net) -> None:
+        for layer in layers:
+            match layer:
+                case Conv():
+                    add("conv weight", layer.outputs, layer.inputs // layer.groups, layer.size, layer.size)
+                    if layer.bias:
+                        add("conv bias", layer.outputs)
+                case Norm():
+                    add("batch-norm scale", layer.channels)
+                    add("batch-norm shift", layer.channels)
+                case Linear():
+                    add("linear weight", layer.outputs, layer.inputs)
+                    add("linear bias", layer.outputs)
+                case Residual():
+                    visit(layer.main)
+                    visit(layer.side)
+
+    visit(net)
+    return torch.tensor(sorted(rows))
+
+
+class _Run:
+    """A network with all tensors of one role and shape alike; batch norms keep statistics of their own."""
+
+    def __init__(self, net: Net, seed: int) -> None:
+        self.net, self.seed = net, seed
+        self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # of the n-th batch norm on the way
+
+    def tensor(self, role: str, *shape: int) -> Tensor:
+        return tensor_for(self.seed, role, shape).double()
+
+    def __call__(self, x: Tensor, train: bool) -> Tensor:
+        self.passed, self.train = 0, train
+        return self.through(self.net, x.double())
+
+    def through(self, layers: Net, x: Tensor) -> Tensor:
+        for layer in layers:
+            match layer:
+                case Conv(inputs, outputs, size, stride, groups, padding, bias):
+                    weight = self.tensor("conv weight", outputs, inputs // groups, size, size)
+                    shift = self.tensor("conv bias", outputs) if bias else None
+                    x = F.conv2d(x, weight, shift, stride, size // 2 if padding is None else padding, groups=groups)
+                case Norm(channels):
+                    x = self.norm(x, channels)
+                case Linear(inputs, outputs):
+                    x = x @ self.tensor("linear weight", outputs, inputs).T + self.tensor("linear bias", outputs)
+                case Pool(0):
+                    x = x.mean(dim=(2, 3))
+                case Pool(size, stride, padding):
+                    x = F.max_pool2d(x, size, stride, padding)
+                case Act(top):
+                    x = x.clamp(0, top)
+                case Residual(main, side):
+                    x = self.through(main, x) + self.through(side, x)
+        return x
+
+    def norm(self, x: Tensor, channels: int) -> Tensor:
+        number, self.passed = self.passed, self.passed + 1
+        if number not in self.statistics:
+            self.statistics[number] = self.tensor("running mean", channels), self.tensor("running var", channels)
+        mean, var = self.statistics[number]
+        if self.train:
+            batch_var, batch_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+            n = x.numel() // channels
+            self.statistics[number] = 0.9 * mean + 0.1 * batch_mean, 0.9 * var + 0.1 * batch_var * n / (n - 1)
+            mean, var = batch_mean, batch_var
+        factor = self.tensor("batch-norm scale", channels) / torch.sqrt(var + 1e-5)
+        shift = self.tensor("batch-norm shift", channels) - mean * factor
+        return x * factor[:, None, None] + shift[:, None, None]
+
+
+OUTPUTS = ("the output in eval mode", "the output in train mode", "the output in eval mode after a batch in train mode")
+
+
+def network_outputs(net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, Tensor] | None:
+    """The three outputs that `programs.network` yields for such images; None where the network cannot take them."""
+    run = _Run(net, seed)
+    try:
+        rounds = ((shapes[0], False), (shapes[1], True), (shapes[0], False))
+        return {name: run(images(seed, shape), train) for name, (shape, train) in zip(OUTPUTS, rounds, strict=True)}
+    except RuntimeError:  # nothing is left of the image, or two shapes that cannot be added
+        return None

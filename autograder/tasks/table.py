@@ -1,0 +1,34 @@
+"""All checks by the name that the rubric gives them: their parts, the module they call, the cases they ask.
+
+Reading a rubric needs no torch: a chapter's cases are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from autograder.tasks import final, losses, models, pruning, quantization
+
+if TYPE_CHECKING:
+    from hw7.checks.cases import Case
+
+_CHAPTERS = {"models": models, "losses": losses, "pruning": pruning, "quantization": quantization, "final": final}
+
+# The parts that each check tells apart. A rubric gives every one of them its points, or 0.
+PARTS: dict[str, tuple[str, ...]] = {
+    check: parts for chapter in _CHAPTERS.values() for check, parts in chapter.CHECKS.items()
+}
+# The chapter of each check: the module of a submission that it calls.
+CHAPTER = {check: name for name, chapter in _CHAPTERS.items() for check in chapter.CHECKS}
+OUTSIDE = tuple(final.CHECKS)  # checks without cases
+
+
+def cases(task: str, check: str, parameters: Mapping[str, Any], seed: bytes) -> list[Case]:
+    """All cases of a task, in the order in which they are asked and shown. The same seed gives the same cases."""
+    from autograder.tasks.builder import Maker
+
+    make = Maker(task, seed)
+    getattr(import_module(f"autograder.tasks.{CHAPTER[check]}.cases"), check)(make, parameters)
+    return make.made

@@ -1,0 +1,29 @@
+"""Calls of task 5.2: the network that is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from hw7.checks.calls.contract import expect, find
+
+_handed_in: list[nn.Module] = []  # of this process: images come batch by batch
+
+
+def final_model(solution: Any, weights: Tensor) -> Iterator[Any]:
+    """Task 5.2: makes the network that was handed in, from the bytes of weights.safetensors; answers nothing."""
+    tensors = safetensors.torch.load(bytes(weights.numpy()))
+    built = expect(nn.Module, find(solution, "models", "final_model")())
+    built.load_state_dict(find(solution, "quantization", "decompress")(tensors))
+    _handed_in[:] = [built.eval()]
+    yield from ()
+
+
+def final_logits(solution: Any, images: Tensor) -> Iterator[Any]:
+    """Task 5.2: the logits [N, 11] of that network."""
+    with torch.no_grad():
+        yield _handed_in[0](images)

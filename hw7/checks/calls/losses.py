@@ -1,0 +1,113 @@
+"""Calls of tasks 2.1 and 2.2: the distillation loss and its step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hw7.checks.calls.contract import Unfit, expect, find
+from hw7.checks.tensors import student_net, to_vector
+
+
+def _options(temperature: float | None, alpha: float | None) -> tuple[float, ...]:
+    return () if temperature is None or alpha is None else (temperature, alpha)
+
+
+def kd_value(
+    solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: Any = None, alpha: Any = None
+) -> Iterator[Any]:
+    """Task 2.1: the loss []."""
+    yield find(solution, "losses", "kd_loss")(student, teacher, labels, *_options(temperature, alpha))
+
+
+def kd_gradient(
+    solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: Any = None, alpha: Any = None
+) -> Iterator[Any]:
+    """Task 2.1: the gradient [N, C] of the loss to the student's logits, [0] where there is none."""
+    student.requires_grad_()
+    loss = expect(Tensor, find(solution, "losses", "kd_loss")(student, teacher, labels, *_options(temperature, alpha)))
+    if loss.numel() != 1:
+        raise Unfit("a tensor of several losses")
+    if loss.requires_grad:
+        loss.backward()
+    yield torch.zeros(0) if student.grad is None else student.grad
+
+
+def kd_shift(
+    solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, shift: Tensor, temperature: float, alpha: float
+) -> Iterator[Any]:
+    """Task 2.1: the loss, the loss with all logits of a sample shifted, and the loss of other logits."""
+    loss = find(solution, "losses", "kd_loss")
+    yield loss(student, teacher, labels, temperature, alpha)
+    yield loss(student + shift, teacher - 2 * shift, labels, temperature, alpha)
+    yield loss(student.flip(1), teacher, labels, temperature, alpha)
+
+
+def kd_teacher(
+    solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
+) -> Iterator[Any]:
+    """Task 2.1: the gradients [N, C] to the student's and to the teacher's logits, and the three arguments after."""
+    student.requires_grad_()
+    teacher.requires_grad_()
+    loss = expect(Tensor, find(solution, "losses", "kd_loss")(student, teacher, labels, temperature, alpha))
+    if loss.numel() != 1:
+        raise Unfit("a tensor of several losses")
+    if loss.requires_grad:
+        loss.backward()
+    for logits in (student, teacher):
+        yield torch.zeros_like(logits) if logits.grad is None else logits.grad
+    yield from (student, teacher, labels)
+
+
+class _Holder(nn.Module):
+    """A student that holds its teacher."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+
+    def forward(self, x: Tensor) -> Any:
+        return self.student(x)
+
+
+def distillation_step(
+    solution: Any,
+    student_widths: tuple[int, ...],
+    student: Tensor,
+    teacher_widths: tuple[int, ...],
+    teacher: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    rate: float,
+    inside: bool,
+    training: bool,
+    temperature: Any = None,
+    alpha: Any = None,
+) -> Iterator[Any]:
+    """Task 2.2: the loss, whether it hangs on a graph, the student after, how often its batch norm counted, the teacher
+    after, whether the teacher ran for gradients, and the images after.
+
+    Each of the student's parameters has a gradient left over from another step.
+    """
+    pupil, master = student_net(student_widths, student), student_net(teacher_widths, teacher)
+    optimizer = torch.optim.SGD(pupil.parameters(), lr=rate)
+    for parameter in pupil.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    given = _Holder(pupil, master) if inside else pupil
+    given.train(not training)
+    master.train(training)
+    graphs: list[bool] = []
+    master.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
+    step = find(solution, "losses", "distillation_step")
+    loss = step(given, master, images, labels, optimizer, *_options(temperature, alpha))
+    yield loss
+    yield torch.tensor(isinstance(loss, Tensor) and loss.requires_grad)
+    yield to_vector(pupil)
+    yield pupil.stem.bn.num_batches_tracked
+    yield to_vector(master)
+    gradients = [parameter.grad for parameter in master.parameters() if parameter.grad is not None]
+    yield torch.tensor(any(graphs) or any(bool(gradient.any()) for gradient in gradients))
+    yield images

@@ -1,0 +1,96 @@
+"""Calls of tasks 3.1 to 3.5: network slimming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hw7.checks.calls.contract import expect, find
+from hw7.checks.tensors import is_floating, perturb, student_net, to_vector, useless
+from hw7.models import StudentNet
+
+
+def channel_importance(solution: Any, scale: Tensor) -> Iterator[Any]:
+    """Task 3.1: the importance [C], whether it hangs on a graph, and the batch norm's scale after."""
+    bn = nn.BatchNorm2d(len(scale))
+    with torch.no_grad():
+        bn.weight.copy_(scale)
+        bn.bias.copy_(scale.flip(0) + 3)
+    importance = find(solution, "pruning", "channel_importance")(bn)
+    yield importance
+    yield torch.tensor(isinstance(importance, Tensor) and importance.requires_grad)
+    yield bn.weight
+
+
+def select_channels(solution: Any, importance: Tensor, keep: int) -> Iterator[Any]:
+    """Task 3.2: the channels [keep], and the importance after."""
+    yield find(solution, "pruning", "select_channels")(importance, keep)
+    yield importance
+
+
+def _slimmed(solution: Any, model: StudentNet, to: tuple[int, ...]) -> StudentNet:
+    return expect(StudentNet, find(solution, "pruning", "network_slimming")(model, to))
+
+
+def slim(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...]) -> Iterator[Any]:
+    """Task 3.3: the widths [8] that the result says it has, those that are saved with it, and its floating entries."""
+    result = _slimmed(solution, student_net(widths, model), to)
+    yield result.widths
+    state = result.state_dict()
+    yield state["stage_widths"]
+    yield from (tensor for name, tensor in state.items() if is_floating(name))
+
+
+def slim_outputs(
+    solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...], images: Tensor
+) -> Iterator[Any]:
+    """Task 3.3: the parameters of the result, counted, and its outputs in eval mode."""
+    result = _slimmed(solution, student_net(widths, model), to)
+    yield torch.tensor(sum(parameter.numel() for parameter in result.parameters()))
+    with torch.no_grad():
+        yield result.eval()(images)
+
+
+def slim_alone(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...]) -> Iterator[Any]:
+    """Task 3.3: the result's last pointwise bias and whether all its parameters are trainable; the model after
+    slimming, and the model after all of the result was set to 0."""
+    given = student_net(widths, model)
+    result = _slimmed(solution, given, to)
+    yield result.blocks[6].pointwise.bias
+    yield torch.tensor(all(parameter.requires_grad for parameter in result.parameters()))
+    yield to_vector(given)
+    with torch.no_grad():
+        for tensor in result.state_dict().values():
+            tensor.zero_()
+    yield to_vector(given)
+
+
+def width_schedule(solution: Any, widths: tuple[int, ...], keep_rate: float, steps: int) -> Iterator[Any]:
+    """Task 3.4: the widths [steps, stages]."""
+    schedule = find(solution, "pruning", "width_schedule")(widths, keep_rate, steps)
+    yield [list(row) for row in expect(Sequence, schedule)]
+
+
+def iterative_prune(
+    solution: Any, widths: tuple[int, ...], model: Tensor, keep_rate: float, steps: int
+) -> Iterator[Any]:
+    """Task 3.5: how often `finetune` was called, the widths [steps, 8] and parameters [steps] of the networks, each
+    network, and the model after. `finetune` moves its network in place and returns another one that is of no use."""
+    calls = 0
+
+    def finetune(net: StudentNet) -> StudentNet:
+        nonlocal calls
+        calls += 1
+        perturb(net, calls)
+        return useless(net, calls)
+
+    given = student_net(widths, model)
+    networks = list(expect(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
+    yield torch.tensor(calls)
+    yield [expect(StudentNet, net).widths for net in networks]
+    yield [sum(parameter.numel() for parameter in net.parameters()) for net in networks]
+    yield from (to_vector(net) for net in networks)
+    yield to_vector(given)

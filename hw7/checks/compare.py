@@ -1,0 +1,128 @@
+"""Comparison of tensors: what differs, by how much, in words; and which known mistake would give it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hw7.checks.cases import Case, Value
+
+SHOWN = 6  # entries of a tensor in a message
+
+
+# ---- words ---------------------------------------------------------------------------------------------------
+
+
+def kind(tensor: Tensor) -> str:
+    """ "float32 [4, 11]"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def words(tensor: Tensor) -> str:
+    """The first entries of a tensor: "0.25" or "[3, 1, 2] (int64 [3])"."""
+    flat = tensor.detach().flatten()[:SHOWN].tolist()
+    numbers = [f"{number:.6g}" if isinstance(number, float) else str(number) for number in flat]
+    if tensor.ndim == 0:
+        return numbers[0]
+    more = ", …" if tensor.numel() > SHOWN else ""
+    return f"[{', '.join(numbers)}{more}] ({kind(tensor)})"
+
+
+# ---- values --------------------------------------------------------------------------------------------------
+
+
+def tensor_names(expected: Mapping[str, Value]) -> list[str]:
+    return [name for name, value in expected.items() if isinstance(value, Tensor)]
+
+
+def listed_in(expected: Mapping[str, Value], option: str) -> list[str]:
+    return str(expected.get(option, "")).split("; ")
+
+
+def allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
+    """How far entries of this tensor may be off, by the options of `expected`."""
+    if name in listed_in(expected, "exact") or not wanted.is_floating_point():
+        return 0.0
+    rtol, atol = (float(expected.get(option, 0.0)) for option in ("rtol", "atol"))  # type: ignore[arg-type]
+    finite = wanted[wanted.isfinite()]
+    return atol + rtol * (finite.abs().max().item() if finite.numel() else 0.0)
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Value]) -> tuple[str, str, str] | None:
+    """(what is wrong, expected, got), or None where nothing is."""
+    same_kind = wanted.dtype == got.dtype or (wanted.is_floating_point() and got.is_floating_point())
+    if not same_kind or wanted.shape != got.shape:
+        return f"{capital(name)} has another shape or dtype.", kind(wanted), kind(got)
+    if got.is_floating_point() and not got.isfinite().all() and wanted.isfinite().all():
+        bad = int((~got.isfinite()).sum())
+        return (
+            f"{capital(name)} is not finite.",
+            words(wanted),
+            f"{bad:,} of {got.numel():,} entries are NaN or infinite",
+        )
+    if not wanted.numel():
+        return None
+    off = (wanted.double() - got.double()).abs().nan_to_num(torch.inf)
+    off[wanted.isnan() & got.isnan()] = 0
+    if off.max().item() <= allowed(name, wanted, expected):
+        return None
+    if wanted.numel() == 1:
+        return f"{capital(name)} is wrong.", words(wanted), words(got)
+    place = int(off.argmax())
+    index = [int(i) for i in torch.unravel_index(torch.tensor(place), wanted.shape)]
+    what = f"{capital(name)} is wrong; furthest off at {index}."
+    pair = [f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got)]
+    if wanted.numel() <= SHOWN:
+        pair = [words(wanted), words(got)]
+    return what, pair[0], pair[1]
+
+
+def compared_names(expected: Mapping[str, Value]) -> list[str]:
+    only = expected.get("only")
+    return [name for name in tensor_names(expected) if only is None or name in listed_in(expected, "only")]
+
+
+def fits_mistake(expected: Mapping[str, Value], change: Mapping[str, Value], got: Mapping[str, Tensor]) -> bool:
+    """Whether a wrong answer is right once these entries of `expected` are replaced.
+
+    None stands for any value, False for any but the expected one.
+    """
+    options = as_mistakes(expected)
+    if change.get("not_finite"):
+        return any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in got.values())
+    for name in compared_names(expected):
+        wanted = change.get(name, expected[name])
+        if wanted is None:
+            continue
+        if wanted is False or name in listed_in(expected, "moves"):
+            right = expected[name]
+            assert isinstance(right, Tensor)
+            if difference(name, right, got[name], expected) is None:
+                return False
+            continue
+        assert isinstance(wanted, Tensor)
+        if difference(name, wanted, got[name], options) is not None:
+            return False
+    return not change.get("other_count")
+
+
+def as_mistakes(expected: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The options by which an answer is compared with what a mistake gives."""
+    return {**expected, "rtol": expected["mistakes_rtol"]} if "mistakes_rtol" in expected else expected
+
+
+def foretells(case: Case, id_: str) -> bool:
+    """Whether a mistake would give an answer to this case that is wrong, and which: not only a sign, or any value."""
+    change = case.mistakes.get(id_, {})
+    told = {name: value for name, value in change.items() if isinstance(value, Tensor)}
+    if case.judge not in ("values", "outputs"):
+        return bool(told) and not change.get("free")
+    options = as_mistakes(case.expected)
+    looked_at = set(told).intersection(compared_names(case.expected)).difference(listed_in(case.expected, "moves"))
+    return any(difference(name, case.expected[name], told[name], options) is not None for name in looked_at)  # type: ignore[arg-type]

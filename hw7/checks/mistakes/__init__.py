@@ -1,0 +1,34 @@
+"""The known mistakes: a table for each chapter, which judges, tests and docs share.
+
+A mistake's values live with whoever makes the cases; here is what is said about it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+CHAPTERS = ("models", "losses", "pruning", "quantization")  # in the order of the tasks
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """id: what cases and grades call it. tasks: where it is looked for. title: what was done. hint: what to do.
+    source: where it is known from."""
+
+    id: str
+    tasks: tuple[str, ...]
+    title: str
+    hint: str
+    source: str
+
+
+@lru_cache(maxsize=1)
+def load_mistakes() -> dict[str, Mistake]:
+    """All known mistakes by id, in the order of the tasks."""
+    folder = resources.files("hw7.checks.mistakes")
+    chapters = [tomllib.loads(folder.joinpath(f"{chapter}.toml").read_text(encoding="utf-8")) for chapter in CHAPTERS]
+    rows = [row | {"id": id_, "tasks": tuple(row["tasks"])} for chapter in chapters for id_, row in chapter.items()]
+    return {row["id"]: Mistake(**row) for row in rows}

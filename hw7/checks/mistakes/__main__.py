@@ -1,0 +1,24 @@
+"""docs/mistakes.md, made from the tables: `python -m hw7.checks.mistakes`."""
+
+from hw7.checks.mistakes import load_mistakes
+
+
+def as_page() -> str:
+    """docs/mistakes.md: the table for people."""
+    lines = [
+        "# Known mistakes",
+        "",
+        "Where a wrong answer is what one of these mistakes gives, the public tests and the grader say so. This page",
+        "is written from `hw7/checks/mistakes/` by `python -m hw7.checks.mistakes`.",
+        "",
+        "| id | tasks | what was done | hint | known from |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for each in load_mistakes().values():
+        cells = (f"`{each.id}`", ", ".join(each.tasks), each.title, each.hint, each.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_page(), end="")

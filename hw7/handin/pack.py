@@ -1,0 +1,195 @@
+"""`hw7 pack`: the zip that is handed in, made of the files that count and nothing else, and what is missing in it.
+
+It refuses only what the grader would refuse. Everything else it says and packs: a late zip with a fault in it is worth
+more than none. The same files make the same bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw7 import HW7Error
+from hw7.checks.public import TESTS, Checks
+from hw7.handin.notebook_repair import Examined, examine, to_bytes
+from hw7.solution import HANDED_OUT, LIMITS, MAX_SOURCE_FILES, MODULES, MOST_READ, NOTEBOOK, SOURCE, WEIGHTS
+from hw7.support.files import write_file
+
+RELEASED = TESTS / "notebook.json"  # the notebook as it was handed out
+KEPT = ".before-repair"  # the end of the name of a notebook as it was
+LITTER = ("__pycache__", "out")  # and everything whose name begins with a dot
+_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What would be handed in. files: by path in it. faults: what may cost points. left_out: paths of other files."""
+
+    files: dict[str, bytes]
+    faults: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def gather(directory: Path) -> Contents:
+    """The files that count of a submission's folder. Raises HW7Error where the grader would refuse them."""
+    if not (directory / "solution").is_dir():
+        raise HW7Error(f"{directory} holds no folder `solution`; name the one that does: hw7 pack DIR")
+    files, faults, left_out = dict[str, bytes](), list[str](), list[str]()
+    for path in _regular_files(directory, faults):
+        name = path.relative_to(directory).as_posix()
+        size = path.stat().st_size
+        if (name.startswith("solution/") and name.endswith(".py")) or size <= MOST_READ.get(name, -1):
+            files[name] = _read(path)
+        elif name in MOST_READ:
+            faults.append(f"{name} has {size:,} bytes, more than the grader reads: left out.")
+        elif name.partition("/")[0] not in HANDED_OUT:
+            left_out.append(name)
+    source = {name: data for name, data in files.items() if name.endswith(".py")}
+    total = sum(map(len, source.values()))
+    if not source:
+        raise HW7Error(f"{directory / 'solution'} holds no Python file")
+    largest = ", ".join(sorted(source, key=lambda name: -len(source[name]))[:3])
+    if total > MOST_READ[SOURCE] or len(source) > MAX_SOURCE_FILES:
+        raise HW7Error(
+            f"the source under {directory / 'solution'} is too large: {len(source)} Python files with {total:,} bytes; "
+            f"at most {MAX_SOURCE_FILES} with {MOST_READ[SOURCE]:,} are read. The largest: {largest}"
+        )
+    if total > LIMITS["source"]:
+        faults.append(
+            f"The source under solution/ has {total:,} bytes; more than {LIMITS['source']:,} earn no points in tasks "
+            f"5.1 and 5.2. The largest: {largest}"
+        )
+    faults += _missing(files, left_out)
+    return Contents(dict(sorted(files.items())), tuple(faults), tuple(left_out))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> HW7Error:
+    return HW7Error(f"{error.filename} cannot be read ({error.strerror}): it would be missing in what you hand in")
+
+
+def _regular_files(directory: Path, faults: list[str]) -> Iterator[Path]:
+    """All files but litter, in order of their names. Links are named and not followed."""
+
+    def refuse(error: OSError) -> None:  # without it, os.walk goes on as if the folder were empty
+        place = Path(error.filename).relative_to(directory).as_posix()
+        if place.partition("/")[0] in ("solution", "."):
+            raise _unreadable(error) from error
+        faults.append(f"{place}/ cannot be read ({error.strerror}): left out.")
+
+    for folder, folders, names in os.walk(directory, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LITTER)
+        for name in sorted([*names, *(each for each in folders if Path(folder, each).is_symlink())]):
+            path = Path(folder, name)
+            if name.startswith(".") or name.endswith((".pyc", ".pyo", KEPT)):
+                continue
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path
+            elif name.endswith(".py") or name in MOST_READ or path.is_symlink():
+                faults.append(f"{path.relative_to(directory).as_posix()} is no regular file (a link?): left out.")
+
+
+def _missing(files: dict[str, bytes], left_out: list[str]) -> Iterator[str]:
+    """A line for each file that should be there and is not, with the one that may be meant."""
+    modules = [f"solution/{name}.py" for name in MODULES]
+    for name in (*modules, WEIGHTS, NOTEBOOK):
+        package = name.removesuffix(".py") + "/__init__.py"
+        if name in files or package in files:
+            continue
+        others = {other.lower(): other for other in [*left_out, *(set(files) - set(modules))]}
+        close = [others[each] for each in difflib.get_close_matches(name, others, 1, 0.75)]
+        yield f"{name} is missing." + "".join(f" Is it {other}? Rename it." for other in close)
+    size = len(files.get(WEIGHTS, b""))
+    if size > LIMITS["weights"]:
+        yield f"{WEIGHTS} has {size:,} bytes; more than {LIMITS['weights']:,} earn no points in tasks 5.1 and 5.2."
+
+
+def check_notebook(contents: Contents, released: Path = RELEASED) -> Examined | None:
+    """The notebook beside the one that was handed out; None where one of the two is not there."""
+    if NOTEBOOK not in contents.files or not released.is_file():
+        return None
+    return examine(contents.files[NOTEBOOK], released.read_bytes())
+
+
+def repair(directory: Path, contents: Contents, examined: Examined) -> Contents:
+    """Writes the mended notebook in place of the one that is there, which stays beside it under another name."""
+    mended = to_bytes(examined.notebook) if examined.notebook is not None else contents.files[NOTEBOOK]
+    if any(finding.mended for finding in examined.findings):
+        number = sum(1 for _ in directory.glob(f"{NOTEBOOK}*{KEPT}"))
+        write_file(directory / f"{NOTEBOOK}{f'.{number}' if number else ''}{KEPT}", contents.files[NOTEBOOK])
+        write_file(directory / NOTEBOOK, mended)
+        return Contents(contents.files | {NOTEBOOK: mended}, contents.faults, contents.left_out)
+    return contents
+
+
+def zipped(contents: Contents) -> bytes:
+    """The zip. The same files give the same bytes, whenever and wherever they were written."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, data in contents.files.items():
+            info = zipfile.ZipInfo(name, _TIME)
+            info.create_system = 3  # Unix, so that the rights below are read as such
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(info, data)
+    return buffer.getvalue()
+
+
+def pack(directory: Path, out: Path, mend: bool = False, check: bool = True, released: Path = RELEASED) -> str:
+    """Writes the zip, and says in words what is in it, what it earns in the public tests, and what is still missing.
+
+    Raises HW7Error where the grader would refuse it; then nothing is written.
+    """
+    contents = gather(directory)
+    examined = check_notebook(contents, released)
+    if mend and examined:
+        contents = repair(directory, contents, examined)
+    lines = []
+    for fault in contents.faults:
+        lines.append(f"to mend: {fault}")
+    lines += _about_notebook(examined, mend, NOTEBOOK in contents.files, released)
+    if contents.left_out:
+        more = f" and {len(contents.left_out) - 8} more" if len(contents.left_out) > 8 else ""
+        lines.append(f"left out, because it is not graded: {', '.join(contents.left_out[:8])}{more}")
+    lines += _about_tasks(directory) if check else []
+    data = zipped(contents)
+    write_file(out, data)
+    lines.append(f"wrote {out}: {len(contents.files)} files, {len(data):,} bytes. Hand in this file.")
+    return "\n".join(lines)
+
+
+def _about_notebook(examined: Examined | None, mended: bool, there: bool, released: Path) -> Iterator[str]:
+    if examined is None:
+        if there:
+            yield f"{NOTEBOOK} was not checked: {released}, the notebook as handed out, is not there."
+        return
+    for finding in examined.findings:
+        state = "to mend" if not finding.mended else "mended" if mended else "with --repair"
+        yield f"{state}: {finding.text}"
+    if examined.unanswered:
+        yield f"not answered yet in {NOTEBOOK}: {', '.join(examined.unanswered)}"
+
+
+def _about_tasks(directory: Path) -> Iterator[str]:
+    checks = Checks.of(directory)
+    points = out_of = 0.0
+    for task in checks.tasks:
+        results = checks.check(task.id)
+        points += sum(result.points for result in results)
+        out_of += task.out_of
+        wrong = [f"{result.part}: {result.outcome.verdict}" for result in results if not result.right]
+        if wrong:
+            yield f"task {task.id}, {task.title}: {', '.join(wrong)}; see `hw7 check {task.id}`"
+    yield f"public tests: {points:g} of {out_of:g} points. The grader asks the same of other inputs."

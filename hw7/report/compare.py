@@ -1,0 +1,198 @@
+"""Printed beside measured: what the ledger's figures come to when counted on live networks or measured by a run.
+
+Counts are exact on every machine. Accuracies and losses are compared with the report only on its own data with its own
+recipe, Food-11 at the profile `full`; anywhere else the verdict is "other data" or "other recipe".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tabulate import tabulate
+from torch import nn
+
+from hw7 import measure
+from hw7.models import StudentNet
+from hw7.report import ledger
+from hw7.report.experiments import EXPERIMENTS, NETWORKS
+from hw7.report.ledger import Figure
+from hw7.solution import Solution, running
+
+FILE_OVERHEAD = 0.02  # what a file format may add to the tensors: names, shapes, alignment
+RATES = (0.975, 0.95, 0.9)
+KEPT_ALIKE = RATES[:2]  # the two ladders that meet
+
+# the network's name and title, its parameters and its size in the ledger
+SUMMARY = (
+    ("teacher", "ResNet-18, the teacher", "q1.teacher.parameters", "q1.teacher.bytes"),
+    ("small_resnet18", "ResNet-18 with DW + PW", "q1.dwpw.parameters", "q1.dwpw.bytes"),
+    ("student_cnn", "CNN student", "q1.cnn.parameters", "q1.cnn.bytes"),
+    ("student_dw", "DW + PW student", "q2.student.parameters", "q2.student.kilobytes"),
+    ("student_net", "Student for pruning", "q3.student.parameters", "q3.student.kilobytes"),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A figure of the ledger, what was measured for it here (None: nothing), and how the two compare."""
+
+    figure: Figure
+    measured: Any
+    verdict: str
+
+
+def count(solution: Solution) -> dict[str, Any]:
+    """Every figure of the ledger that counting gives, by id, counted on networks built now (11 classes, 128 x 128).
+
+    Raises HW7Error where the solution's code raises.
+    """
+    names = {"teacher": "teacher", "dwpw": "small_resnet18", "cnn": "student_cnn"}
+    with running("models", solution.directory):
+        q1 = {key: NETWORKS[name](solution, 11) for key, name in names.items()}
+        dw, student = NETWORKS["student_dw"](solution, 11), StudentNet()
+    counted: dict[str, Any] = {}
+    for key, network in q1.items():
+        counted[f"q1.{key}.parameters"] = measure.parameters(network)
+        counted[f"q1.{key}.bytes"] = measure.tensor_bytes(network)
+    for key, network in {"q2.student": dw, "q2.teacher": q1["teacher"], "q3.student": student}.items():
+        counted[f"{key}.parameters"] = measure.parameters(network)
+        counted[f"{key}.kilobytes"] = round(measure.tensor_bytes(network) / 1024)
+    for key in ("dwpw", "cnn"):
+        for unit in ("bytes", "parameters"):
+            ratio = counted[f"q1.teacher.{unit}"] / counted[f"q1.{key}.{unit}"]
+            counted[f"q1.{key}.times_smaller.{unit}"] = round(ratio, 1)
+    depthwise = [m for m in q1["dwpw"].modules() if isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels]
+    inner_norms = sum(2 * conv.out_channels for conv in depthwise)
+    counted["q1.dwpw.without_inner_norm.parameters"] = counted["q1.dwpw.parameters"] - inner_norms
+    counted["q1.cnn.bytes.least"] = 4 * counted["q1.cnn.parameters"]
+    counted["q1.cnn.layer_outputs"] = _layer_outputs(q1["cnn"])
+    counted["data.first_layer.size"] = _layer_outputs(q1["cnn"])[0]
+    counted["q2.standard_error"] = round(standard_error(0.83, 3430), 4)
+
+    ladders: dict[float, list[int]] = {}
+    for keep_rate, steps in ((e.keep_rate, e.steps) for e in EXPERIMENTS.values() if e.keep_rate):
+        with running("pruning.width_schedule", solution.directory):
+            schedule = solution.pruning.width_schedule(student.widths, keep_rate, steps)
+        ladders[keep_rate] = [measure.parameters(StudentNet(widths)) for widths in schedule]
+        counted[f"q3.ladder.{keep_rate}"] = ladders[keep_rate]
+        counted["q3.pruning.stages"] = [k for k, width in enumerate(student.widths) if schedule[-1][k] != width]
+    first, second = (ladders[rate] for rate in KEPT_ALIKE)
+    counted["q3.ladder.shared"] = [parameters for parameters in first if parameters in second]
+    for key, bits in (("float32", 32), ("float16", 16)):
+        counted[f"course.quantization.{key}.bytes"] = measure.tensor_bytes(student) * bits // 32
+    return counted
+
+
+def _layer_outputs(network: nn.Module) -> list[int]:
+    """The side of the map after each convolution and pooling of a plain network, at 128 x 128."""
+    rows = measure.layer_table(network, (3, 128, 128))
+    kept = [row.output_shape for row in rows if row.kind in ("Conv2d", "MaxPool2d")]
+    return [int(shape[-1]) for shape in kept if shape]
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Of one accuracy measured on so many images (binomial)."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def judge(solution: Solution, results: Mapping[str, Any]) -> list[Verdict]:
+    """A verdict for every figure of the ledger, in its order, from a reproduction's results."""
+    measured = count(solution)
+    images: dict[str, int] = {}
+    for name, result in results["experiments"].items():
+        for figure_id, key in EXPERIMENTS[name].figures.items():
+            measured[figure_id], images[figure_id] = result[key], result["images"]
+    obstacle = not_comparable(results)
+    verdicts = []
+    for figure in ledger.load().values():
+        value = measured.get(figure.id)
+        verdicts.append(Verdict(figure, value, _verdict(figure, value, obstacle, images.get(figure.id))))
+    return verdicts
+
+
+def not_comparable(results: Mapping[str, Any]) -> str:
+    """Why accuracies must not be compared with the report's: "other data", "other recipe", or "" where they may be."""
+    if not results["data"].startswith("food11"):
+        return "other data"
+    return "" if results["profile"] == "full" else "other recipe"
+
+
+def _verdict(figure: Figure, measured: Any, obstacle: str = "", images: int | None = None) -> str:
+    if figure.obtained == "given":
+        return "setting" if measured is None else "for comparison"
+    if measured is None:
+        return "not measured"
+    if figure.obtained == "training":
+        return obstacle or _trained(figure, measured, images)
+    if figure.unit in ("bytes", "KB") and figure.id != "q1.cnn.bytes.least":
+        return _stored(figure, measured)
+    value = list(figure.value) if isinstance(figure.value, tuple) else figure.value
+    return "exact" if measured == value else "differs"
+
+
+def _stored(figure: Figure, measured: float) -> str:
+    """A printed size is a file's: the tensors' bytes, and a little for the format."""
+    assert isinstance(figure.value, int | float)
+    overhead = figure.value / measured - 1
+    if 0 <= overhead <= FILE_OVERHEAD:
+        return f"fits: the file adds {overhead:.2%}"
+    return "differs" if overhead > 0 else f"impossible: {-overhead:.0%} below the tensors alone"
+
+
+def _trained(figure: Figure, measured: float, images: int | None) -> str:
+    """Two accuracies agree when they differ by at most two standard errors of their difference; losses are shown."""
+    assert isinstance(figure.value, int | float)
+    difference = measured - figure.value
+    if figure.unit != "accuracy" or not images:
+        return f"{difference:+.3f}"
+    tolerance = 2 * math.sqrt(2) * standard_error(figure.value, images)
+    if abs(difference) <= tolerance:
+        return f"agrees ({100 * difference:+.1f} points, within {100 * tolerance:.1f})"
+    return f"{'higher' if difference > 0 else 'lower'} by {100 * abs(difference):.1f} points"
+
+
+def format_summary(counted: Mapping[str, Any]) -> str:
+    """The five networks and the three ladders, printed beside counted, for a terminal."""
+    figures = ledger.load()
+
+    def cells(figure_id: str) -> tuple[str, str, str]:
+        figure = figures[figure_id]
+        unit = " KB" if figure.unit == "KB" else ""
+        return (
+            f"{figure.value:,}{unit}",
+            f"{counted[figure_id]:,}{unit}",
+            _verdict(figure, counted[figure_id]),
+        )
+
+    headers = ("network", "parameters printed", "counted", "", "bytes printed", "tensors' bytes", "")
+    rows = [(title, *cells(parameters), *cells(size)) for _, title, parameters, size in SUMMARY]
+    parts = [
+        tabulate(
+            rows, headers=headers, disable_numparse=True, colalign=("left", "right", "right", "left") + ("right",) * 2
+        )
+    ]
+    for rate in RATES:
+        printed, steps = figures[f"q3.ladder.{rate}"].value, counted[f"q3.ladder.{rate}"]
+        assert isinstance(printed, tuple)
+        pairs = zip(printed, steps, strict=True)
+        ladder = [(f"{a:,}", f"{b:,}", "exact" if a == b else "differs") for a, b in pairs]
+        columns = ("step", "printed", "counted", "")
+        table = tabulate(ladder, columns, showindex=range(1, len(ladder) + 1), disable_numparse=True)
+        parts.append(f"Keep rate {rate}: parameters after each pruning step\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def summary_json(counted: Mapping[str, Any]) -> dict[str, Any]:
+    """What `hw7 summary --json` prints: five counts, three ladders, and every counted figure with its verdict."""
+    figures = ledger.load()
+    return {
+        "parameters": {name: counted[parameters] for name, _, parameters, _ in SUMMARY},
+        "ladders": {str(rate): counted[f"q3.ladder.{rate}"] for rate in RATES},
+        "figures": {
+            name: {"printed": figures[name].value, "counted": value, "verdict": _verdict(figures[name], value)}
+            for name, value in counted.items()
+        },
+    }

@@ -1,0 +1,61 @@
+"""Training steps: what is done on one batch, from labels alone or by distillation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hw7 import HW7Error
+from hw7.solution import Solution, running
+
+Step = Callable[[nn.Module, Tensor, Tensor, Optimizer], Tensor]
+"""One optimizer step on a batch -> its loss [], detached. It does the same on every call: a GPU may replay it."""
+
+
+def cross_entropy_step(network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer) -> Tensor:
+    """One optimizer step on one batch; the loss [], detached."""
+    network.train()
+    loss = F.cross_entropy(network(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The solution's own distillation step, as a step of this loop."""
+
+    solution: Solution
+    teacher: nn.Module
+    temperature: float = 20.0
+    alpha: float = 0.5
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer) -> Tensor:
+        step = self.solution.losses.distillation_step
+        with running("losses.distillation_step", self.solution.directory):
+            loss = step(network, self.teacher, images, labels, optimizer, self.temperature, self.alpha)
+        if not isinstance(loss, Tensor) or loss.ndim != 0:
+            raise HW7Error(
+                f"losses.distillation_step must return the loss, a tensor of shape [], but gave {loss!r:.80}"
+            )
+        return loss.detach()
+
+    def __str__(self) -> str:
+        return (
+            f"distillation by {self.solution.digest} from {fingerprint(self.teacher)}, "
+            f"T = {self.temperature:g}, alpha = {self.alpha:g}"
+        )
+
+
+def fingerprint(network: nn.Module) -> str:
+    """A hash over a network's tensors and their names."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

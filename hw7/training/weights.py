@@ -1,0 +1,46 @@
+"""Weights files: what they say of themselves, and the networks that they go into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from hw7 import HW7Error
+from hw7.data.source import Split
+from hw7.support.files import (
+    load_weights,
+)
+
+
+def load_into(network: nn.Module, path: Path) -> dict[str, str]:
+    """Puts the weights of a file into the network; gives the file's metadata. Raises HW7Error where they do not fit."""
+    tensors, metadata = load_weights(path)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise HW7Error(f"{path} holds the weights of another network: {str(error).splitlines()[-1].strip()}") from error
+    return metadata
+
+
+def load_fitting(network: nn.Module, path: Path) -> None:
+    """Puts the weights of a file into a network that differs from theirs in its last layer at most.
+
+    Raises HW7Error where more than that differs.
+    """
+    tensors, _ = load_weights(path)
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in tensors.items() if name in own and tensor.shape == own[name].shape}
+    if len(fitting) < len(own) - 2:  # the last layer's weight and bias
+        raise HW7Error(f"{path} holds the weights of another network: only {len(fitting)} of {len(own)} tensors fit")
+    network.load_state_dict(own | fitting)
+
+
+def describe(network: str, split: Split) -> dict[str, str]:
+    """What a weights file says of itself, so that `hw7 distill --teacher FILE` can rebuild the network."""
+    return {
+        "network": network,
+        "classes": str(len(split.classes)),
+        "size": str(split.images.shape[-1]),
+        "data": split.source,
+    }

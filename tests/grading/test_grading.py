@@ -1,0 +1,328 @@
+"""The way of one submission to its grade: all right is 100 in every tier, nothing is 0, and each task stands alone."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from submissions import HIDDEN, Files, OpenChild, OpenJail, reference_files, reference_weights, with_code
+
+from autograder.course.stripping import strip_python
+from autograder.grades import Grade
+from autograder.grading import Images, grade_submission, hidden_images, hidden_questions, written_answers
+from autograder.intake.submission import Submission
+from autograder.jail import Jail, Tier, best_tier
+from autograder.jail.child import Child
+from autograder.rubric import Rubric, load_rubric
+from autograder.tasks.hidden import Hidden
+from hw7 import HW7Error
+from hw7.checks.cases import Answer, Call, Status, Verdict
+from hw7.checks.scoring import hits
+
+SECONDS = 60.0  # a task's limit here, for what ends by itself: far more than it takes
+SHORT = 10.0  # where it is to be reached; the rubric's own, for the right tasks beside it have it, too
+
+
+@pytest.fixture(scope="module")
+def jail() -> Iterator[Jail]:
+    with Jail(best_tier()[0]) as jail:
+        yield jail
+
+
+@cache
+def some(*tasks: str, seconds: float = SECONDS) -> Rubric:
+    """The rubric of these tasks alone, with few images."""
+    chosen = []
+    for task in load_rubric().tasks:
+        if task.id in tasks:
+            parameters = {name: 200 if name == "images" else value for name, value in task.parameters.items()}
+            chosen.append(replace(task, seconds=seconds, parameters=parameters))
+    return Rubric(tuple(chosen), f"some {tasks} {seconds}", load_rubric().path)
+
+
+@pytest.fixture
+def deadlines(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The deadlines that were reached, each in seconds."""
+    reached: list[float] = []
+    ask = Child.ask
+
+    def noting(child: Child, calls: Sequence[Call], seconds: float) -> list[Answer]:
+        answers = ask(child, calls, seconds)
+        reached.extend(seconds for answer in answers if answer.status is Status.TIME)
+        return answers
+
+    monkeypatch.setattr(Child, "ask", noting)
+    return reached
+
+
+def submission(files: Files, weights: bytes | None = None, notebook: bytes | None = None) -> Submission:
+    return Submission("ann", dict(files), weights, notebook, "digest")
+
+
+def points(grade: Grade) -> dict[str, float]:
+    return {task.task: task.points for task in grade.tasks}
+
+
+def stubs() -> Files:
+    """What students receive: the reference's modules without its answers."""
+    return {name: strip_python(data.decode(), name).encode() for name, data in reference_files().items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", ["A", "B", "C"])
+def test_the_reference_has_all_points_and_the_stubs_none(tier: Tier) -> None:
+    """The stubs come without weights, with the reference's and with an empty file: no size or accuracy is free."""
+    if (why := best_tier()[1][tier]) != "works":
+        pytest.skip(f"tier {tier}: {why}")
+    rubric = load_rubric()
+    with Jail(tier) as jail:
+        grade = grade_submission(submission(dict(reference_files()), reference_weights()), rubric, HIDDEN, jail)
+        assert grade.tier == tier
+        assert {task.task: task.points for task in grade.tasks} == {task.id: task.out_of for task in rubric.tasks}
+        assert grade.total == grade.out_of == 100
+        for weights in (None, reference_weights(), b""):
+            grade = grade_submission(submission(stubs(), weights), rubric, HIDDEN, jail)
+            assert grade.total == 0
+            verdicts = {part.verdict for task in grade.tasks for part in task.parts if not task.task.startswith("5")}
+            assert verdicts == {Verdict.MISSING}
+
+
+@pytest.mark.slow
+def test_same_submission_same_grade(jail: Jail) -> None:
+    """Twice in the same jail; another seed asks other questions, and the right answers are still right."""
+    files = with_code({"losses.py": "def kd_loss(s, t, y, temperature=20.0, alpha=0.5):\n    return (s * 0).sum()\n"})
+    rubric = some("2.1", "3.1", "3.4", "4.1")
+    first, second = (grade_submission(submission(files), rubric, HIDDEN, jail) for _ in range(2))
+    assert [task.parts for task in first.tasks] == [task.parts for task in second.tasks]
+    other = grade_submission(submission(files), rubric, Hidden(b"another"), jail)
+    assert points(other) == points(first) == {"2.1": 0, "3.1": 3, "3.4": 5, "4.1": 8}
+    assert other.rubric != first.rubric
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ("while True: pass", Verdict.TIME),
+        ("import os; os._exit(0)", Verdict.CRASH),
+        ("import ctypes; ctypes.string_at(1)", Verdict.CRASH),
+        ("return [bytearray(1 << 33), 1]", Verdict.MEMORY),
+        ("raise NotImplementedError", Verdict.MISSING),
+    ],
+)
+def test_a_task_that_fails_costs_itself_alone(jail: Jail, deadlines: list[float], body: str, verdict: Verdict) -> None:
+    """Tasks before it and after it, in the same module and in others, keep their points."""
+    code, lost = f"def select_channels(importance, keep):\n    {body}\n", "3.2"
+    rubric = some("2.1", "3.1", "3.2", "3.4", "4.1", seconds=SHORT if verdict is Verdict.TIME else SECONDS)
+    grade = grade_submission(submission(with_code({"pruning.py": code})), rubric, HIDDEN, jail)
+    assert points(grade) == {task.id: 0 if task.id == lost else task.out_of for task in rubric.tasks}
+    (task,) = (task for task in grade.tasks if task.task == lost)
+    assert task.verdict is verdict
+    # Once; asking it all again after the deadline would have cost it again.
+    assert deadlines == [SHORT] * (verdict is Verdict.TIME)
+
+
+@pytest.mark.parametrize(
+    "pollution",
+    [
+        "import torch; torch.set_default_dtype(torch.float64)",
+        "import torch; torch.set_grad_enabled(False)",
+        "import sys; sys.modules['solution.quantization'] = None",
+        "import builtins; builtins.len = None",
+        "import torch; torch.abs = torch.Tensor.abs = torch.sort = torch.topk = None",
+    ],
+)
+def test_what_one_task_does_to_its_process_costs_no_other(jail: Jail, pollution: str) -> None:
+    code = f"def channel_importance(bn):\n    {pollution}\n    return bn.bias\n"
+    rubric = some("2.1", "3.1", "3.2", "3.4", "4.1")
+    grade = grade_submission(submission(with_code({"pruning.py": code})), rubric, HIDDEN, jail)
+    # Detached is what `bn.bias` is not; nothing of 3.1 is earned, all else is.
+    assert points(grade) == {task.id: 0 if task.id == "3.1" else task.out_of for task in rubric.tasks}
+
+
+@pytest.mark.slow
+def test_a_module_that_cannot_be_imported_costs_its_own_tasks(jail: Jail, deadlines: list[float]) -> None:
+    rubric = some("2.1", "3.1", "3.2", "3.4", "4.1", seconds=SHORT)
+    files = dict(reference_files())
+    for code, verdict in (
+        ("while True:\n    pass\n", Verdict.TIME),
+        ("import os; os._exit(3)\n", Verdict.CRASH),
+        ("import nothing_like_this\n", Verdict.CRASH),
+        ("def broken(:\n", Verdict.CRASH),
+    ):
+        files["solution/losses.py"] = code.encode()
+        grade = grade_submission(submission(files), rubric, HIDDEN, jail)
+        assert points(grade) == {task.id: 0 if task.id == "2.1" else task.out_of for task in rubric.tasks}, code
+        assert grade.tasks[0].verdict is verdict
+    del files["solution/losses.py"]
+    grade = grade_submission(submission(files), rubric, HIDDEN, jail)
+    assert grade.tasks[0].verdict is Verdict.MISSING
+    files["solution/__init__.py"] = b"while True:\n    pass\n"
+    deadlines.clear()
+    grade = grade_submission(submission(files), rubric, HIDDEN, jail)
+    assert grade.total == 0
+    assert deadlines == [SHORT]  # once, not once a task
+
+
+class SlowChild(OpenChild):
+    """Each answer takes a share of a second, on a clock of its own."""
+
+    def __init__(self, files: Files, cost: float) -> None:
+        super().__init__(files)
+        self.cost = cost
+
+    def ask(self, calls: Sequence[Call], seconds: float) -> list[Answer]:
+        in_time = min(len(calls), int(seconds / self.cost + 1e-9))
+        self.seconds, self.alive = self.cost * len(calls), in_time == len(calls)
+        stopped = [Answer(status) for status in (Status.TIME, *[Status.UNANSWERED] * len(calls))]
+        return [*super().ask(calls[:in_time], seconds), *stopped][: len(calls)]
+
+
+class SlowJail(OpenJail):
+    """The first process takes the first of these costs for an answer, and so on; all that follow take the last."""
+
+    def __init__(self, *costs: float) -> None:
+        self.costs = list(costs)
+
+    def child(self, files: Files, **options: object) -> SlowChild:
+        return SlowChild(files, self.costs.pop(0) if len(self.costs) > 1 else self.costs[0])
+
+
+@pytest.mark.parametrize("task", ["3.2", "3.4", "4.1", "4.2"])
+@pytest.mark.parametrize("share", [0.1, 0.62, 0.99])
+def test_who_is_in_time_in_the_first_round_is_in_all(task: str, share: float) -> None:
+    """Each question is asked three times, and 4.1 and 4.2 ask for the way back as well."""
+    rubric = some(task)
+    calls = len(hidden_questions(rubric, HIDDEN)[task])
+    jail = SlowJail(share * SECONDS / calls)
+    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
+    assert grade.total == grade.out_of
+    assert grade.tasks[0].seconds == pytest.approx(3 * share * SECONDS, rel=0.01) or task.startswith("4")
+
+
+@pytest.mark.parametrize("task", ["3.2", "3.4"])
+def test_a_machine_that_becomes_slower_costs_no_points(task: str) -> None:
+    """A hundredth of the limit in the first round, and in the second 180 times that for each of twice the questions."""
+    rubric = some(task)
+    cost = 0.01 * SECONDS / len(hidden_questions(rubric, HIDDEN)[task])
+    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, SlowJail(cost, 180 * cost))  # type: ignore[arg-type]
+    assert grade.total == grade.out_of
+
+
+def test_who_is_late_in_the_first_round_is_out_of_time() -> None:
+    rubric = some("3.2")
+    jail = SlowJail(1.1 * SECONDS / len(hidden_questions(rubric, HIDDEN)["3.2"]))
+    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
+    assert grade.tasks[0].verdict is Verdict.TIME
+
+
+def test_an_answer_right_only_once_is_wrong(jail: Jail) -> None:
+    """Counting calls, or remembering an argument, is not an answer."""
+    code = "CALLS = []\ndef width_schedule(widths, keep_rate, steps):\n    CALLS.append(1)\n"
+    code += "    right = [tuple(max(1, int(w * keep_rate ** s)) if 3 <= k <= 6 else w for k, w in enumerate(widths))"
+    code += " for s in range(1, steps + 1)]\n    if not 0 < keep_rate < 1:\n        raise ValueError\n"
+    rubric = some("3.4")
+    right = with_code({"pruning.py": code + "    return right\n"})
+    assert grade_submission(submission(right), rubric, HIDDEN, jail).total == 5
+    often = with_code({"pruning.py": code + "    return right if len(CALLS) <= 13 else right[::-1]\n"})
+    assert grade_submission(submission(often), rubric, HIDDEN, jail).total < 5
+
+
+# ---- the network that is handed in ---------------------------------------------------------------------------
+
+
+def test_accuracy_and_size(jail: Jail) -> None:
+    rubric = some("5.1", "5.2")
+    files = dict(reference_files())
+    grade = grade_submission(submission(files, reference_weights()), rubric, HIDDEN, jail)
+    assert points(grade) == {"5.1": 2, "5.2": 6}
+    (one, *_) = grade.tasks[1].parts
+    assert one.got.endswith("% of 200 hidden images")
+    for weights in (None, b"", b"PK\x03\x04", reference_weights()[:-1], reference_weights() + b"\0" * 300_000):
+        grade = grade_submission(submission(files, weights), rubric, HIDDEN, jail)
+        assert grade.total == 0
+    files["solution/long.py"] = b"#" * 100_001
+    grade = grade_submission(submission(files, reference_weights()), rubric, HIDDEN, jail)
+    assert grade.total == 0  # a network may hide in the source
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "return torch.zeros(len(x), 11)",  # no largest
+        "return torch.full((len(x), 11), float('nan'))",
+        "return torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 11)",  # not floating
+        "return torch.rand(len(x), 10)",
+        "return torch.rand(1, 11)",
+        "return None",
+        "return torch.nn.functional.one_hot(torch.arange(len(x)) % 11, 11).float()",  # a guess
+    ],
+)
+def test_no_accuracy_for_nothing(jail: Jail, network: str) -> None:
+    code = f"""
+import torch  # noqa: F401 (you will need it)
+class Guess(torch.nn.Module):
+    def forward(self, x):
+        {network}
+    def load_state_dict(self, *arguments, **options):
+        pass
+def final_model(num_classes=11):
+    return Guess()
+"""
+    grade = grade_submission(
+        submission(with_code({"models.py": code}), reference_weights()), some("5.1", "5.2"), HIDDEN, jail
+    )
+    assert grade.total == 0
+
+
+def test_hits_are_unique_and_finite() -> None:
+    logits = torch.tensor([[1.0, 2, 0], [2, 2, 0], [float("inf"), 0, 0], [float("nan"), 1, 0], [0, 0, -1], [0, 5, 1]])
+    assert hits(logits, torch.tensor([1, 0, 0, 1, 0, 1])) == 2
+
+
+def test_hidden_images_are_nobodys_but_the_seeds() -> None:
+    one, same, other = (hidden_images(Hidden(seed), 20) for seed in (b"1", b"1", b"2"))
+    assert isinstance(one, Images)
+    assert torch.equal(one.images, same.images)
+    assert not torch.equal(one.images, other.images)
+    (batch,) = one.batches(20)
+    assert batch.shape == (20, 3, 128, 128)
+    assert 0 <= batch.min() < batch.max() <= 1
+
+
+def test_thresholds_that_are_missing_are_the_teachers_to_mend(jail: Jail) -> None:
+    """Found out before anything is run: another data source needs thresholds of its own."""
+    task = some("5.2").tasks[0]
+    rubric = Rubric((replace(task, thresholds={"food11": task.thresholds["food11"]}),), "no plates", some("5.2").path)
+    with pytest.raises(HW7Error, match="no thresholds for plates"):
+        grade_submission(submission(dict(reference_files()), None), rubric, HIDDEN, jail)
+
+
+# ---- the notebook --------------------------------------------------------------------------------------------
+
+
+def cell(grade_id: str, source: str | Sequence[str] = "my answer", **marks: object) -> dict[str, object]:
+    marks = {"grade": True, "solution": True, "points": 2, "grade_id": grade_id} | marks
+    return {"cell_type": "markdown", "source": source, "metadata": {"nbgrader": marks}}
+
+
+def test_written_answers_are_listed_for_a_human() -> None:
+    cells = [cell("question-1"), cell("question-2", [" \n"], points=3), cell("task-1-1", solution=False), {}]
+    notebook = json.dumps({"cells": cells}).encode()
+    assert written_answers(notebook) == ("question-1 (2 points)", "question-2 (3 points, left empty)")
+    assert "no written answers" in written_answers(None)[0]
+    for broken in (b"", b"[]", b"{}", b'{"cells": [1]}', b"[" * 100_000, b"\xff"):
+        assert "by hand" in written_answers(broken)[0]
+
+
+def test_what_follows_from_an_earlier_mistake_is_not_charged_twice(jail: Jail) -> None:
+    """A signed importance also chooses other channels in slimming: that is the same mistake, and paid for. Another
+    mistake in slimming itself is not."""
+    signed = "def channel_importance(bn):\n    return bn.weight.detach()\n"
+    rubric = some("3.1", "3.2", "3.3", "3.5")
+    grade = grade_submission(submission(with_code({"pruning.py": signed})), rubric, HIDDEN, jail)
+    assert points(grade) == {"3.1": 1, "3.2": 5, "3.3": 12, "3.5": 7}
+    shared = signed + "def network_slimming(model, widths):\n    return model\n"
+    grade = grade_submission(submission(with_code({"pruning.py": shared})), rubric, HIDDEN, jail)
+    assert points(grade)["3.3"] < 12

@@ -1,0 +1,335 @@
+"""The page: what stands on it, in both its forms, from results made up so that every cell is known."""
+
+import base64
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from hw7.data.food11 import FOOD11_CLASSES
+from hw7.data.source import Split
+from hw7.report import ledger
+from hw7.report.experiments import EXPERIMENTS
+from hw7.report.page import MISSING, write_report
+from hw7.report.plots import sample_sheet
+from hw7.report.reproduce import Reproduction
+from hw7.solution import load_solution
+from hw7.support.files import write_json
+
+LADDERS = {rate: ledger.load()[f"q3.ladder.{rate}"].value for rate in (0.975, 0.95, 0.9)}
+OTHER_DATA = "say nothing about Food-11"
+PARAMETERS = {"teacher-pretrained": 11_182_155, "student-net": 256_779, "student-c": 274_763}
+
+
+def split(name: str, classes: tuple[str, ...] = FOOD11_CLASSES, size: int = 8) -> Split:
+    """Two images a class; class c is as red as its number."""
+    labels = torch.arange(2 * len(classes)) % len(classes)
+    images = torch.zeros(len(labels), 3, size, size, dtype=torch.uint8)
+    images[:, 0] = (10 * labels + 5)[:, None, None]
+    return Split(images, labels, classes, "made up", name)
+
+
+def results(ids: list[str], accuracies: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """A result for each of these experiments, all alike but for what is given."""
+    made: dict[str, dict[str, Any]] = {}
+    for name in ids:
+        result = {
+            "accuracy": accuracies.get(name, 0.75), "loss": 0.625, "images": 3430, "distillation_loss": 4.125,
+            "parameters": PARAMETERS.get(name, 100_000), "tensor_bytes": 4_000_000, "file_bytes": 1_000_000,
+            "best_epoch": 2, "epochs": 3, "test_loss": 0.6,
+            "test_accuracy": accuracies.get(name, 0.75) - 0.0375, "test_images": 3430,
+        }  # fmt: skip
+        if keep_rate := EXPERIMENTS[name].keep_rate:
+            ladder = LADDERS[keep_rate]
+            result["steps"] = [result | {"parameters": parameters, "widths": [1] * 8} for parameters in ladder]
+        made[name] = result
+    return made
+
+
+class Reader(HTMLParser):
+    """Tables as rows of text, the addresses in the page, and which elements it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.addresses: dict[str, list[str]] = {"src": [], "href": []}
+        self.elements: set[str] = set()
+        self.words: list[str] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        for name, value in attrs:
+            if name in self.addresses:
+                self.addresses[name].append(value or "")
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        self.inside = tag in ("td", "th")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        if self.inside:
+            self.rows[-1][-1] += data
+
+
+@dataclass
+class Pages:
+    """What a report left in its folder."""
+
+    out: Path
+    html: str
+    markdown: str
+
+    @property
+    def read(self) -> Reader:
+        return Reader(self.html)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.read.words).split())
+
+    def cells(self, start: str) -> list[str]:
+        """Of every row, in any table, whose first cell starts so."""
+        return [cell for row in self.read.rows if row[0].strip().startswith(start) for cell in row]
+
+
+Report = Callable[..., Pages]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Writes the report on results that are made up."""
+    solution = load_solution()
+
+    def write(
+        source: str = "plates",
+        profile: str = "quick",
+        ids: list[str] | None = None,
+        accuracies: dict[str, float] | None = None,
+        classes: tuple[str, ...] = FOOD11_CLASSES,
+    ) -> Pages:
+        out = tmp_path_factory.mktemp("report")
+        made = Reproduction(source, profile, out, solution, say=lambda line: None)
+        made._splits = {name: split(name, classes) for name in ("training", "validation", "testing")}
+        history = [
+            {"loss": 1.0, "validation_loss": 1.0, "validation_accuracy": a, "learning_rate": 1e-3, "optimizer": "adamw"}
+            for a in (0.5, 0.75, 0.7)
+        ]
+        for name, result in results(list(EXPERIMENTS) if ids is None else ids, accuracies or {}).items():
+            write_json(made.directory(name) / "result.json", result)
+            write_json(made.directory(name) / "run.json", {"history": history, "best_epoch": 1, "seconds": 60.0})
+        page = write_report(made)
+        assert page == out / "report.html"
+        return Pages(out, page.read_text("utf-8"), (out / "report.md").read_text("utf-8"))
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def plates(report: Report) -> Pages:
+    return report(accuracies={"student-c": 0.5, "student-e": 0.6, "student-d": 0.505, "student-weak": 0.4})
+
+
+@pytest.fixture(scope="module")
+def food11(report: Report) -> Pages:
+    return report("food11:/data/<my> food", "full", accuracies={"student-c": 0.84, "student-e": 0.6})
+
+
+@pytest.fixture(scope="module")
+def partial(report: Report) -> Pages:
+    return report(ids=["student-c"], classes=("<script>alert(1)</script>", "salt & pepper", 'a "quoted" one'))
+
+
+# ---- the tables ------------------------------------------------------------------------------------------------
+
+
+def test_printed_and_measured_stand_side_by_side(plates: Pages) -> None:
+    teacher = plates.cells("ResNet-18, the teacher")
+    assert teacher.count("11,182,155") == 2
+    assert {"44,788,712", "88.5%", "75.0% ± 0.7", "0.55742", "0.625", "exact"} <= set(teacher)
+    cnn = plates.cells("knowledge distillation")
+    assert {"4.0890", "4.125"} <= set(cnn)  # the distillation loss, and not 0.625
+    assert any(cell.startswith("impossible") for cell in cnn)
+    student = plates.cells("c: student from scratch")
+    assert {"83.10%", "50.0% ± 0.9"} <= set(student)  # sqrt(0.5 * 0.5 / 3430)
+    assert "46.2% ± 0.9" in student  # 0.4625, and sqrt(0.4625 * 0.5375 / 3430)
+
+
+def test_the_table_of_every_figure(plates: Pages) -> None:
+    figures = json.loads((plates.out / "results.json").read_text())["figures"]
+    rows = {row[0]: row for row in plates.read.rows if row[0] in figures}
+    wanted = {figure.id for figure in ledger.load().values() if figure.obtained != "given"}
+    assert wanted <= rows.keys()
+    assert rows["q2.c.accuracy"][2:5] == ["0.831", "0.5", "other data"]
+    assert rows["q1.dwpw.parameters"][2:5] == ["1,454,603", "1,454,603", "exact"]
+    assert rows["q3.ladder.0.9"][3].replace("\n", " ") == "216,518 183,578 156,084 132,858 114,810"
+    assert rows["q2.e.accuracy"][5] == "2"  # the number of the contradiction that it is part of
+    assert "2. Row e is 85.86 % in the text and 85.56 % in its table." in plates.text
+
+
+def test_both_forms_have_the_same_tables(plates: Pages) -> None:
+    def plain(cells: list[str]) -> tuple[str, ...]:
+        return tuple(" ".join(cell.split()) for cell in cells)
+
+    lines = [line for line in plates.markdown.splitlines() if line.startswith("|") and not line.startswith("|-")]
+    lines = [line for line in lines if not re.fullmatch(r"[|:\- ]+", line)]
+    assert [plain(line.strip("|").split("|")) for line in lines] == [plain(row) for row in plates.read.rows]
+
+
+def test_the_sections_follow_the_report(plates: Pages) -> None:
+    titles = re.findall(r"^## (.*)$", plates.markdown, re.MULTILINE)
+    questions = [title for title in titles if title.startswith("Question")]
+    assert [title[:10] for title in questions] == ["Question 1", "Question 2", "Question 3", "Question 4"]
+    assert [title for title in titles if title not in plates.text] == []
+
+
+def test_the_sentences_follow_the_numbers(plates: Pages, food11: Pages) -> None:
+    text = plates.text
+    # standard errors of differences near 0.5 on 3,430 images: sqrt(2 * 0.25 / 3430) = 1.2 points
+    assert re.search(r"pretrained teacher is 10\.0 points above .*?, more than the standard error of 1\.2", text)
+    assert re.search(r"scratch teacher is 0\.5 points above .*?, within the standard error of 1\.2", text)
+    assert re.search(r"weak teacher is 10\.0 points below .*?, more than the standard error of 1\.2", text)
+    assert re.search(r"pretrained teacher is 24\.0 points below", food11.text)
+
+
+# ---- whose accuracies they are ---------------------------------------------------------------------------------
+
+
+def test_other_data_is_said_to_be_other_data(plates: Pages) -> None:
+    assert OTHER_DATA in plates.text
+    assert OTHER_DATA in plates.markdown
+    assert "plates" in plates.text
+    trained = [row for row in plates.read.rows if row[0].endswith((".accuracy", ".loss"))]
+    assert len(trained) > 10
+    assert {row[4] for row in trained} == {"other data"}
+
+
+def test_food11_at_full_is_compared(food11: Pages) -> None:
+    for text in (food11.text, food11.markdown):
+        assert OTHER_DATA not in text
+        assert "other data" not in text
+    assert any(cell.startswith("agrees (+0.9 points") for cell in food11.cells("c: student from scratch"))
+    assert any(cell.startswith("lower by 25.9 points") for cell in food11.cells("e: student distilled"))
+
+
+@pytest.mark.parametrize(
+    ("source", "profile", "verdict", "sentence"),
+    [
+        ("food11:/d", "quick", "other recipe", "fewer epochs than the report's"),
+        ("plates", "full", "other data", OTHER_DATA),
+    ],
+)
+def test_half_the_conditions_are_not_enough(
+    report: Report, source: str, profile: str, verdict: str, sentence: str
+) -> None:
+    pages = report(source, profile, ids=["student-c"])
+    assert sentence in pages.text
+    assert verdict in pages.cells("c: student from scratch")
+
+
+# ---- the files -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_needs_no_other_file(plates: Pages, food11: Pages, partial: Pages) -> None:
+    for pages in (plates, food11, partial):
+        page = pages.read
+        assert all(address.startswith("#") for address in page.addresses["href"])
+        assert page.addresses["src"]
+        assert all(address.startswith("data:image/") for address in page.addresses["src"])
+        assert not page.elements & {"script", "link", "iframe", "object", "embed", "base"}
+        assert not re.search(r"@import|url\(", pages.html)
+
+
+def test_its_pictures_are_pictures(plates: Pages) -> None:
+    kinds = []
+    for address in plates.read.addresses["src"]:
+        kind, _, data = address.partition(";base64,")
+        picture = base64.b64decode(data, validate=True)
+        kinds.append(kind)
+        if kind == "data:image/svg+xml":
+            tree = ElementTree.fromstring(picture)
+            links = [value for e in tree.iter() for name, value in e.attrib.items() if name.endswith("href")]
+            assert all(link.startswith("#") for link in links)
+        else:
+            Image.open(io.BytesIO(picture)).verify()
+    assert kinds.count("data:image/svg+xml") >= 4  # curves, sizes, pruning
+    assert kinds.count("data:image/png") == 1  # the sheet of samples
+
+
+@pytest.mark.parametrize("name", ["plates", "partial"])
+def test_every_picture_of_the_text_page_is_there(request: pytest.FixtureRequest, name: str) -> None:
+    pages = request.getfixturevalue(name)
+    links = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", pages.markdown)
+    assert len(links) == len(pages.read.addresses["src"])
+    assert [link for link in links if not (pages.out / link).is_file()] == []
+
+
+def test_names_are_text_and_never_markup(partial: Pages, food11: Pages) -> None:
+    assert "<script>" not in partial.html
+    for name in ("<script>alert(1)</script>", "salt & pepper", 'a "quoted" one'):
+        assert name in partial.text
+    assert "<my>" not in food11.html
+    assert "food11:/data/<my> food" in food11.text
+
+
+def test_what_did_not_run_is_said_not_to_have_run(partial: Pages) -> None:
+    assert "75.0% ± 0.7" in partial.cells("c: student from scratch")
+    for title in ("a: teacher", "b: teacher", "d: student", "e: student"):
+        assert MISSING in partial.cells(title)
+    teacher = partial.cells("ResNet-18, the teacher")
+    assert teacher.count("11,182,155") == 2  # counting needs no run
+    assert MISSING in teacher
+    figures = json.loads((partial.out / "results.json").read_text())["figures"]
+    assert figures["q2.d.accuracy"]["verdict"] == "not measured"
+    assert "points above" not in partial.text  # nobody to compare with
+
+
+def test_nothing_ran_at_all(report: Report) -> None:
+    nothing = report(ids=[])
+    assert "11,182,155" in nothing.text
+    assert MISSING in nothing.text
+
+
+# ---- the sheet of samples --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [(8, 96), (32, 96), (64, 64), (128, 128)],  # enlarged by a whole factor to at most 96
+)
+def test_the_sheet_has_a_row_for_each_class(size: int, side: int) -> None:
+    drawn = split("training", ("a", "b", "c"), size)
+    with Image.open(io.BytesIO(sample_sheet(drawn, each=4))) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.size == (4 * side + 3 * 2, 3 * side + 2 * 2)
+        for label in range(3):
+            top = label * (side + 2)
+            assert sheet.getpixel((0, top)) == (10 * label + 5, 0, 0)
+            assert sheet.getpixel((side - 1, top + side - 1)) == (10 * label + 5, 0, 0)
+            assert sheet.getpixel((side + 2, top)) == (10 * label + 5, 0, 0)
+            assert sheet.getpixel((side, top)) == (255, 255, 255)  # the gap
+            assert sheet.getpixel((2 * (side + 2), top)) == (255, 255, 255)  # a class has two images only
+
+
+def test_the_sheet_of_images_without_labels() -> None:
+    drawn = split("testing", ("a", "b", "c"), 96)
+    unknown = Split(drawn.images, torch.full((6,), -1), drawn.classes, drawn.source, drawn.name)
+    with Image.open(io.BytesIO(sample_sheet(unknown, each=4))) as sheet:
+        assert sheet.size == (4 * 96 + 3 * 2, 2 * 96 + 2)
+        assert [sheet.getpixel((98 * x, 0))[0] for x in range(4)] == [5, 15, 25, 5]  # type: ignore[index]
+        assert sheet.getpixel((0, 98)) == (15, 0, 0)

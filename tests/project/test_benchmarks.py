@@ -1,0 +1,119 @@
+"""What the benchmarks compute from what they measure, and that they run at a size where nothing is measured."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT / "benchmarks"))
+
+import findings  # noqa: E402
+import training as speed  # noqa: E402
+
+
+def made_up(**accuracies: float) -> findings.Runs:
+    """One seed's runs: a test accuracy for each experiment, by its id with _ for -."""
+    return {
+        name.replace("_", "-"): {"accuracy": value, "test_accuracy": value, "parameters": 1}
+        for name, value in accuracies.items()
+    }
+
+
+def judge(what: str, seeds: list[findings.Runs]) -> tuple[str, str]:
+    """(mean ± error, verdict) of the finding that says `what`."""
+    (finding,) = (finding for finding in findings.FINDINGS if what in finding.what)
+    *_, mean, verdict = findings.judged(finding, seeds, "test_accuracy")
+    return mean, verdict
+
+
+@pytest.mark.parametrize(
+    ("scratch", "pretrained", "mean", "verdict"),
+    [
+        ((0.80, 0.81, 0.82), (0.84, 0.85, 0.86), "4.00 ± 0.00", "came out"),
+        ((0.80, 0.80, 0.80), (0.82, 0.83, 0.84), "3.00 ± 0.58", "came out"),  # exactly; the error is 1 / sqrt(3)
+        ((0.80, 0.80, 0.80), (0.82, 0.82, 0.84), "2.67 ± 0.67", "no"),  # no error is forgiven here
+    ],
+)
+def test_a_bound_without_allowance(
+    scratch: tuple[float, ...], pretrained: tuple[float, ...], mean: str, verdict: str
+) -> None:
+    pairs = zip(scratch, pretrained, strict=True)
+    seeds = [made_up(teacher_scratch=a, teacher_pretrained=b) for a, b in pairs]
+    assert judge("pretrained teacher above", seeds) == (mean, verdict)
+
+
+@pytest.mark.parametrize(
+    ("taught", "verdict"),
+    [((0.69, 0.69), "came out"), ((0.70, 0.71), "within the error"), ((0.71, 0.71), "no")],
+)
+def test_a_bound_with_the_standard_error_allowed(taught: tuple[float, ...], verdict: str) -> None:
+    seeds = [made_up(student_c=0.70, student_weak=value) for value in taught]
+    assert judge("does not help", seeds)[1] == verdict
+
+
+def test_one_seed_has_no_error_and_what_did_not_run_is_not_measured() -> None:
+    one = [made_up(teacher_scratch=0.8, teacher_pretrained=0.9)]
+    assert judge("pretrained teacher above", one) == ("10.00 ± nan", "came out")
+    assert judge("taught by it above", one) == ("-", "not measured")
+
+
+def test_the_gain_goes_by_the_teachers_accuracy() -> None:
+    teachers = {"teacher_weak": 0.5, "teacher_scratch": 0.8, "teacher_pretrained": 0.9}
+    rising = made_up(**teachers, student_weak=0.6, student_d=0.65, student_e=0.68)
+    assert findings.gain_with_teacher(rising, "accuracy") == pytest.approx(3)
+    other = made_up(**teachers | {"teacher_weak": 0.85}, student_weak=0.6, student_d=0.65, student_e=0.68)
+    assert findings.gain_with_teacher(other, "accuracy") == pytest.approx(-5)
+
+
+def test_ladders_are_compared_at_the_counts_that_both_have() -> None:
+    def ladder(shift: float) -> dict[str, Any]:
+        counts = (*findings.SHARED_COUNTS, 118_212)
+        return {"steps": [{"parameters": count, "accuracy": 0.5 + shift * (count > 120_000)} for count in counts]}
+
+    assert findings.ladders({"prune-0.975": ladder(0.02), "prune-0.95": ladder(0)}, "accuracy") == pytest.approx(2)
+
+
+def test_standard_errors() -> None:
+    assert findings.mean_and_error([1.0, 2.0, 3.0]) == (2, pytest.approx(1 / math.sqrt(3)))
+
+
+def test_the_least_work_of_a_step() -> None:
+    """By hand: a convolution 3 -> 4 on 8 x 8 pixels, then a linear layer on its means."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    image, maps = 3 * 64, 4 * 64
+    forward = 2 * maps * 27 + 2 * 5 * 4
+    assert speed.least_work(network, 8, forward_only=True) == (forward, image + maps + 4 + 5)
+    assert speed.least_work(network, 8, forward_only=False) == (3 * forward, 3 * (image + 4) + 2 * (maps + 5))
+
+
+def test_the_input_of_kornias_loop_is_every_image_once() -> None:
+    seen: list[int] = []
+
+    def step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, optimizer: Any) -> torch.Tensor:
+        seen.extend(labels.tolist())
+        return torch.zeros(())
+
+    images, labels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.arange(10)
+    split, network = speed.Split(images, labels, tuple("abcdefghij"), "made up", "training"), nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    speed.KorniaPasses(network, split, 4, optimizer, step, augmentation=lambda x: x)(speed.generator(0))
+    assert sorted(seen) == list(range(10))
+
+
+@pytest.mark.slow
+def test_training_speed_from_end_to_end(tmp_path: Path) -> None:
+    options = "--device cpu --size 32 --images 40 --files 20 --workers 1 --repeats 1 --only student_net,grouped"
+    subprocess.run(
+        [sys.executable, PROJECT / "benchmarks" / "training.py", *options.split(), "--out", tmp_path / "page.md"],
+        check=True,
+    )
+    page = (tmp_path / "page.md").read_text()
+    for part in ("256,779 student, with teacher", "question 4: 7 groups", "JPEG, PIL, torchvision", "TFLOP/s"):
+        assert part in page
+    assert page.count("not measured") >= 4  # the report's epochs need all networks
