@@ -28,13 +28,14 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.grades import Grade, TaskGrade
 from autograder.intake.layouts import Submissions, find_submissions
 from autograder.intake.submission import Submission, take_in
 from autograder.journal import Journal, Key, journal_name, read_journals
 from autograder.rubric import Rubric, rubric_digest
 from autograder.tasks.hidden import Hidden
 from hw7 import HW7Error
+from hw7.checks.cases import PartScore
 from hw7.support.files import write_file
 from hw7.support.workers import Workers
 
@@ -164,10 +165,10 @@ def _jail(settings: Settings) -> Jail:
         kept.start()  # its zygote loads torch while this process does, and makes its questions
         import torch
 
-        from autograder.grading import hidden_questions
+        from autograder.grading import hidden_cases
 
         torch.set_num_threads(1)  # the cores are for other workers
-        hidden_questions(settings.rubric, settings.hidden)
+        hidden_cases(settings.rubric, settings.hidden)
         if settings.tier != "D":
             try:
                 kept.self_test()
@@ -382,8 +383,8 @@ def comparable(grade: Grade) -> Grade:
     Left out are times, and what student code printed or raised: both can hold addresses, process numbers, the hour.
     """
 
-    def part(each: PartGrade) -> PartGrade:
-        return replace(each, note="")
+    def part(each: PartScore) -> PartScore:
+        return replace(each, outcome=replace(each.outcome, note=""))
 
     def task(each: TaskGrade) -> TaskGrade:
         return replace(each, seconds=0.0, parts=tuple(part(line) for line in each.parts))

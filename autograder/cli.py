@@ -341,10 +341,10 @@ def format_grade(grade: Grade, teacher: bool = False) -> str:
     rows = []
     for task in grade.tasks:
         for number, part in enumerate(task.parts):
-            words = " ".join(filter(None, (part.message, hint(part))))
+            words = " ".join(filter(None, (part.outcome.message, hint(part))))
             row = [task.task if number == 0 else "", part.part, f"{points(part.points)}/{points(part.out_of)}"]
-            row += [part.verdict.value, part.expected, part.got, words]
-            rows.append([*row, f"{part.case}: {part.note}".strip(": ")] if teacher else row)
+            row += [part.outcome.verdict.value, part.outcome.expected, part.outcome.got, words]
+            rows.append([*row, f"{part.case}: {part.outcome.note}".strip(": ")] if teacher else row)
     headers = ["task", "part", "points", "verdict", "expected", "got", "hint", *(["note"] if teacher else [])]
     widths = [None, None, None, None, 24, 24, 48, *([48] if teacher else [])]
     table = tabulate(

@@ -7,30 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hw7.checks.cases import Verdict
-
-
-@dataclass(frozen=True)
-class PartGrade:
-    """One line of a task. `message`, `expected`, `got` are the student's to read; `note` is the teacher's alone."""
-
-    part: str
-    points: float
-    out_of: float
-    verdict: Verdict
-    case: str = ""  # the first case that was not right
-    message: str = ""
-    expected: str = ""
-    got: str = ""
-    mistake: str = ""  # an id of hw7/checks/mistakes
-    note: str = ""
+from hw7.checks.cases import Outcome, PartScore, Verdict
 
 
 @dataclass(frozen=True)
 class TaskGrade:
     task: str
     title: str
-    parts: tuple[PartGrade, ...]
+    parts: tuple[PartScore, ...]
     seconds: float = 0.0
 
     @property
@@ -44,7 +28,7 @@ class TaskGrade:
     @property
     def verdict(self) -> Verdict:
         """RIGHT where every part is, else the verdict of the first part that is not."""
-        return next((part.verdict for part in self.parts if part.verdict is not Verdict.RIGHT), Verdict.RIGHT)
+        return next((part.outcome.verdict for part in self.parts if not part.right), Verdict.RIGHT)
 
 
 @dataclass(frozen=True)
@@ -82,17 +66,10 @@ class Grade:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Grade:
-        values = dict(raw)
-        values["tasks"] = tuple(
-            TaskGrade(
-                **{
-                    **task,
-                    "parts": tuple(
-                        PartGrade(**{**part, "verdict": Verdict(part["verdict"])}) for part in task["parts"]
-                    ),
-                }
-            )
-            for task in values["tasks"]
-        )
-        values["manual"], values["remarks"] = tuple(values["manual"]), tuple(values["remarks"])
-        return cls(**values)
+        def part(row: Mapping[str, Any]) -> PartScore:
+            outcome = row["outcome"] | {"verdict": Verdict(row["outcome"]["verdict"]), "fits": ()}
+            return PartScore(**{**row, "outcome": Outcome(**outcome)})
+
+        tasks = (TaskGrade(**{**row, "parts": tuple(map(part, row["parts"]))}) for row in raw["tasks"])
+        words = {name: tuple(raw[name]) for name in ("manual", "remarks")}
+        return cls(**{**raw, **words, "tasks": tuple(tasks)})

@@ -10,7 +10,6 @@ import hashlib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from autograder.tasks.hidden import Hidden
 from autograder.tasks.table import PARTS
 from hw7 import HW7Error
+from hw7.checks.cases import Task
 from hw7.support.account import expanded
 
 DEFAULT_RUBRIC = Path(__file__).with_name("rubric.toml")
@@ -30,23 +30,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "points": dict,
 }
 _OPTIONAL: dict[str, type] = {"parameters": dict, "thresholds": dict}
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task. points: by part; seconds: how long all of its questions may take together."""
-
-    id: str
-    title: str
-    check: str
-    seconds: float
-    points: Mapping[str, float]
-    parameters: Mapping[str, Any]
-    thresholds: Mapping[str, Mapping[str, float]]
-
-    @property
-    def out_of(self) -> float:
-        return sum(self.points.values())
 
 
 @dataclass(frozen=True, eq=False)

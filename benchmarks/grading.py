@@ -33,7 +33,7 @@ import torch
 from tabulate import tabulate
 
 from autograder.batch import current_grades
-from autograder.grading import OUTSIDE, grade_submission, hidden_images, hidden_questions
+from autograder.grading import OUTSIDE, grade_submission, hidden_cases, hidden_images
 from autograder.intake.layouts import find_submissions
 from autograder.intake.submission import Submission, take_in
 from autograder.jail import Jail, best_tier
@@ -108,7 +108,7 @@ def jail_overhead(jail: Jail, submission: Submission, repeat: int) -> list[float
 def rubric_rows(jail: Jail, submission: Submission, rubric: Rubric, short: Rubric, repeat: int) -> list[list[str]]:
     rows = []
     for name, each, parts in (("without the accuracy task", short, 3), ("whole, accuracy included", rubric, 4)):
-        hidden_questions(each, HIDDEN)
+        hidden_cases(each, HIDDEN)
         if (task := each.of_check("accuracy")) is not None:
             hidden_images(HIDDEN, int(task.parameters["images"]))
         grade = grade_submission(submission, each, HIDDEN, jail)
@@ -146,13 +146,13 @@ def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str
 CHECK_TASK = """
 import sys
 sys.path.insert(0, {solution!r})
-from autograder.grading import hidden_questions
+from autograder.grading import hidden_cases
 from autograder.rubric import Hidden
 from autograder.rubric import load_rubric
 from hw7.checks.judges import judge, second_call
 from hw7.checks.programs import LazySolution, run_call
 
-QUESTIONS = hidden_questions(load_rubric({rubric!r}), Hidden(b"benchmark"))
+QUESTIONS = hidden_cases(load_rubric({rubric!r}), Hidden(b"benchmark"))
 
 
 def check(task):

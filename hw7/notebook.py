@@ -48,9 +48,10 @@ class Lab:
         """Shows the public tests of a task as it is now. Its value is the points, as nbgrader takes them."""
         with warnings.catch_warnings(), redirect_stderr(sys.stdout):  # nbgrader gives no points where stderr has a word
             warnings.simplefilter("ignore")
-            results = Checks.of(self.directory).check(task)
-        print(format_task(results))
-        return sum(result.points for result in results)
+            checks = Checks.of(self.directory)
+            text = format_task(checks, task)
+        print(text)
+        return sum(part.points for part in checks.check(task))
 
     @cached_property
     def solution(self) -> Solution:

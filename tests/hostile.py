@@ -394,7 +394,7 @@ def seen(grade: Grade) -> str:
     if grade.problem:
         return "refused at intake"
     verdicts = sorted({task.verdict.value for task in grade.tasks if task.points < task.out_of})
-    notes = " ".join(part.note for task in grade.tasks for part in task.parts)
+    notes = " ".join(part.outcome.note for task in grade.tasks for part in task.parts)
     ends = {re.sub(r" [\d.]+(e-\d+)? s", "", end) for end in re.findall(ENDED, notes)}  # not how much time was left
     return ", ".join(verdicts) + (f" ({'; '.join(sorted(ends))})" if ends else "")
 

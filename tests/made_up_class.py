@@ -11,12 +11,12 @@ import pytest
 
 from autograder import rubric as rubric_module
 from autograder.batch import Result, Settings, comparable, run
-from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.grades import Grade, TaskGrade
 from autograder.intake.submission import Submission
 from autograder.journal import read_journals
 from autograder.rubric import Rubric, load_rubric
 from hw7 import HW7Error
-from hw7.checks.cases import Verdict
+from hw7.checks.cases import Outcome, PartScore, Verdict
 
 PARTS = {"values": 60.0, "gradient": 40.0}
 
@@ -54,7 +54,8 @@ def made_up(submission: Submission, settings: Settings) -> Grade:
     parts = []
     for (name, points), byte in zip(PARTS.items(), luck, strict=False):
         right = byte % 2 == 0 and not submission.problem
-        parts.append(PartGrade(name, points * right, points, Verdict.RIGHT if right else Verdict.WRONG, got=str(byte)))
+        verdict = Verdict.RIGHT if right else Verdict.WRONG
+        parts.append(PartScore(name, points, Outcome(verdict, got=str(byte))))
     task = TaskGrade("2.1", "Distillation loss", tuple(parts), seconds=time.time())
     return Grade(
         *settings.key(submission), tier=settings.tier, tasks=(task,), remarks=submission.remarks,

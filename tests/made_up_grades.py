@@ -5,9 +5,9 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from autograder.grades import Grade, PartGrade, TaskGrade
-from autograder.rubric import Rubric, Task
-from hw7.checks.cases import Verdict
+from autograder.grades import Grade, TaskGrade
+from autograder.rubric import Rubric
+from hw7.checks.cases import Outcome, PartScore, Task, Verdict
 
 # A rubric like the real one; its own copy, so that these tests hold for any rubric.
 TASKS = {
@@ -59,14 +59,15 @@ FAULTS = {
 MISTAKES = {"2.1": "kd-mean-over-classes", "3.1": "importance-signed", "3.4": "schedule-rounds"}
 
 
-def part(name: str, out_of: float, verdict: Verdict = Verdict.RIGHT, task: str = "") -> PartGrade:
+def part(name: str, out_of: float, verdict: Verdict = Verdict.RIGHT, task: str = "") -> PartScore:
     """A part with all of its points, or with none and everything that a grader may say."""
     if verdict is Verdict.RIGHT:
-        return PartGrade(name, out_of, out_of, verdict)
+        return PartScore(name, out_of, Outcome(verdict))
     message, expected, got = FAULTS[verdict]
     mistake = MISTAKES.get(task, "") if verdict is Verdict.WRONG else ""
     note = f"TEACHERS-ONLY: {verdict} in {name}"
-    return PartGrade(name, 0.0, out_of, verdict, "11 classes, T = 2", message, expected, got, mistake, note)
+    outcome = Outcome(verdict, message, expected, got, mistake=mistake, note=note)
+    return PartScore(name, out_of, outcome, "11 classes, T = 2")
 
 
 def grade(student: str, chance: float = 1.0, verdicts: tuple[Verdict, ...] = (Verdict.WRONG,), seed: int = 0) -> Grade:
@@ -98,12 +99,13 @@ def broken(student: str, problem: str = "The zip file is damaged: hand it in aga
 def hostile(text: str, student: str = "") -> Grade:
     """A grade with this text in every field that holds one."""
     made = grade(student or text, 0.0)
+    words = dict.fromkeys(("message", "expected", "got", "mistake"), text)
     tasks = tuple(
         replace(
             task,
             parts=tuple(
-                replace(p, case=text, message=text, expected=text, got=text, mistake=text, note=f"TEACHERS-ONLY {text}")
-                for p in task.parts
+                replace(each, case=text, outcome=replace(each.outcome, **words, note=f"TEACHERS-ONLY {text}"))
+                for each in task.parts
             ),
         )
         for task in made.tasks

@@ -26,14 +26,13 @@ import torch
 from torch import Tensor
 
 from autograder.grades import TaskGrade
-from autograder.grading import OUTSIDE, Hidden, Question, grade_submission
+from autograder.grading import OUTSIDE, Hidden, grade_submission
 from autograder.intake.submission import Submission
 from autograder.rubric import Rubric, load_rubric
 from hw7.checks.calls.contract import LazySolution
 from hw7.checks.calls.run import run_call
-from hw7.checks.cases import Answer, Call, Outcome
-from hw7.checks.judges import judge, second_call
-from hw7.checks.scoring import with_mistakes
+from hw7.checks.cases import Answer, Call, Case, Outcome
+from hw7.checks.scoring import AnswerSheet
 from hw7.solution import PROJECT, Solution, load_solution
 
 REFERENCE = PROJECT / "reference_solutions" / "hw7"
@@ -127,22 +126,14 @@ def _random_numbers_of_a_child() -> Iterator[None]:
         yield
 
 
-def outcomes(files: Mapping[str, bytes], questions: Sequence[Question]) -> dict[str, Outcome]:
+def outcomes(files: Mapping[str, bytes], cases: Sequence[Case]) -> dict[str, Outcome]:
     """What is made of each case of a task, by the case's name; second halves are asked of a fresh import."""
-    found, waiting = {}, []
+    sheet = AnswerSheet(cases)
     with _random_numbers_of_a_child(), imported(files):
-        for question in questions:
-            answer = run_call(LazySolution(), question.call)
-            for case in question.cases:
-                following = second_call(case, answer)
-                if following is None:
-                    found[case.name] = judge(case, answer)
-                else:
-                    waiting.append((case, answer, following))
+        halves = sheet.add(sheet.calls, [run_call(LazySolution(), call) for call in sheet.calls])
     with _random_numbers_of_a_child(), imported(files):
-        for case, answer, following in waiting:
-            found[case.name] = judge(case, answer, run_call(LazySolution(), following))
-    return with_mistakes([case for question in questions for case in question.cases], found)
+        sheet.add_second(halves, [run_call(LazySolution(), half.call) for half in halves])
+    return sheet.named()
 
 
 class OpenJail:

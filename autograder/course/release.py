@@ -38,7 +38,6 @@ GIVEN = ("LICENSE", "constraints.txt", "docs/colab.md", "docs/handout.md", "docs
 LIBRARY = (".py", ".toml", ".j2")
 # Beside what the library needs. Low bounds: where Jupyter is there already, on Colab for example, it stays as it is.
 FOR_STUDENTS = ("pytest>=8", "ipykernel>=6", "jupyterlab>=4")
-DATA = "plates"  # the source that public thresholds are for
 CASES = PROJECT / ASSIGNMENT / "tests"
 SHOWN = 40
 Files = dict[str, bytes]
@@ -108,7 +107,7 @@ def public_tests(rubric: Rubric) -> Files:
 
     Where this processor rounds in another way than the one that made the committed answers, those stay.
     """
-    files = {"tasks.json": write_tasks([_row(task) for task in rubric.tasks])}
+    files = {"tasks.json": write_tasks(rubric.tasks)}
     for task in rubric.tasks:
         if task.check not in OUTSIDE:
             name = f"cases/{task.id}.safetensors"
@@ -116,17 +115,6 @@ def public_tests(rubric: Rubric) -> Files:
             old = committed.read_bytes() if committed.is_file() else b""
             files[name] = old if same(name, new, old) else new
     return files
-
-
-def _row(task: Any) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "title": task.title,
-        "check": task.check,
-        "seconds": task.seconds,
-        "points": dict(task.points),
-        "thresholds": dict(task.thresholds.get(DATA, {})),
-    }
 
 
 @cache

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autograder.grades import Grade, PartGrade, TaskGrade
+from autograder.grades import Grade, TaskGrade
 from hw7 import HW7Error
-from hw7.checks.cases import Verdict
+from hw7.checks.cases import Outcome, PartScore, Task, Verdict
 from hw7.checks.mistakes import Mistake, load_mistakes
 
 if TYPE_CHECKING:
-    from autograder.rubric import Rubric, Task
+    from autograder.rubric import Rubric
 
 """What `hw7-grade export --to` takes, and where it is made."""
 
@@ -56,8 +56,8 @@ def _aligned(grade: Grade, rubric: Rubric) -> Grade:
 
 
 def _ungraded(task: Task, why: str) -> TaskGrade:
-    message = why or "This task was not graded."
-    parts = (PartGrade(part, 0.0, points, Verdict.MISSING, message=message) for part, points in task.points.items())
+    outcome = Outcome(Verdict.MISSING, why or "This task was not graded.")
+    parts = (PartScore(part, points, outcome) for part, points in task.points.items())
     return TaskGrade(task.id, task.title, tuple(parts))
 
 
@@ -66,10 +66,10 @@ def known(mistake: str) -> Mistake | None:
     return load_mistakes().get(mistake)
 
 
-def hint(part: PartGrade) -> str:
+def hint(part: PartScore) -> str:
     """What to do against the part's known mistake, unless its message says so already; "" where none is known."""
-    row = known(part.mistake)
-    return row.hint if row and row.hint not in part.message else ""
+    row = known(part.outcome.mistake)
+    return row.hint if row and row.hint not in part.outcome.message else ""
 
 
 def printable(text: str) -> str:

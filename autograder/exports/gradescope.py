@@ -90,10 +90,10 @@ def _feedback(task: TaskGrade) -> str:
     """What a student reads of a task: a paragraph for each part."""
     paragraphs = []
     for part in task.parts:
-        lines = [f"{part.part}: {part.verdict.lower()}, {points(part.points)} of {points(part.out_of)}"]
-        if part.verdict is not Verdict.RIGHT:
-            told = {"asked": part.case, "expected": part.expected, "got": part.got}
-            lines += [part.message, *(f"{name}: {value}" for name, value in told.items() if value)]
+        lines = [f"{part.part}: {part.outcome.verdict.lower()}, {points(part.points)} of {points(part.out_of)}"]
+        if not part.right:
+            told = {"asked": part.case, "expected": part.outcome.expected, "got": part.outcome.got}
+            lines += [part.outcome.message, *(f"{name}: {value}" for name, value in told.items() if value)]
             lines += [f"hint: {text}"] if (text := hint(part)) else []
         paragraphs.append("\n  ".join(line for line in lines if line))
     return "\n".join(paragraphs)
@@ -113,10 +113,10 @@ def _overall(grade: Grade) -> str:
 def _for_teachers(grade: Grade) -> str:
     """Notes and student output, or nothing: a hidden test hides the total from students until grades are published."""
     notes = [
-        f"{task.task} {part.part}: {part.verdict}: {part.note}"
+        f"{task.task} {part.part}: {part.outcome.verdict}: {part.outcome.note}"
         for task in grade.tasks
         for part in task.parts
-        if part.note
+        if part.outcome.note
     ]
     output = ["What student code printed:", grade.output] if grade.output else []
     return "\n".join([f"Tier {grade.tier}", *notes, *output]) if notes or output else ""

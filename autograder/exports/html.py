@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from autograder.exports.common import aligned, display_name, file_name, hint, known, points, printable
-from autograder.grades import Grade, PartGrade, TaskGrade
-from hw7.checks.cases import Verdict
+from autograder.grades import Grade, TaskGrade
+from hw7.checks.cases import PartScore, Verdict
 from hw7.support.files import write_file
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
 
 def unexplained(task: TaskGrade) -> set[Verdict]:
     """The verdicts of a task that no known mistake explains."""
-    return {part.verdict for part in task.parts if part.verdict is not Verdict.RIGHT and not known(part.mistake)}
+    return {part.outcome.verdict for part in task.parts if not part.right and not known(part.outcome.mistake)}
 
 
 def next_steps(grade: Grade) -> list[Step]:
@@ -104,19 +104,19 @@ def next_steps(grade: Grade) -> list[Step]:
     most = sorted(open_tasks, key=lambda task: task.points - task.out_of)[:FIRST]
     steps = []
     for task in most:
-        part = next(part for part in task.parts if part.verdict is not Verdict.RIGHT)
-        row = known(part.mistake)
-        steps.append(Step(task, task.out_of - task.points, row.hint if row else ADVICE[part.verdict]))
+        part = next(part for part in task.parts if not part.right)
+        row = known(part.outcome.mistake)
+        steps.append(Step(task, task.out_of - task.points, row.hint if row else ADVICE[part.outcome.verdict]))
     return sorted(steps, key=lambda step: grade.tasks.index(step.task))
 
 
-def share(graded: Grade | TaskGrade | PartGrade) -> float:
+def share(graded: Grade | TaskGrade | PartScore) -> float:
     """The part of the points that was earned, 0 to 1; 1 where there are none to earn."""
     earned = graded.total if isinstance(graded, Grade) else graded.points
     return earned / graded.out_of if graded.out_of else 1.0
 
 
-def mood(graded: Grade | TaskGrade | PartGrade) -> str:
+def mood(graded: Grade | TaskGrade | PartScore) -> str:
     """The CSS class of a score: all, some or nothing of its points."""
     return "good" if share(graded) > 1 - 1e-9 else "some" if share(graded) > 0 else "bad"
 
@@ -216,8 +216,8 @@ def _mistakes(grades: Sequence[Grade]) -> list[Counted]:
     for grade in grades:
         for task in grade.tasks:
             for part in task.parts:
-                if part.mistake:
-                    made[task.task, part.mistake].add(grade.student)
+                if part.outcome.mistake:
+                    made[task.task, part.outcome.mistake].add(grade.student)
     rows = []
     for (task_id, mistake), students in made.items():
         row = known(mistake)
@@ -232,7 +232,7 @@ def _lost(grades: Sequence[Grade]) -> list[Counted]:
         for task in grade.tasks:
             for part in task.parts:
                 if part.points < part.out_of:
-                    lost[task.task, part.part][part.case or part.verdict.lower()] += 1
+                    lost[task.task, part.part][part.case or part.outcome.verdict.lower()] += 1
     return _most_first(
         Counted(task_id, name, "; ".join(f"{case} ({count})" for case, count in cases.most_common(2)), cases.total())
         for (task_id, name), cases in lost.items()
@@ -253,9 +253,9 @@ def _failures(grades: Sequence[Grade]) -> list[Failure]:
             reasons.append(("tier D", "Graded without a jail: not an official grade."))
         for task in grade.tasks:
             for part in task.parts:
-                if part.verdict in BY_HAND:
-                    reasons.append((f"{task.task} {part.verdict.lower()}", part.message))
-                    notes.append(f"{task.task} {part.part}: {part.note}" if part.note else "")
+                if part.outcome.verdict in BY_HAND:
+                    reasons.append((f"{task.task} {part.outcome.verdict.lower()}", part.outcome.message))
+                    notes.append(f"{task.task} {part.part}: {part.outcome.note}" if part.outcome.note else "")
         if reasons:
             failures.append(Failure(grade, tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(filter(None, notes)))))
     return failures

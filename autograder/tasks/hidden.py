@@ -1,4 +1,4 @@
-"""The hidden half of a grade: a seed, and the questions and images that are made of it."""
+"""The hidden seed, of which every question and picture is made."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""What is asked of a submission, what came back, and what was made of it. Data only, shared by both sides of a jail."""
+"""The data of a check: what is asked of a submission, what came back, what was made of it, and what it earns.
+
+Shared by both sides of a jail, and free of torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:  # grades are counted and shown without torch
     from torch import Tensor
@@ -73,7 +76,7 @@ class Outcome:
     expected: str = ""
     got: str = ""
     fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer
-    mistake: str = ""  # an id of mistakes.toml: the one that all answers agree with (`parts.with_mistakes`)
+    mistake: str = ""  # an id of checks/mistakes: the one that all answers agree with (`scoring.with_mistakes`)
     note: str = ""  # for the teacher only
 
 
@@ -98,3 +101,48 @@ class Case:
     expected: Mapping[str, Value]
     mistakes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     then: Call | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the rubric, and a row of the public tests' tasks.json. points: by part. seconds: how long all of its
+    questions may take together. thresholds: of task 5.2, the share of right answers by kind of data and part."""
+
+    id: str
+    title: str
+    check: str
+    seconds: float
+    points: Mapping[str, float]
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def out_of(self) -> float:
+        return sum(self.points.values())
+
+    @property
+    def chapter(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def mark(self) -> str:
+        """What `pytest -m` calls it."""
+        return f"task_{self.id.replace('.', '_')}"
+
+
+@dataclass(frozen=True)
+class PartScore:
+    """One part of a task, all or nothing, and what was made of it."""
+
+    part: str
+    out_of: float
+    outcome: Outcome
+    case: str = ""  # the first case that was not right
+
+    @property
+    def right(self) -> bool:
+        return self.outcome.verdict is Verdict.RIGHT
+
+    @property
+    def points(self) -> float:
+        return self.out_of if self.right else 0.0

@@ -17,10 +17,11 @@ LARGE = 100.0  # logits from which the unstable loss overflows, as exp does in f
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a test does. right: "" if it lets the right loss pass, else the exception it raises."""
+class Trial:
+    """What a test does. problem: "" if it lets the right loss pass, else the exception it raises. caught, missed: the
+    wrong losses that it fails for, and those that it lets pass."""
 
-    right: str
+    problem: str
     caught: tuple[str, ...]
     missed: tuple[str, ...]
 
@@ -70,7 +71,7 @@ def wrong_losses(right: Loss) -> dict[str, Loss]:
     return {name: complete(body) for name, body in bodies.items()}
 
 
-def try_test(test: Callable[[Loss], object], right: Loss) -> Verdict:
+def try_test(test: Callable[[Loss], object], right: Loss) -> Trial:
     """Runs a student's test on the right loss and on each wrong one. Whatever it raises counts as a failure.
 
     Raises NotImplementedError where the test is still a stub.
@@ -90,4 +91,4 @@ def try_test(test: Callable[[Loss], object], right: Loss) -> Verdict:
             caught.append(name)
         else:
             missed.append(name)
-    return Verdict(problem, tuple(caught), tuple(missed))
+    return Trial(problem, tuple(caught), tuple(missed))

@@ -1,18 +1,80 @@
-"""From outcomes to a part of the rubric: all of its cases, the sizes of files, hits among images. All or nothing."""
+"""Scoring: from answers to the parts of a task. Public tests and grader differ only in how they ask.
+
+An `AnswerSheet` takes a submission's answers to the cases of one task and judges them; `score` makes parts of it. Each
+part is all or nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
-from hw7.checks.compare import foretells, kind
-from hw7.checks.judges import outcome_of_status
+from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
+from hw7.checks.compare import foretells
+from hw7.checks.final import HandedIn
+from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes import load_mistakes
-from hw7.solution import LIMITS, NUM_CLASSES
+
+NO_CASES = ("size", "accuracy")  # checks of the network that is handed in
+
+
+class SecondHalf(NamedTuple):
+    """A call that feeds on the first answer of a case."""
+
+    case: Case
+    first: Answer
+    call: Call
+
+
+class AnswerSheet:
+    """The answers of one submission to the cases of one task. Of several to one question, the first wrong one stays."""
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self.cases = tuple(cases)
+        self.outcomes: dict[str, Outcome] = {}  # by the case's name
+        self._looking: dict[int, list[Case]] = {}  # cases that look at one and the same call, which is asked once
+        for case in self.cases:
+            self._looking.setdefault(id(case.call), []).append(case)
+
+    @property
+    def calls(self) -> list[Call]:
+        """What is to be asked, in the order of the cases."""
+        return [cases[0].call for cases in self._looking.values()]
+
+    def add(self, calls: Iterable[Call], answers: Iterable[Answer]) -> list[SecondHalf]:
+        """Judges the answers to these calls. What cannot be judged by a first answer alone is returned: to be asked of
+        a process that has nothing but these calls, and for `add_second`."""
+        halves: list[SecondHalf] = []
+        for call, answer in zip(calls, answers, strict=True):
+            for case in self._looking[id(call)]:
+                if (following := second_call(case, answer)) is None:
+                    self._note(case, judge(case, answer))
+                else:
+                    halves.append(SecondHalf(case, answer, following))
+        return halves
+
+    def add_second(self, halves: Sequence[SecondHalf], answers: Iterable[Answer]) -> None:
+        for half, answer in zip(halves, answers, strict=True):
+            self._note(half.case, judge(half.case, half.first, answer))
+
+    def fill(self, answer: Answer) -> None:
+        """The same answer to every question that has none yet."""
+        for case in self.cases:
+            self.outcomes.setdefault(case.name, judge(case, answer))
+
+    def _note(self, case: Case, outcome: Outcome) -> None:
+        known = self.outcomes.get(case.name)
+        if known is None or known.verdict is Verdict.RIGHT:
+            self.outcomes[case.name] = outcome
+
+    @property
+    def verdicts(self) -> set[Verdict]:
+        return {outcome.verdict for outcome in self.outcomes.values()}
+
+    def named(self) -> dict[str, Outcome]:
+        """What became of each case, with the mistakes named."""
+        return with_mistakes(self.cases, self.outcomes)
 
 
 def with_mistakes(cases: Sequence[Case], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
@@ -44,64 +106,46 @@ def with_mistakes(cases: Sequence[Case], outcomes: Mapping[str, Outcome]) -> dic
     return named
 
 
-def of_cases(
-    part: str, cases: Iterable[Case], outcomes: Mapping[str, Outcome], paid: Callable[[], Collection[str]] = tuple
-) -> tuple[str, Outcome]:
-    """(case, outcome) of a part: right where all of its cases are, else the wrong one that says most.
+def score(
+    task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet], handed_in: HandedIn
+) -> tuple[PartScore, ...]:
+    """All parts of a task, in the rubric's order. tasks: all of the rubric. sheet_of: the answers to the cases of a
+    task that has some. handed_in: the network, for the tasks that have none.
 
-    paid: the mistakes that earlier tasks of the chapter have shown. Answers that are exactly what those lead to, as
-    where `network_slimming` uses a wrong `channel_importance`, are not charged again.
+    Answers that are exactly what the mistakes of earlier tasks of the chapter lead to, as where `network_slimming` uses
+    a wrong `channel_importance`, are not charged again.
     """
-    mine = [(case.name, outcomes[case.name]) for case in cases if case.part == part]
-    wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
-    if wrong and all(outcome.mistake for _, outcome in wrong):
-        known = paid()
-        if all(outcome.mistake in known for _, outcome in wrong):
-            return "", Outcome(Verdict.RIGHT, "It follows from the mistake in an earlier task, and is right beside it.")
-    if wrong:  # one that shows a known mistake says most
-        return next((pair for pair in wrong if pair[1].mistake), wrong[0])
-    return "", Outcome(Verdict.RIGHT) if mine else Outcome(Verdict.MISSING, "Nothing was asked.")
+    if task.check == "accuracy":
+        return tuple(PartScore(part, out_of, handed_in.accurate(task, part)) for part, out_of in task.points.items())
+    if task.check == "size":
+        first = next((each for each in tasks if each.check == "accuracy"), None)
+        works = first is not None and any(
+            handed_in.accurate(first, part).verdict is Verdict.RIGHT for part, points in first.points.items() if points
+        )
+        return tuple(PartScore(part, out_of, handed_in.small(part, works)) for part, out_of in task.points.items())
+    sheet = sheet_of(task)
+    named = sheet.named()
+    parts = []
+    for part, out_of in task.points.items():
+        mine = [(case.name, named[case.name]) for case in sheet.cases if case.part == part]
+        wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
+        if not mine:
+            name, outcome = "", Outcome(Verdict.MISSING, "Nothing was asked.")
+        elif not wrong:
+            name, outcome = "", Outcome(Verdict.RIGHT)
+        elif all(outcome.mistake for _, outcome in wrong) and _paid(task, tasks, sheet_of).issuperset(
+            outcome.mistake for _, outcome in wrong
+        ):
+            message = "It follows from the mistake in an earlier task, and is right beside it."
+            name, outcome = "", Outcome(Verdict.RIGHT, message)
+        else:  # one that shows a known mistake says most
+            name, outcome = next((pair for pair in wrong if pair[1].mistake), wrong[0])
+        parts.append(PartScore(part, out_of, replace(outcome, fits=()), name))
+    return tuple(parts)
 
 
-def too_large(part: str, size: int) -> Outcome | None:
-    """What is said of a file over its limit; None where it is not."""
-    limit = LIMITS[part]
-    if size <= limit:
-        return None
-    message = f"The {part} is too large, so the network is not run."  # weights may hide in source
-    return Outcome(Verdict.WRONG, message, f"at most {limit:,} bytes", f"{size:,} bytes")
-
-
-def of_size(part: str, size: int, missing: Outcome | None, works: bool) -> Outcome:
-    """A size counts only with a network that works, that is, passes the first accuracy threshold."""
-    expected, got = f"at most {LIMITS[part]:,} bytes", f"{size:,} bytes"
-    message = "Sizes count only for a network that passes the first accuracy threshold."
-    outcome = missing or too_large(part, size)
-    return outcome or Outcome(Verdict.RIGHT if works else Verdict.WRONG, "" if works else message, expected, got)
-
-
-def of_accuracy(accuracy: float, level: float, got: str) -> Outcome:
-    """Whether a share of right answers reaches a threshold. got: the share in words."""
-    message = "Train longer, distil from a better teacher, quantize with smaller steps."
-    right = accuracy >= level
-    return Outcome(Verdict.RIGHT if right else Verdict.WRONG, "" if right else message, f"at least {level:.1%}", got)
-
-
-def unfit(answer: Answer, images: int) -> Outcome | None:
-    """Why an answer is not the logits [images, 11] of a batch; None where it is."""
-    if answer.status is not Status.RETURNED:
-        return outcome_of_status(answer)
-    shape = (images, NUM_CLASSES)
-    if len(answer.tensors) == 1 and answer.tensors[0].shape == shape and answer.tensors[0].is_floating_point():
-        return None
-    message = "final_model must give one row of logits for each image."
-    got = kind(answer.tensors[0]) if len(answer.tensors) == 1 else "something else"
-    return Outcome(Verdict.WRONG, message, f"float32 {list(shape)}", got)
-
-
-def hits(logits: Tensor, labels: Tensor) -> int:
-    """Rows of [N, C] whose one largest logit, and no other, is the label's [N]; a row with NaN or infinity is wrong."""
-    best = logits.amax(dim=1, keepdim=True)
-    alone = (logits == best).sum(dim=1) == 1
-    fine = torch.isfinite(logits).all(dim=1)
-    return int((fine & alone & (logits.argmax(dim=1) == labels)).sum())
+def _paid(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:
+    """The mistakes that the earlier tasks of the chapter show."""
+    chapter = [each for each in tasks if each.chapter == task.chapter and each.check not in NO_CASES]
+    earlier = chapter[: chapter.index(task)]
+    return {outcome.mistake for each in earlier for outcome in sheet_of(each).named().values()} - {""}

@@ -410,10 +410,9 @@ def check(
     if task == public.OWN_TEST:
         right, text = public.try_own_test(checks)
     elif task:
-        results = checks.check(task)
-        right, text = all(result.right for result in results), public.format_task(results)
+        right, text = all(part.right for part in checks.check(task)), public.format_task(checks, task)
     else:
-        right = all(result.right for each in checks.tasks for result in checks.check(each.id))
+        right = all(part.right for each in checks.tasks for part in checks.check(each.id))
         text = public.format_overview(checks)
     typer.echo(text)
     if not right:

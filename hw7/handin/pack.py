@@ -186,10 +186,10 @@ def _about_tasks(directory: Path) -> Iterator[str]:
     checks = Checks.of(directory)
     points = out_of = 0.0
     for task in checks.tasks:
-        results = checks.check(task.id)
-        points += sum(result.points for result in results)
+        parts = checks.check(task.id)
+        points += sum(part.points for part in parts)
         out_of += task.out_of
-        wrong = [f"{result.part}: {result.outcome.verdict}" for result in results if not result.right]
+        wrong = [f"{part.part}: {part.outcome.verdict}" for part in parts if not part.right]
         if wrong:
             yield f"task {task.id}, {task.title}: {', '.join(wrong)}; see `hw7 check {task.id}`"
     yield f"public tests: {points:g} of {out_of:g} points. The grader asks the same of other inputs."

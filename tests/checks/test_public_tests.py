@@ -23,7 +23,7 @@ from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes.__main__ import as_page, load_mistakes
-from hw7.checks.scoring import with_mistakes
+from hw7.checks.scoring import AnswerSheet
 from hw7.checks.storage import load_cases, save_cases
 from hw7.checks.tensors import named, noise, pack_names, student_net, to_vector
 from hw7.models import StudentNet
@@ -49,13 +49,10 @@ def questions(check: str, seed: bytes = b"public") -> tuple[Case, ...]:
 
 def outcomes(solution: Any, asked: Sequence[Case]) -> list[Outcome]:
     """What is made of each case, with every call made once and every second half made of nothing but the first."""
-    answers: dict[int, Answer] = {}
-    found = {}
-    for case in asked:
-        answer = answers.setdefault(id(case.call), run_call(solution, case.call))
-        following = second_call(case, answer)
-        found[case.name] = judge(case, answer, *([run_call(solution, following)] if following else []))
-    return list(with_mistakes(asked, found).values())
+    sheet = AnswerSheet(asked)
+    halves = sheet.add(sheet.calls, (run_call(solution, call) for call in sheet.calls))
+    sheet.add_second(halves, (run_call(solution, half.call) for half in halves))
+    return list(map(sheet.named().get, (case.name for case in asked)))  # type: ignore[arg-type]
 
 
 def everywhere(function: Callable[..., Any]) -> SimpleNamespace:

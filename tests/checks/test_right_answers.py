@@ -7,7 +7,7 @@ import pytest
 from submissions import HIDDEN, Entry, alternatives, last_grades, one_in_four, outcomes, reference_files, rubric
 
 from autograder.batch import Settings, grade_one
-from autograder.grading import OUTSIDE, hidden_questions
+from autograder.grading import OUTSIDE, hidden_cases
 from autograder.jail import best_tier
 from hw7.checks.cases import Verdict
 from hw7.support.workers import Workers
@@ -38,7 +38,7 @@ def test_gets_full_points(entry: Entry) -> None:
             continue
         wrong = [
             (name, outcome)
-            for name, outcome in outcomes(entry.files, hidden_questions(rubric(), HIDDEN)[task.id]).items()
+            for name, outcome in outcomes(entry.files, hidden_cases(rubric(), HIDDEN)[task.id]).items()
             if outcome.verdict is not Verdict.RIGHT
         ]
         assert wrong == [], task.id
@@ -54,5 +54,5 @@ def test_all_through_the_jail() -> None:
         grades = [workers.submit(grade_one, entry.submission(), settings) for entry in alternatives()]
         for entry, future in zip(alternatives(), grades, strict=True):
             grade = future.result()
-            wrong = [part for task in grade.tasks for part in task.parts if part.verdict is not Verdict.RIGHT]
+            wrong = [part for task in grade.tasks for part in task.parts if part.outcome.verdict is not Verdict.RIGHT]
             assert (wrong, grade.total) == ([], grade.out_of), entry.id

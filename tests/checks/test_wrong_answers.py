@@ -9,7 +9,7 @@ import pytest
 from submissions import EVERY, HIDDEN, Entry, last_grades, mutants, one_in_four, outcomes, reference_files, rubric
 
 from autograder.batch import Settings, grade_one
-from autograder.grading import OUTSIDE, hidden_questions
+from autograder.grading import OUTSIDE, hidden_cases
 from autograder.jail import best_tier
 from autograder.rubric import Rubric
 from hw7.checks.cases import Verdict
@@ -27,10 +27,10 @@ def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
     for task in rubric().tasks:
         if task.id not in tasks or task.check in OUTSIDE:
             continue
-        questions = hidden_questions(rubric(), HIDDEN)[task.id]
+        questions = hidden_cases(rubric(), HIDDEN)[task.id]
         wrong: dict[str, list[str]] = {}
         by_case = outcomes(mutant.files, questions)
-        for case in (case for question in questions for case in question.cases):
+        for case in questions:
             if by_case[case.name].verdict is not Verdict.RIGHT and task.points[case.part] > 0:
                 wrong.setdefault(case.part, []).append(by_case[case.name].mistake)
         if wrong:  # of several wrong cases of a part a student sees the first that shows a known mistake
@@ -38,7 +38,7 @@ def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
     if tasks & {"5.1", "5.2"}:
         for graded in last_grades(mutant.submission()):
             if graded.task in tasks and graded.points < graded.out_of:
-                found[graded.task] = [part.mistake for part in graded.parts if part.points < part.out_of]
+                found[graded.task] = [part.outcome.mistake for part in graded.parts if part.points < part.out_of]
     return found
 
 

@@ -36,7 +36,7 @@ from autograder.exports.html import ADVICE, class_page, export_html, histogram, 
 from autograder.grades import Grade
 from autograder.intake.layouts import find_submissions
 from hw7 import HW7Error
-from hw7.checks.cases import Verdict
+from hw7.checks.cases import Outcome, Verdict
 from hw7.checks.mistakes import load_mistakes
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference_solutions" / "hw7"
@@ -103,7 +103,7 @@ def test_a_grade_gets_every_task_of_the_rubric_in_its_order() -> None:
     assert made.out_of == 100
     assert [task.verdict for task in made.tasks[:4]] == [Verdict.MISSING] * 3 + [Verdict.RIGHT]
     assert one(broken("b", "no zip")).out_of == 100
-    assert {part.message for task in one(broken("b", "no zip")).tasks for part in task.parts} == {"no zip"}
+    assert {part.outcome.message for task in one(broken("b", "no zip")).tasks for part in task.parts} == {"no zip"}
 
 
 def test_grades_of_another_rubric_are_refused() -> None:
@@ -198,10 +198,10 @@ def test_the_hint_of_a_known_mistake_is_told_once() -> None:
     row = known(MISTAKE)
     assert row is not None
     made = grade("a")
-    wrong = replace(made.tasks[3].parts[0], points=0.0, verdict=Verdict.WRONG, message="It differs.", mistake=MISTAKE)
+    outcome = Outcome(Verdict.WRONG, "It differs.", mistake=MISTAKE)
 
     def page(message: str) -> str:
-        task = replace(made.tasks[3], parts=(replace(wrong, message=message), *made.tasks[3].parts[1:]))
+        task = replace(made.tasks[3], parts=(replace(made.tasks[3].parts[0], outcome=replace(outcome, message=message)), *made.tasks[3].parts[1:]))
         made_wrong = one(replace(made, tasks=(*made.tasks[:3], task, *made.tasks[4:])))
         return Page(student_page(made_wrong)).text.partition("Scores by task")[2]
 
@@ -329,7 +329,7 @@ def test_the_most_frequent_mistakes_come_first_with_their_hints() -> None:
     row = known(MISTAKE)
     assert row is not None
     made = grade("x", 0.0)
-    parts = tuple(replace(part, mistake=MISTAKE) for part in made.tasks[3].parts)  # twice in one task: counted once
+    parts = tuple(replace(part, outcome=replace(part.outcome, mistake=MISTAKE)) for part in made.tasks[3].parts)  # twice in one task: counted once
     tasks = (*made.tasks[:3], replace(made.tasks[3], parts=parts), *made.tasks[4:])
     grades = aligned([replace(made, student=name, tasks=tasks) for name in "abc"] + [grade("d")], RUBRIC)
     page = Page(class_page(grades, RUBRIC))

@@ -11,15 +11,17 @@ from submissions import HIDDEN, Files, OpenChild, OpenJail, reference_files, ref
 
 from autograder.course.stripping import strip_python
 from autograder.grades import Grade
-from autograder.grading import Images, grade_submission, hidden_images, hidden_questions, written_answers
+from autograder.grading import grade_submission, hidden_cases, written_answers
 from autograder.intake.submission import Submission
 from autograder.jail import Jail, Tier, best_tier
 from autograder.jail.child import Child
 from autograder.rubric import Rubric, load_rubric
+from autograder.tasks.final.images import Images, hidden_images
 from autograder.tasks.hidden import Hidden
 from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Status, Verdict
-from hw7.checks.scoring import hits
+from hw7.checks.final import hits
+from hw7.checks.scoring import AnswerSheet
 
 SECONDS = 60.0  # a task's limit here, for what ends by itself: far more than it takes
 SHORT = 10.0  # where it is to be reached; the rubric's own, for the right tasks beside it have it, too
@@ -85,7 +87,9 @@ def test_the_reference_has_all_points_and_the_stubs_none(tier: Tier) -> None:
         for weights in (None, reference_weights(), b""):
             grade = grade_submission(submission(stubs(), weights), rubric, HIDDEN, jail)
             assert grade.total == 0
-            verdicts = {part.verdict for task in grade.tasks for part in task.parts if not task.task.startswith("5")}
+            verdicts = {
+                part.outcome.verdict for task in grade.tasks for part in task.parts if not task.task.startswith("5")
+            }
             assert verdicts == {Verdict.MISSING}
 
 
@@ -165,6 +169,10 @@ def test_a_module_that_cannot_be_imported_costs_its_own_tasks(jail: Jail, deadli
     assert deadlines == [SHORT]  # once, not once a task
 
 
+def count_calls(rubric: Rubric, task: str) -> int:
+    return len(AnswerSheet(hidden_cases(rubric, HIDDEN)[task]).calls)
+
+
 class SlowChild(OpenChild):
     """Each answer takes a share of a second, on a clock of its own."""
 
@@ -194,7 +202,7 @@ class SlowJail(OpenJail):
 def test_who_is_in_time_in_the_first_round_is_in_all(task: str, share: float) -> None:
     """Each question is asked three times, and 4.1 and 4.2 ask for the way back as well."""
     rubric = some(task)
-    calls = len(hidden_questions(rubric, HIDDEN)[task])
+    calls = count_calls(rubric, task)
     jail = SlowJail(share * SECONDS / calls)
     grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
     assert grade.total == grade.out_of
@@ -205,14 +213,14 @@ def test_who_is_in_time_in_the_first_round_is_in_all(task: str, share: float) ->
 def test_a_machine_that_becomes_slower_costs_no_points(task: str) -> None:
     """A hundredth of the limit in the first round, and in the second 180 times that for each of twice the questions."""
     rubric = some(task)
-    cost = 0.01 * SECONDS / len(hidden_questions(rubric, HIDDEN)[task])
+    cost = 0.01 * SECONDS / count_calls(rubric, task)
     grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, SlowJail(cost, 180 * cost))  # type: ignore[arg-type]
     assert grade.total == grade.out_of
 
 
 def test_who_is_late_in_the_first_round_is_out_of_time() -> None:
     rubric = some("3.2")
-    jail = SlowJail(1.1 * SECONDS / len(hidden_questions(rubric, HIDDEN)["3.2"]))
+    jail = SlowJail(1.1 * SECONDS / count_calls(rubric, "3.2"))
     grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
     assert grade.tasks[0].verdict is Verdict.TIME
 
@@ -238,7 +246,7 @@ def test_accuracy_and_size(jail: Jail) -> None:
     grade = grade_submission(submission(files, reference_weights()), rubric, HIDDEN, jail)
     assert points(grade) == {"5.1": 2, "5.2": 6}
     (one, *_) = grade.tasks[1].parts
-    assert one.got.endswith("% of 200 hidden images")
+    assert one.outcome.got.endswith("% of 200 hidden images")
     for weights in (None, b"", b"PK\x03\x04", reference_weights()[:-1], reference_weights() + b"\0" * 300_000):
         grade = grade_submission(submission(files, weights), rubric, HIDDEN, jail)
         assert grade.total == 0
@@ -261,7 +269,7 @@ def test_accuracy_and_size(jail: Jail) -> None:
 )
 def test_no_accuracy_for_nothing(jail: Jail, network: str) -> None:
     code = f"""
-import torch  # noqa: F401 (you will need it)
+import torch
 class Guess(torch.nn.Module):
     def forward(self, x):
         {network}
@@ -286,9 +294,8 @@ def test_hidden_images_are_nobodys_but_the_seeds() -> None:
     assert isinstance(one, Images)
     assert torch.equal(one.images, same.images)
     assert not torch.equal(one.images, other.images)
-    (batch,) = one.batches(20)
-    assert batch.shape == (20, 3, 128, 128)
-    assert 0 <= batch.min() < batch.max() <= 1
+    assert (one.images.shape, one.images.dtype) == ((20, 3, 128, 128), torch.uint8)
+    assert one.images.min() < one.images.max()
 
 
 def test_thresholds_that_are_missing_are_the_teachers_to_mend(jail: Jail) -> None:

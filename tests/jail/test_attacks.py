@@ -36,8 +36,8 @@ def check(attack: Attack, after: Aftermath) -> None:
     assert got == due, explain(grade)
     if attack.verdict:
         lost = [task for task in grade.tasks if task.task in attack.loses]
-        assert {part.verdict.value for task in lost for part in task.parts} == {attack.verdict}
-    notes = " ".join(part.note for task in grade.tasks for part in task.parts)
+        assert {part.outcome.verdict.value for task in lost for part in task.parts} == {attack.verdict}
+    notes = " ".join(part.outcome.note for task in grade.tasks for part in task.parts)
     assert attack.breaks or not re.search("(Name|Syntax|Attribute|Type|Import)Error", notes), (
         notes
     )  # of the attack: it never got that far
@@ -49,16 +49,13 @@ def check(attack: Attack, after: Aftermath) -> None:
 def shown(grade: Grade) -> list[str]:
     """All that a student reads."""
     parts = [part for task in grade.tasks for part in task.parts]
-    texts = [text for part in parts for text in (part.message, part.expected, part.got)]
+    texts = [text for part in parts for text in (part.outcome.message, part.outcome.expected, part.outcome.got)]
     return [*texts, *grade.remarks, grade.problem]
 
 
 def explain(grade: Grade) -> str:
     parts = [(task.task, part) for task in grade.tasks for part in task.parts]
-    return "\n".join(
-        f"{task} {p.part}: {p.verdict} {p.points:g}/{p.out_of:g} {p.case} {p.message} {p.expected} {p.got} {p.note}"
-        for task, p in parts
-    )
+    return "\n".join(f"{task} {p.points:g}/{p.out_of:g} {p}" for task, p in parts)
 
 
 def check_honest(after: Aftermath) -> None:

@@ -313,13 +313,13 @@ IN_A_COPY = """
 from pathlib import Path
 from submissions import HIDDEN, PROJECT, alternatives, mutants, outcomes, reference_files, rubric
 from autograder.course import set_up
-from autograder.grading import hidden_questions
+from autograder.grading import hidden_cases
 from autograder.release import release
 from hw7.checking import Checks
 from hw7.checks.cases import Verdict
 
 assert PROJECT == Path.cwd(), "this is not the copy"
-asked = hidden_questions(rubric(), HIDDEN)["3.6"]
+asked = hidden_cases(rubric(), HIDDEN)["3.6"]
 names = ("3.6-right", "3-pruning-penalty-as-a-loop")
 right = [reference_files(), *(each.files for each in alternatives() if each.id in names)]
 assert len(right) == 3

@@ -19,4 +19,4 @@ PARTS = [
 def test_task(checks: Checks, task: str, part: str) -> None:
     result = checks.part(task, part)
     if not result.right:
-        pytest.fail(str(result), pytrace=False)
+        pytest.fail(checks.explain(task, result), pytrace=False)

@@ -10,5 +10,5 @@ limit=570  # seconds; Gradescope itself stops a container after 10 minutes, if n
 mkdir -p "$root/results"
 cp "$root/source/failed.json" "$root/results/results.json"
 cd /
-OMP_NUM_THREADS=1 timeout --kill-after=10 "$limit" "$python" -I -m autograder.exports.gradescope_image "$root"
+OMP_NUM_THREADS=1 timeout --kill-after=10 "$limit" "$python" -I -m autograder.course.gradescope_image "$root"
 exit 0

@@ -1,0 +1,113 @@
+"""The network that is handed in (tasks 5.1 and 5.2): the sizes of its files, and its accuracy on labelled images.
+
+Labels never reach the submission: it is handed images batch by batch, and only a row with one largest logit can be
+right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hw7.checks.cases import Answer, Call, Outcome, Status, Task, Verdict
+from hw7.checks.compare import kind
+from hw7.checks.judges import outcome_of_status
+from hw7.solution import LIMITS, NUM_CLASSES
+
+MISSING = Outcome(
+    Verdict.MISSING,
+    "There is no weights.safetensors beside `solution`. Train final_model, compress its state_dict, save it.",
+)
+
+
+@dataclass
+class HandedIn:
+    """sizes: bytes of "weights" (None: there are none) and of the "source". measure: the share of right answers, or why
+    there is none; called once, when it is needed. data: the kind of images. images: which and how many, in words."""
+
+    sizes: Mapping[str, int | None]
+    measure: Callable[[], Outcome | float]
+    data: str
+    count: int
+    images: str
+
+    @cached_property
+    def accuracy(self) -> Outcome | float:
+        if self.sizes["weights"] is None:
+            return MISSING
+        return next(filter(None, map(self._too_large, LIMITS)), None) or self.measure()
+
+    def accurate(self, task: Task, part: str) -> Outcome:
+        """Whether the share of right answers reaches a threshold of task 5.2."""
+        accuracy, level = self.accuracy, task.thresholds[self.data][part]
+        if isinstance(accuracy, Outcome):
+            return accuracy
+        error = (accuracy * (1 - accuracy) / self.count) ** 0.5
+        right = accuracy >= level
+        message = "" if right else "Train longer, distil from a better teacher, quantize with smaller steps."
+        got = f"{accuracy:.1%} ± {error:.1%} of {self.count:,} {self.images}"
+        return Outcome(Verdict.RIGHT if right else Verdict.WRONG, message, f"at least {level:.1%}", got)
+
+    def small(self, part: str, works: bool) -> Outcome:
+        """A size counts only with a network that works, that is, earns the first points of accuracy."""
+        size = self.sizes[part]
+        if self.sizes["weights"] is None or size is None:
+            return MISSING
+        message = "" if works else "Sizes count only for a network that passes the first accuracy threshold."
+        expected, got = f"at most {LIMITS[part]:,} bytes", f"{size:,} bytes"
+        return self._too_large(part) or Outcome(Verdict.RIGHT if works else Verdict.WRONG, message, expected, got)
+
+    def _too_large(self, part: str) -> Outcome | None:
+        size, limit = self.sizes[part], LIMITS[part]
+        if size is None or size <= limit:
+            return None
+        message = f"The {part} {'are' if part == 'weights' else 'is'} too large, so the network is not run."
+        return Outcome(Verdict.WRONG, message, f"at most {limit:,} bytes", f"{size:,} bytes")
+
+
+def measure_accuracy(
+    weights: bytes, images: Tensor, labels: Tensor, batch: int, ask: Callable[[Call], Answer]
+) -> Outcome | float:
+    """The share of images, uint8 [N, 3, S, S], whose one largest logit is the label's [N]; or why there is none."""
+    try:
+        safetensors.torch.load(weights)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
+        what = "was written by torch.save" if weights[:2] in (b"PK", b"\x80\x02") else "is not a whole safetensors file"
+        message = f"weights.safetensors {what}. Write it with safetensors.torch.save_file."
+        return Outcome(Verdict.WRONG, message, note=str(error)[:300])
+    answer = ask(Call("final_model", {"weights": torch.frombuffer(bytearray(weights), dtype=torch.uint8)}))
+    if answer.status is not Status.RETURNED:
+        return outcome_of_status(answer)
+    right = 0
+    for pictures, truth in zip(images.split(batch), labels.split(batch), strict=True):
+        answer = ask(Call("final_logits", {"images": pictures.float() / 255}))
+        if outcome := unfit(answer, len(truth)):
+            return outcome
+        right += hits(answer.tensors[0].float(), truth)
+    return right / len(labels)
+
+
+def unfit(answer: Answer, images: int) -> Outcome | None:
+    """Why an answer is not the logits [images, 11] of a batch; None where it is."""
+    if answer.status is not Status.RETURNED:
+        return outcome_of_status(answer)
+    shape = (images, NUM_CLASSES)
+    if len(answer.tensors) == 1 and answer.tensors[0].shape == shape and answer.tensors[0].is_floating_point():
+        return None
+    message = "final_model must give one row of logits for each image."
+    got = kind(answer.tensors[0]) if len(answer.tensors) == 1 else "something else"
+    return Outcome(Verdict.WRONG, message, f"float32 {list(shape)}", got)
+
+
+def hits(logits: Tensor, labels: Tensor) -> int:
+    """Rows of [N, C] whose one largest logit, and no other, is the label's [N]; a row with NaN or infinity is wrong."""
+    best = logits.amax(dim=1, keepdim=True)
+    alone = (logits == best).sum(dim=1) == 1
+    fine = torch.isfinite(logits).all(dim=1)
+    return int((fine & alone & (logits.argmax(dim=1) == labels)).sum())
