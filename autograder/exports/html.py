@@ -116,7 +116,7 @@ def share(graded: Grade | TaskGrade | PartScore) -> float:
     return earned / graded.out_of if graded.out_of else 1.0
 
 
-def mood(graded: Grade | TaskGrade | PartScore) -> str:
+def score_class(graded: Grade | TaskGrade | PartScore) -> str:
     """The CSS class of a score: all, some or nothing of its points."""
     return "good" if share(graded) > 1 - 1e-9 else "some" if share(graded) > 0 else "bad"
 
@@ -183,7 +183,7 @@ def _totals(grades: Sequence[Grade]) -> list[tuple[str, str]]:
         ("median", points(quarters[1])),
         ("middle half", f"{points(quarters[0])} to {points(quarters[2])}"),
         ("lowest, highest", f"{points(min(totals))}, {points(max(totals))}"),
-        ("all points", str(sum(mood(grade) == "good" for grade in grades))),
+        ("all points", str(sum(score_class(grade) == "good" for grade in grades))),
     ]
 
 
@@ -201,11 +201,11 @@ def histogram(percents: Sequence[float]) -> list[Bar]:
 def _tasks(grades: Sequence[Grade]) -> list[TaskRow]:
     rows = []
     for tasks in zip(*(grade.tasks for grade in grades), strict=True):
-        moods = Counter(mood(task) for task in tasks)
+        classes = Counter(score_class(task) for task in tasks)
         mean = statistics.fmean(task.points for task in tasks)
         first = tasks[0]
         rows.append(
-            TaskRow(first.task, first.title, first.out_of, mean, moods["good"], moods["some"], moods["bad"])
+            TaskRow(first.task, first.title, first.out_of, mean, classes["good"], classes["some"], classes["bad"])
         )  # fmt: skip
     return rows
 
@@ -274,5 +274,11 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"points": points, "share": share, "mood": mood, "hint": hint, "display_name": display_name}
+_ENVIRONMENT.filters |= {
+    "points": points,
+    "share": share,
+    "score_class": score_class,
+    "hint": hint,
+    "display_name": display_name,
+}
 _ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE, "unexplained": unexplained}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -30,6 +31,19 @@ def words(tensor: Tensor) -> str:
     return f"[{', '.join(numbers)}{more}] ({kind(tensor)})"
 
 
+def counted(number: float, noun: str) -> str:
+    """ "1 tensor", "2 tensors"."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
+def sentence(name: str, verb: str, rest: str) -> str:
+    """About a tensor, with the verb ("is" or "has") in the right number: "The outputs are wrong."."""
+    head = re.split(r" (?:after|of|that|in) ", name)[0].removesuffix(" after")
+    if head.startswith("the ") and head.endswith("s") and not head.endswith("ss"):
+        verb = {"is": "are", "has": "have"}[verb]
+    return f"{name[:1].upper()}{name[1:]} {verb} {rest}."
+
+
 # ---- values --------------------------------------------------------------------------------------------------
 
 
@@ -50,22 +64,15 @@ def allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
     return atol + rtol * (finite.abs().max().item() if finite.numel() else 0.0)
 
 
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Value]) -> tuple[str, str, str] | None:
     """(what is wrong, expected, got), or None where nothing is."""
     same_kind = wanted.dtype == got.dtype or (wanted.is_floating_point() and got.is_floating_point())
     if not same_kind or wanted.shape != got.shape:
-        return f"{capital(name)} has another shape or dtype.", kind(wanted), kind(got)
+        return sentence(name, "has", "another shape or dtype"), kind(wanted), kind(got)
     if got.is_floating_point() and not got.isfinite().all() and wanted.isfinite().all():
         bad = int((~got.isfinite()).sum())
-        return (
-            f"{capital(name)} is not finite.",
-            words(wanted),
-            f"{bad:,} of {got.numel():,} entries are NaN or infinite",
-        )
+        infinite = f"{bad:,} of {got.numel():,} entries {'is' if bad == 1 else 'are'} NaN or infinite"
+        return sentence(name, "is", "not finite"), words(wanted), infinite
     if not wanted.numel():
         return None
     off = (wanted.double() - got.double()).abs().nan_to_num(torch.inf)
@@ -73,10 +80,10 @@ def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Va
     if off.max().item() <= allowed(name, wanted, expected):
         return None
     if wanted.numel() == 1:
-        return f"{capital(name)} is wrong.", words(wanted), words(got)
+        return sentence(name, "is", "wrong"), words(wanted), words(got)
     place = int(off.argmax())
     index = [int(i) for i in torch.unravel_index(torch.tensor(place), wanted.shape)]
-    what = f"{capital(name)} is wrong; furthest off at {index}."
+    what = sentence(name, "is", f"wrong; furthest off at {index}")
     pair = [f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got)]
     if wanted.numel() <= SHOWN:
         pair = [words(wanted), words(got)]

@@ -30,12 +30,13 @@ from torch import Tensor
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
 from hw7.checks.compare import (
     SHOWN,
-    capital,
     compared_names,
+    counted,
     difference,
     fits_mistake,
     kind,
     listed_in,
+    sentence,
     tensor_names,
     words,
 )
@@ -78,7 +79,7 @@ def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
         returns = str(case.expected.get("returns", "tensors"))
         message = f"The function must return {returns}; what came back is something else."
         signs = _with_sign(case, "other_count")
-        return _wrong(message, f"{len(names)} tensors", f"{len(got)} tensors", signs, note)
+        return _wrong(message, counted(len(names), "tensor"), counted(len(got), "tensor"), signs, note)
     answer = dict(zip(names, got, strict=True))
     for name in compared_names(case.expected):
         wanted = case.expected[name]
@@ -88,7 +89,7 @@ def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
             same_shape = answer[name].shape == wanted.shape and bool(answer[name].isfinite().all())
             if found is not None and same_shape:
                 continue
-            found = f"{capital(name)} is what it was before the call.", "another value", words(answer[name])
+            found = sentence(name, "is", "the same as before the call"), "another value", words(answer[name])
         if found is not None:
             fits = (id_ for id_, change in case.mistakes.items() if fits_mistake(case.expected, change, answer))
             return _wrong(*found, fits, note)

@@ -21,6 +21,7 @@ from hw7 import HW7Error
 from hw7.checks.calls.contract import LazySolution
 from hw7.checks.calls.run import PROGRAMS, run_call
 from hw7.checks.cases import Answer, Call, Outcome, PartScore, Status, Task, Verdict
+from hw7.checks.compare import counted
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.own_test import try_test
 from hw7.checks.scoring import AnswerSheet, score
@@ -188,11 +189,6 @@ def try_own_test(checks: Checks, kd_loss_task: str = "2.1") -> tuple[bool, str]:
 
 
 # ---- as a table ------------------------------------------------------------------------------------------------
-
-
-def counted(number: float, what: str) -> str:
-    """ "1 point", "2 points"."""
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def format_overview(checks: Checks) -> str:

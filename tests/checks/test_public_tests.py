@@ -21,6 +21,7 @@ from autograder.tasks.losses.oracle import kd_loss, with_gradient
 from autograder.tasks.table import OUTSIDE, PARTS, cases
 from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
+from hw7.checks.compare import counted, sentence
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes.__main__ import as_page, load_mistakes
 from hw7.checks.scoring import AnswerSheet
@@ -307,3 +308,29 @@ def test_the_oracles_gradient_is_the_one_that_is_known() -> None:
     soft = 3 * (F.softmax(s / 3, 1) - F.softmax(t / 3, 1))
     known = (0.3 * soft + 0.7 * (F.softmax(s, 1) - F.one_hot(y, 7))) / 5
     torch.testing.assert_close(with_gradient(kd_loss, s, t, y, 3.0, 0.3)[1], known)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("the outputs", "The outputs are wrong."),
+        ("the loss", "The loss is wrong."),
+        ("the images after", "The images after are wrong."),
+        ("the student's gradient", "The student's gradient is wrong."),
+        (
+            "the batches that the student's batch norm counted",
+            "The batches that the student's batch norm counted are wrong.",
+        ),
+        ("the calls of finetune", "The calls of finetune are wrong."),
+        ("the network of step 1", "The network of step 1 is wrong."),
+        ("whether the loss needs a gradient", "Whether the loss needs a gradient is wrong."),
+        ("blocks.6.pointwise.bias", "Blocks.6.pointwise.bias is wrong."),
+        ("stage_widths", "Stage_widths is wrong."),
+    ],
+)
+def test_sentences_agree_with_their_subject(name: str, said: str) -> None:
+    assert sentence(name, "is", "wrong") == said
+
+
+def test_ones_are_no_plural() -> None:
+    assert [counted(n, "point") for n in (0, 0.5, 1, 2)] == ["0 points", "0.5 points", "1 point", "2 points"]

@@ -201,7 +201,9 @@ def test_the_hint_of_a_known_mistake_is_told_once() -> None:
     outcome = Outcome(Verdict.WRONG, "It differs.", mistake=MISTAKE)
 
     def page(message: str) -> str:
-        task = replace(made.tasks[3], parts=(replace(made.tasks[3].parts[0], outcome=replace(outcome, message=message)), *made.tasks[3].parts[1:]))
+        first, *others = made.tasks[3].parts
+        wrong = replace(first, outcome=replace(outcome, message=message))
+        task = replace(made.tasks[3], parts=(wrong, *others))
         made_wrong = one(replace(made, tasks=(*made.tasks[:3], task, *made.tasks[4:])))
         return Page(student_page(made_wrong)).text.partition("Scores by task")[2]
 
@@ -329,7 +331,8 @@ def test_the_most_frequent_mistakes_come_first_with_their_hints() -> None:
     row = known(MISTAKE)
     assert row is not None
     made = grade("x", 0.0)
-    parts = tuple(replace(part, outcome=replace(part.outcome, mistake=MISTAKE)) for part in made.tasks[3].parts)  # twice in one task: counted once
+    # Twice in one task: counted once.
+    parts = tuple(replace(part, outcome=replace(part.outcome, mistake=MISTAKE)) for part in made.tasks[3].parts)
     tasks = (*made.tasks[:3], replace(made.tasks[3], parts=parts), *made.tasks[4:])
     grades = aligned([replace(made, student=name, tasks=tasks) for name in "abc"] + [grade("d")], RUBRIC)
     page = Page(class_page(grades, RUBRIC))
