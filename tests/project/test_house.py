@@ -41,6 +41,7 @@ FLOORS = {
 MOST_ROOMS = {"hw7": 13, "autograder": 12}
 MOST_LINES = {"hw7": 400, "autograder": 400, "tests": 500}
 MOST_OF_A_FUNCTION = 80
+NO_MODULES = ("ipynb", "zip", "sbatch", "__file__")  # what stands behind a package's name and is none of its modules
 PACKAGES = tuple(FLOORS)
 
 
@@ -134,6 +135,25 @@ def test_the_reading_sees_every_kind_of_import(tmp_path: Path) -> None:
     path.write_text("\n".join(line[4:] for line in text.splitlines()))
     found = set(imports("autograder.jail.made_up", path))
     assert found == {"hw7.data.load", "hw7.doctor", "hw7.notebook", "autograder.grades"}
+
+
+def test_modules_that_are_named_in_other_files_exist() -> None:
+    """In docs, scripts, templates and attacks, where no import would fail."""
+    wrong = []
+    for path in sorted(
+        path for ending in ("md", "sh", "j2", "toml", "ini", "ipynb") for path in PROJECT.rglob(f"*.{ending}")
+    ):
+        if any(part.startswith(".") or part == "out" for part in path.relative_to(PROJECT).parts):
+            continue
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"(?<![\w./-])((?:hw7|autograder)(?:\.[a-z_]\w*)+)(?![\w/-])", text):
+            if name.split(".")[1] not in NO_MODULES and known(name).count(".") == 0:
+                wrong.append(f"{path.relative_to(PROJECT)}: {name}")
+        for name in re.findall(r"(?<![\w./-])((?:hw7|autograder|tests|reference_solutions)/[\w./-]*\w)", text):
+            made_up = "CHAPTER" in name or "3.6" in name  # the instructor's example
+            if "." in name.rpartition("/")[2] and not made_up and not (PROJECT / name).exists():
+                wrong.append(f"{path.relative_to(PROJECT)}: {name}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("folder", MOST_LINES)
