@@ -1,7 +1,10 @@
 """What is made of grades, for students, teachers and other programs. All of it can be thrown away and made again.
 
-csv_table, html, gradescope, nbgrader    one exporter each
-common                                   what they share: words, names, points
+    csv_table, html, gradescope, nbgrader    one exporter each
+    common                                   what they share: words, names, points
+
+Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of
+each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What is made from the journal and can be made again at any time: pages, Gradescope's results, nbgrader's gradebook.
-
-Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of
-each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
-"""
+"""What exporters share: grades in order and complete, names that no reader stumbles over, points, hints."""
 
 from __future__ import annotations
 
@@ -21,8 +17,6 @@ from hw7.checks.mistakes import Mistake, load_mistakes
 
 if TYPE_CHECKING:
     from autograder.rubric import Rubric
-
-"""What `hw7-grade export --to` takes, and where it is made."""
 
 # Characters that turn the direction of text around them: a name may not rewrite the line it stands in.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -25,18 +25,11 @@ def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
     rows: list[list[str]] = [["student", "total", *tasks, *(f"verdict {task}" for task in tasks), "remarks"]]
     for grade in aligned(grades, rubric):
         remarks = [grade.problem, NOT_SECURE if grade.tier == "D" else "", *grade.remarks]
-        rows.append(
-            [
-                grade.student,
-                points(grade.total),
-                *(points(task.points) for task in grade.tasks),
-                *(task.verdict for task in grade.tasks),
-                "; ".join(remark for remark in remarks if remark),
-            ]
-        )
+        earned = [points(task.points) for task in grade.tasks]
+        verdicts = [task.verdict for task in grade.tasks]
+        rows.append([grade.student, points(grade.total), *earned, *verdicts, "; ".join(filter(None, remarks))])
     text = io.StringIO()
-    lines = [[_student_cell(student), *map(_cell, cells)] for student, *cells in rows]
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows([_student_cell(name), *map(_cell, cells)] for name, *cells in rows)
     write_file(path, text.getvalue().encode())
     return path
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from autograder.rubric import Rubric
 
-FOR_TEACHERS = "For teachers"
-
 
 def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
     """Writes a results.json for each student into the folder OUT; with one grade, and OUT ending in .json, that file.
@@ -39,10 +37,7 @@ def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Pat
 def results(grade: Grade) -> dict[str, Any]:
     """The contents of results.json for a grade that has all tasks of its rubric."""
     tests = [_test(task) for task in grade.tasks]
-    if for_teachers := _for_teachers(grade):
-        tests.append(
-            {"name": FOR_TEACHERS, "output": printable(for_teachers), "output_format": "text", "visibility": "hidden"}
-        )
+    tests += _hidden(_for_teachers(grade))
     return {
         "score": round(grade.total, 6),
         "execution_time": round(grade.seconds, 3),
@@ -57,7 +52,6 @@ def results(grade: Grade) -> dict[str, Any]:
 
 def failed(message: str, out_of: float, for_teachers: str = "") -> dict[str, Any]:
     """The contents of results.json where there is no grade at all: no points, and who has to do something now."""
-    test = {"name": FOR_TEACHERS, "output": printable(for_teachers), "output_format": "text", "visibility": "hidden"}
     return {
         "score": 0.0,
         "output": printable(message),
@@ -67,9 +61,15 @@ def failed(message: str, out_of: float, for_teachers: str = "") -> dict[str, Any
         "tests": [
             {"name": "Grading", "score": 0.0, "max_score": out_of, "status": "failed", "output": printable(message),
              "output_format": "text", "visibility": "visible"},
-            *([test] if for_teachers else []),
+            *_hidden(for_teachers),
         ],
     }  # fmt: skip
+
+
+def _hidden(text: str) -> list[dict[str, Any]]:
+    """A test that only teachers see, where there is something to say."""
+    test = {"name": "For teachers", "output": printable(text), "output_format": "text", "visibility": "hidden"}
+    return [test] if text else []
 
 
 def _test(task: TaskGrade) -> dict[str, Any]:
