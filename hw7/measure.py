@@ -1,4 +1,4 @@
-"""How large and how fast a network is: counts, bytes, multiply-accumulates, latency, and the table of its layers.
+"""Model size and speed: parameters, bytes, multiply-accumulates, latency, and the table of layers.
 
 Whatever has to see the network run sends one random image through it in eval mode, watches it with hooks, and leaves
 modes, buffers, gradients and hooks as they were.
@@ -22,11 +22,6 @@ Shape = tuple[int, ...]
 def parameters(network: nn.Module) -> int:
     """Entries of all parameters; one that several modules share counts once."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def buffers(network: nn.Module) -> int:
-    """Entries of all buffers: batch-norm statistics and counters, above all."""
-    return sum(buffer.numel() for buffer in network.buffers())
 
 
 def _entries(tensors: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:

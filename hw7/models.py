@@ -34,10 +34,8 @@ def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> ResNe
     Raises HW7Error where the weights cannot be reached, or are not known.
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
-    from hw7.support.torchvision_import import (  # here: nothing else needs torchvision, which takes a second
-        ResNet18_Weights,
-        resnet18,
-    )
+    # Here: nothing else needs torchvision, which takes a second.
+    from hw7.support.torchvision_import import ResNet18_Weights, resnet18
 
     if weights is None:
         return resnet18(num_classes=num_classes)
@@ -46,12 +44,7 @@ def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> ResNe
     source = ResNet18_Weights.IMAGENET1K_V1
     try:
         network = resnet18(weights=source)
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        pickle.UnpicklingError,
-    ) as error:  # no network, or a file that is not whole
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:  # no network, or half a file
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise HW7Error(
             f"the ImageNet weights could not be had ({error}). Fetch {source.url} where there is a network and put the "

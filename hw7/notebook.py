@@ -26,7 +26,8 @@ from hw7.data.source import Split
 from hw7.measure import file_bytes
 from hw7.report.compare import standard_error
 from hw7.report.experiments import EXPERIMENTS, NETWORKS
-from hw7.report.reproduce import Reproduction, quantized
+from hw7.report.reproduce import Reproduction
+from hw7.report.runner import quantized
 from hw7.solution import Solution, load_solution
 from hw7.support.files import read_json
 from hw7.support.workers import Workers
@@ -85,7 +86,7 @@ class Lab:
 
     def trained(self, experiment: str) -> nn.Module:
         """The network that an experiment has left."""
-        network, _ = self.reproduction._finished(experiment)
+        network, _ = self.reproduction.finished(experiment)
         return network
 
     def at_bits(self, experiment: str, bits: int) -> tuple[int, float]:

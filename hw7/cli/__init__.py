@@ -291,7 +291,7 @@ def quantize(
 ) -> None:
     """Compress a network's weights to a small file with the solution's own code, and say what that costs."""
     from hw7 import measure
-    from hw7.report.reproduce import quantized
+    from hw7.report.runner import quantized
     from hw7.solution import load_solution
     from hw7.support.files import save_weights
     from hw7.training.epoch import evaluate

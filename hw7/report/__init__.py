@@ -2,7 +2,7 @@
 
 ledger         the report's figures, as printed
 experiments    the report as a table of runs; profiles says how large they are
-reproduce      runs what is missing; pace says how long the rest takes
+runner         runs one experiment; reproduce runs all that are missing, and pace says how long the rest takes
 compare        printed beside measured
 plots, page    the page
 """

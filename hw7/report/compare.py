@@ -36,7 +36,7 @@ SUMMARY = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """A figure of the ledger, what was measured for it here (None: nothing), and how the two compare."""
 
     figure: Figure
@@ -68,16 +68,16 @@ def count(solution: Solution) -> dict[str, Any]:
     inner_norms = sum(2 * conv.out_channels for conv in depthwise)
     counted["q1.dwpw.without_inner_norm.parameters"] = counted["q1.dwpw.parameters"] - inner_norms
     counted["q1.cnn.bytes.least"] = 4 * counted["q1.cnn.parameters"]
-    counted["q1.cnn.layer_outputs"] = _layer_outputs(q1["cnn"])
-    counted["data.first_layer.size"] = _layer_outputs(q1["cnn"])[0]
+    rows = measure.layer_table(q1["cnn"], (3, 128, 128))  # the side of the map after each convolution and pooling
+    outputs = [row.output_shape[-1] for row in rows if row.kind in ("Conv2d", "MaxPool2d") and row.output_shape]
+    counted["q1.cnn.layer_outputs"], counted["data.first_layer.size"] = outputs, outputs[0]
     counted["q2.standard_error"] = round(standard_error(0.83, 3430), 4)
 
     ladders: dict[float, list[int]] = {}
-    for keep_rate, steps in ((e.keep_rate, e.steps) for e in EXPERIMENTS.values() if e.keep_rate):
+    for rate, steps in ((e.keep_rate, e.steps) for e in EXPERIMENTS.values() if e.keep_rate):
         with running("pruning.width_schedule", solution.directory):
-            schedule = solution.pruning.width_schedule(student.widths, keep_rate, steps)
-        ladders[keep_rate] = [measure.parameters(StudentNet(widths)) for widths in schedule]
-        counted[f"q3.ladder.{keep_rate}"] = ladders[keep_rate]
+            schedule = solution.pruning.width_schedule(student.widths, rate, steps)
+        counted[f"q3.ladder.{rate}"] = ladders[rate] = [measure.parameters(StudentNet(widths)) for widths in schedule]
         counted["q3.pruning.stages"] = [k for k, width in enumerate(student.widths) if schedule[-1][k] != width]
     first, second = (ladders[rate] for rate in KEPT_ALIKE)
     counted["q3.ladder.shared"] = [parameters for parameters in first if parameters in second]
@@ -86,31 +86,23 @@ def count(solution: Solution) -> dict[str, Any]:
     return counted
 
 
-def _layer_outputs(network: nn.Module) -> list[int]:
-    """The side of the map after each convolution and pooling of a plain network, at 128 x 128."""
-    rows = measure.layer_table(network, (3, 128, 128))
-    kept = [row.output_shape for row in rows if row.kind in ("Conv2d", "MaxPool2d")]
-    return [int(shape[-1]) for shape in kept if shape]
-
-
 def standard_error(accuracy: float, images: int) -> float:
     """Of one accuracy measured on so many images (binomial)."""
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def judge(solution: Solution, results: Mapping[str, Any]) -> list[Verdict]:
-    """A verdict for every figure of the ledger, in its order, from a reproduction's results."""
+def compare(solution: Solution, results: Mapping[str, Any]) -> list[Comparison]:
+    """Every figure of the ledger, in its order, with what a reproduction's results or counting say of it."""
     measured = count(solution)
     images: dict[str, int] = {}
     for name, result in results["experiments"].items():
         for figure_id, key in EXPERIMENTS[name].figures.items():
             measured[figure_id], images[figure_id] = result[key], result["images"]
     obstacle = not_comparable(results)
-    verdicts = []
-    for figure in ledger.load().values():
-        value = measured.get(figure.id)
-        verdicts.append(Verdict(figure, value, _verdict(figure, value, obstacle, images.get(figure.id))))
-    return verdicts
+    return [
+        Comparison(figure, measured.get(name), _verdict(figure, measured.get(name), obstacle, images.get(name)))
+        for name, figure in ledger.load().items()
+    ]
 
 
 def not_comparable(results: Mapping[str, Any]) -> str:
@@ -159,21 +151,14 @@ def format_summary(counted: Mapping[str, Any]) -> str:
     figures = ledger.load()
 
     def cells(figure_id: str) -> tuple[str, str, str]:
-        figure = figures[figure_id]
+        figure, value = figures[figure_id], counted[figure_id]
         unit = " KB" if figure.unit == "KB" else ""
-        return (
-            f"{figure.value:,}{unit}",
-            f"{counted[figure_id]:,}{unit}",
-            _verdict(figure, counted[figure_id]),
-        )
+        return f"{figure.value:,}{unit}", f"{value:,}{unit}", _verdict(figure, value)
 
     headers = ("network", "parameters printed", "counted", "", "bytes printed", "tensors' bytes", "")
     rows = [(title, *cells(parameters), *cells(size)) for _, title, parameters, size in SUMMARY]
-    parts = [
-        tabulate(
-            rows, headers=headers, disable_numparse=True, colalign=("left", "right", "right", "left") + ("right",) * 2
-        )
-    ]
+    align = ("left", "right", "right", "left", "right", "right")
+    parts = [tabulate(rows, headers, disable_numparse=True, colalign=align)]
     for rate in RATES:
         printed, steps = figures[f"q3.ladder.{rate}"].value, counted[f"q3.ladder.{rate}"]
         assert isinstance(printed, tuple)

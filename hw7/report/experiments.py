@@ -1,4 +1,4 @@
-"""The report as one table: every run in it, each below what it needs."""
+"""The table of experiments: every run of the report, each below what it needs."""
 
 from __future__ import annotations
 
@@ -99,13 +99,11 @@ EXPERIMENTS: dict[str, Experiment] = {row.id: row for row in _ROWS}
 
 def with_needs(ids: Iterable[str]) -> list[str]:
     """These experiments and what they need, in the order of the table. Raises HW7Error for one that is not in it."""
-    wanted: set[str] = set()
-    open_ids = list(ids)
-    while open_ids:
-        name = open_ids.pop()
+    wanted = dict.fromkeys(ids)
+    for name in wanted:
         if name not in EXPERIMENTS:
             raise HW7Error(f"there is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
-        if name not in wanted:
-            wanted.add(name)
-            open_ids += EXPERIMENTS[name].needs
+    for name in reversed(EXPERIMENTS):  # what a row needs stands above it
+        if name in wanted:
+            wanted |= dict.fromkeys(EXPERIMENTS[name].needs)
     return [name for name in EXPERIMENTS if name in wanted]

@@ -1,4 +1,4 @@
-"""The page at the end: sections of text, tables and pictures, made once and written as report.md and as report.html.
+"""The report page: sections of text, tables and pictures, made once and written as report.md and as report.html.
 
 Its order is the report's own. Every number comes from `results.json` or from the runs' histories; the sentences that
 say what came out are chosen by the numbers.
@@ -10,27 +10,23 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jinja2
-import numpy as np
 import torch
-from matplotlib.axes import Axes
 from tabulate import tabulate
 
 from hw7 import __version__, measure
 from hw7.report import ledger
-from hw7.report.compare import KEPT_ALIKE, RATES, Verdict, judge, not_comparable, standard_error
-from hw7.report.experiments import EXPERIMENTS, NETWORKS
-from hw7.report.reproduce import Reproduction, quantized
+from hw7.report.compare import KEPT_ALIKE, RATES, SUMMARY, Comparison, compare, not_comparable, standard_error
+from hw7.report.experiments import EXPERIMENTS, NETWORKS, PRETRAINED, SCRATCH, WEAK
+from hw7.report.plots import Picture, plot_curves, plot_pruning, plot_sizes, sample_sheet
+from hw7.report.reproduce import Reproduction
+from hw7.report.runner import quantized
 from hw7.support.files import read_json, write_file, write_json
 
-if TYPE_CHECKING:
-    from pathlib import Path
-from hw7.report.plots import COLOURS, Picture, draw_svg, plot_pruning, sample_sheet
-
 MISSING = "not run"
-LABELS_ALONE = "the student trained on labels alone"
 
 
 @dataclass(frozen=True)
@@ -60,36 +56,34 @@ class Section:
 def write_report(reproduction: Reproduction) -> Path:
     """Writes results.json, report.md, report.html and the pictures into the reproduction's folder; the page's path."""
     results = reproduction.results()
-    verdicts = {verdict.figure.id: verdict for verdict in judge(reproduction.solution, results)}
+    comparisons = {comparison.figure.id: comparison for comparison in compare(reproduction.solution, results)}
     results["figures"] = {
-        name: {"printed": v.figure.value, "measured": v.measured, "verdict": v.verdict} for name, v in verdicts.items()
+        name: {"printed": c.figure.value, "measured": c.measured, "verdict": c.verdict}
+        for name, c in comparisons.items()
     }
     write_json(reproduction.out / "results.json", results)
 
-    page = Page(reproduction, results, verdicts)
+    page = Page(reproduction, results, comparisons)
     sections = page.sections()
-    for section in sections:
-        for picture in section.pictures:
-            write_file(reproduction.out / "pictures" / picture.name, picture.data)
+    for picture in (picture for section in sections for picture in section.pictures):
+        write_file(reproduction.out / "pictures" / picture.name, picture.data)
     for name in ("report.md", "report.html"):
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("hw7.report"),
-            autoescape=name.endswith("html"),
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        template = environment.get_template(f"{name}.j2")
-        write_file(reproduction.out / name, template.render(page=page, sections=sections).encode())
+        loader, escape = jinja2.PackageLoader("hw7.report"), name.endswith("html")
+        templates = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
+        text = templates.get_template(f"{name}.j2").render(page=page, sections=sections)
+        write_file(reproduction.out / name, text.encode())
     return reproduction.out / "report.html"
 
 
 class Page:
-    """What the page says, section by section. `results` and `verdicts` are the contents of results.json."""
+    """What the page says, section by section. `results` is what results.json holds."""
 
     title = "Homework 7: network compression, measured again"
 
-    def __init__(self, reproduction: Reproduction, results: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> None:
-        self.reproduction, self.results, self.verdicts = reproduction, results, verdicts
+    def __init__(
+        self, reproduction: Reproduction, results: Mapping[str, Any], comparisons: Mapping[str, Comparison]
+    ) -> None:
+        self.reproduction, self.results, self.comparisons = reproduction, results, comparisons
         self.runs: Mapping[str, dict[str, Any]] = results["experiments"]
 
     # --- the head --------------------------------------------------------------------------------------------------
@@ -99,12 +93,9 @@ class Page:
         obstacle, profile = not_comparable(self.results), f"the profile “{self.results['profile']}”"
         if not obstacle:
             return "Measured on Food-11 with the report's own recipe: counts and accuracies are compared with its own."
+        whose = f"on {self.results['data']} at {profile}: they are that data set's own and say nothing about Food-11"
         if obstacle == "other recipe":
             whose = f"on Food-11, but at {profile}, with fewer, smaller images and fewer epochs than the report's"
-        else:
-            whose = (
-                f"on {self.results['data']} at {profile}: they are that data set's own and say nothing about Food-11"
-            )
         return (
             f"The accuracies on this page were measured {whose}. Compare rows with each other, not with what the "
             "report printed. Counts do not depend on data and are compared exactly."
@@ -128,8 +119,8 @@ class Page:
         ]
 
     @staticmethod
-    def mood(verdict: str) -> str:
-        """The style class of a verdict's cell."""
+    def verdict_class(verdict: str) -> str:
+        """The CSS class of a verdict's cell."""
         if verdict.startswith(("exact", "agrees", "fits")):
             return "good"
         return "bad" if verdict.startswith(("differs", "impossible", "lower", "higher")) else "other"
@@ -144,82 +135,63 @@ class Page:
         training = self.reproduction.split("training")
         caption = "Training images as the networks see them, a row for each class."
         sheet = Picture("samples.png", caption, sample_sheet(training, 8))
-        return Section(
-            "The data", [f"{len(training.classes)} classes: {', '.join(training.classes)}."], pictures=[sheet]
-        )
+        text = f"{len(training.classes)} classes: {', '.join(training.classes)}."
+        return Section("The data", [text], pictures=[sheet])
 
     def _question1(self) -> Section:
         networks = (
-            ("ResNet-18, the teacher", "teacher", "teacher-pretrained"),
+            ("ResNet-18, the teacher", "teacher", PRETRAINED),
             ("“low-rank approximation”: ResNet-18 with DW + PW", "dwpw", "small-resnet18"),
             ("knowledge distillation into a plain CNN", "cnn", "student-cnn"),
         )
         sizes, accuracies = [], []
         for name, key, run in networks:
-            parameters, size = self.verdicts[f"q1.{key}.parameters"], self.verdicts[f"q1.{key}.bytes"]
-            cells = (f"{v.figure.value:,}" for v in (parameters, size))
-            counted = (f"{v.measured:,}" for v in (parameters, size))
-            pairs = zip(cells, counted, (parameters.verdict, size.verdict), strict=True)
-            sizes.append((name, *(cell for pair in pairs for cell in pair)))
-            accuracy, loss = self.verdicts[f"q1.{key}.accuracy"], self.verdicts[f"q1.{key}.loss"]
-            printed = f"{accuracy.figure.value:.1%}", loss.figure.printed
+            parameters, size, accuracy, loss = (
+                self.comparisons[f"q1.{key}.{what}"] for what in ("parameters", "bytes", "accuracy", "loss")
+            )
+            counts = [(f"{c.figure.value:,}", f"{c.measured:,}", c.verdict) for c in (parameters, size)]
+            sizes.append((name, *counts[0], *counts[1]))
+            measured = self._accuracy(run), self._test(run)
+            shown = MISSING if loss.measured is None else f"{loss.measured:.3f}"
             accuracies.append(
-                (name, printed[0], self._accuracy(run), self._test(run), printed[1], _number(loss), accuracy.verdict)
-            )  # fmt: skip
+                (name, f"{accuracy.figure.value:.1%}", *measured, loss.figure.printed, shown, accuracy.verdict)
+            )
+        columns = ("network", "parameters printed", "counted", "verdict", "bytes printed", "of tensors", "verdict ")
+        headers = ("network", "accuracy printed", "validation", "test", "loss printed", "validation loss", "verdict")
+        left = ("network", "verdict", "verdict ")
         return Section(
             "Question 1: two ways to compress one large network",
             [
                 "A printed size is that of a file; it is set against the bytes of the tensors in it.",
                 "The distilled CNN's loss is its distillation loss, as printed; the other two are cross entropies.",
             ],
-            [
-                Table(
-                    ("network", "parameters printed", "counted", "verdict", "bytes printed", "of tensors", "verdict "),
-                    sizes,
-                    ("network", "verdict", "verdict "),
-                ),
-                Table(
-                    ("network", "accuracy printed", "validation", "test", "loss printed", "validation loss", "verdict"),
-                    accuracies,
-                    ("network", "verdict"),
-                ),
-            ],
-            [*self._curves("curves-1.svg", ("teacher-pretrained", "small-resnet18", "student-cnn")), self._sizes()],
-        )  # fmt: skip
+            [Table(columns, sizes, left), Table(headers, accuracies, left)],
+            [*self._curves("curves-1.svg", PRETRAINED, "small-resnet18", "student-cnn"), self._sizes()],
+        )
 
     def _question2(self) -> Section:
         rows = []
-        for name in (
-            "teacher-scratch",
-            "teacher-pretrained",
-            "student-c",
-            "student-d",
-            "student-e",
-            "teacher-weak",
-            "student-weak",
-        ):
+        for name in (SCRATCH, PRETRAINED, "student-c", "student-d", "student-e", WEAK, "student-weak"):
             title, printed, verdict = EXPERIMENTS[name].title, "", "not in the report"
-            if name == "teacher-pretrained":
+            if name == PRETRAINED:
                 title = "b: teacher, ResNet-18 pretrained, fine-tuned"
-            if figure := next((self.verdicts[key] for key in EXPERIMENTS[name].figures if key.startswith("q2.")), None):
-                printed, verdict = f"{figure.figure.value:.2%}", figure.verdict
+            if figure := next((key for key in EXPERIMENTS[name].figures if key.startswith("q2.")), None):
+                comparison = self.comparisons[figure]
+                printed, verdict = f"{comparison.figure.value:.2%}", comparison.verdict
             rows.append((title, printed, self._accuracy(name), self._test(name), verdict))
-        comparisons = (
-            self._compare("student-e", "the student distilled from the pretrained teacher"),
-            self._compare("student-d", "the student distilled from the scratch teacher"),
-            self._compare("student-weak", "the student distilled from the weak teacher"),
-        )
-        order = ("teacher-pretrained", "teacher-scratch", "student-c", "student-d", "student-e", "student-weak")
+        students = {"student-e": "pretrained", "student-d": "scratch", "student-weak": "weak"}
+        sentences = [self._against_labels_alone(name, teacher) for name, teacher in students.items()]
         headers = ("run", "accuracy printed", "validation accuracy", "test accuracy", "verdict")
+        order = (PRETRAINED, SCRATCH, "student-c", "student-d", "student-e", "student-weak")
         return Section(
             "Question 2: what distillation does, by teacher",
             [
-                *(sentence for sentence in comparisons if sentence),
+                *filter(None, sentences),
                 "± is one standard error of one accuracy on so many images. What another seed changes is not in it.",
             ],
             [Table(headers, rows, ("run", "verdict"))],
-            self._curves("curves-2.svg", order),
-        )  # fmt: skip
+            self._curves("curves-2.svg", *order),
+        )
 
     def _question3(self) -> Section:
         student = self.runs.get("student-net")
@@ -229,9 +201,7 @@ class Page:
         if all(rate in ladders for rate in KEPT_ALIKE):
             first, second = ({step["parameters"]: step for step in ladders[rate]} for rate in KEPT_ALIKE)
             gains = {n: first[n]["accuracy"] - second[n]["accuracy"] for n in first if n in second}
-            rows = [
-                (f"{n:,}", _percent(first[n]), _percent(second[n]), f"{100 * gain:+.1f}") for n, gain in gains.items()
-            ]
+            rows = [(f"{n:,}", _percent(first[n]), _percent(second[n]), f"{100 * gains[n]:+.1f}") for n in gains]
             tables.append(Table(("parameters", *(f"keep rate {rate}" for rate in KEPT_ALIKE), "points"), rows))
             mean = 100 * sum(gains.values()) / len(gains)
             text.append(
@@ -239,21 +209,16 @@ class Page:
                 f"{'more' if mean >= 0 else 'less'} accurate on average. By then it has also trained for more epochs."
             )
         if ladders:
-            text.append(
-                "Parameters after each step against the report's: "
-                + ", ".join(f"{rate} {self.verdicts[f'q3.ladder.{rate}'].verdict}" for rate in ladders) + "."
-            )  # fmt: skip
+            verdicts = ", ".join(f"{rate} {self.comparisons[f'q3.ladder.{rate}'].verdict}" for rate in ladders)
+            text.append(f"Parameters after each step against the report's: {verdicts}.")
+            headers = ("keep rate", "steps", "parameters after the last", "validation accuracy")
             last = [
                 (str(rate), str(len(steps)), f"{steps[-1]['parameters']:,}", _percent(steps[-1]))
                 for rate, steps in ladders.items()
             ]
-            tables.append(Table(("keep rate", "steps", "parameters after the last", "validation accuracy"), last))
-        return Section(
-            "Question 3: network pruning",
-            text,
-            tables,
-            [plot_pruning(ladders, student)] if student and ladders else [],
-        )
+            tables.append(Table(headers, last))
+        pictures = [plot_pruning(ladders, student)] if student and ladders else []
+        return Section("Question 3: network pruning", text, tables, pictures)
 
     def _quantization(self, student: Mapping[str, Any]) -> Table:
         rows = []
@@ -275,52 +240,40 @@ class Page:
                 rows.append((EXPERIMENTS[name].title, *row))
         headers = ("network", "parameters", "size", "MACs at 128 px", "validation accuracy", "test accuracy")
         text = (
-            "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB."
+            "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB"
         )
-        return Section(
-            "Question 4: plain, depthwise + pointwise, group convolution",
-            [text if rows else f"{text} {MISSING.capitalize()}."],
-            [Table(headers, rows, headers[:1])] if rows else [],
-        )
+        text += "." if rows else f". {MISSING.capitalize()}."
+        tables = [Table(headers, rows, headers[:1])] if rows else []
+        return Section("Question 4: plain, depthwise + pointwise, group convolution", [text], tables)
 
     def _contradictions(self) -> Section:
         text = [f"{c.number}. {c.text}" for c in ledger.contradictions()]
         return Section("Where the report contradicts itself", ["The ledger keeps what it says, and notes this:", *text])
 
     def _ledger(self) -> Section:
-        shown = [v for v in self.verdicts.values() if v.verdict != "setting"]
+        shown = [comparison for comparison in self.comparisons.values() if comparison.verdict != "setting"]
         rows = [
-            (v.figure.id, v.figure.what, _cell(v.figure.value), _cell(v.measured), v.verdict, _numbers(v))
-            for v in shown
-        ]
-        settings = len(self.verdicts) - len(shown)
-        return Section(
-            "Every figure of the report",
-            [f"{len(shown)} figures that counting or training gives; {settings} settings stand in the ledger, too."],
-            [
-                Table(
-                    ("figure", "what", "printed", "measured", "verdict", "contradiction"),
-                    rows,
-                    ("figure", "what", "verdict"),
-                )
-            ],
-        )
+            (c.figure.id, c.figure.what, _cell(c.figure.value), _cell(c.measured), c.verdict,
+             ", ".join(map(str, c.figure.contradictions)))
+            for c in shown
+        ]  # fmt: skip
+        settings = len(self.comparisons) - len(shown)
+        text = f"{len(shown)} figures that counting or training gives; {settings} settings stand in the ledger, too."
+        headers = ("figure", "what", "printed", "measured", "verdict", "contradiction")
+        return Section("Every figure of the report", [text], [Table(headers, rows, ("figure", "what", "verdict"))])
 
     # --- their parts -----------------------------------------------------------------------------------------------
 
     def _accuracy(self, name: str) -> str:
         if name not in self.runs:
             return MISSING
-        run = self.runs[name]
-        return f"{_percent(run)} ± {_error(run['accuracy'], run['images'])}"
+        return _with_error(self.runs[name]["accuracy"], self.runs[name]["images"])
 
     def _test(self, name: str) -> str:
         run = self.runs.get(name, {})
-        if "test_images" not in run:
-            return ""
-        return f"{run['test_accuracy']:.1%} ± {_error(run['test_accuracy'], run['test_images'])}"
+        return _with_error(run["test_accuracy"], run["test_images"]) if "test_images" in run else ""
 
-    def _compare(self, name: str, subject: str) -> str | None:
+    def _against_labels_alone(self, name: str, teacher: str) -> str | None:
         """One sentence: how far a student is from the one without a teacher, and the standard error of that."""
         if name not in self.runs or "student-c" not in self.runs:
             return None
@@ -332,72 +285,31 @@ class Page:
         error = 100 * math.hypot(*(standard_error(run[key], run[images]) for run in runs))
         size = "more than" if abs(points) > error else "within"
         return (
-            f"On {where} images, {subject} is {abs(points):.1f} points {'above' if points >= 0 else 'below'} "
-            f"{LABELS_ALONE}, {size} the standard error of {error:.1f}."
+            f"On {where} images, the student distilled from the {teacher} teacher is {abs(points):.1f} points "
+            f"{'above' if points >= 0 else 'below'} the student trained on labels alone, "
+            f"{size} the standard error of {error:.1f}."
         )
 
-    def _curves(self, name: str, ids: tuple[str, ...]) -> list[Picture]:
+    def _curves(self, name: str, *ids: str) -> list[Picture]:
         paths = {run: self.reproduction.directory(run) / "run.json" for run in ids if run in self.runs}
         histories = {run: read_json(path)["history"] for run, path in paths.items()}
-
-        def draw(axes: Axes) -> None:
-            for run, history in histories.items():
-                values = [100 * row["validation_accuracy"] for row in history]
-                epochs = range(1, len(values) + 1)
-                axes.plot(
-                    epochs, values, "." * (len(values) < 3) + "-", color=COLOURS[run], label=EXPERIMENTS[run].title
-                )
-                switches = [i for i in range(1, len(history)) if history[i]["optimizer"] != history[i - 1]["optimizer"]]
-                for switch in switches:
-                    axes.axvline(switch + 0.5, color="#bbbbbb", linewidth=0.8, linestyle=":")
-            axes.set_xlabel("epoch")
-            axes.set_ylabel("validation accuracy, %")
-
-        caption = "Validation accuracy by epoch. A dotted line is a change of optimizer."
-        return [Picture(name, caption, draw_svg(draw))] if histories else []
+        return [plot_curves(name, histories)] if histories else []
 
     def _sizes(self) -> Picture:
-        """Bars: what a network's file takes at 32, 16 and 8 bits."""
         solution = self.reproduction.solution
-        names = {
-            "teacher": "ResNet-18",
-            "small_resnet18": "DW + PW ResNet-18",
-            "student_cnn": "CNN student",
-            "student_dw": "DW + PW student",
-            "student_net": "student for pruning",
-        }
-        states = [NETWORKS[name](solution, 11).state_dict() for name in names]
-        sizes = {
-            32: [measure.file_bytes(state) for state in states],
-            16: [measure.file_bytes(quantized(solution, state, 16)[0]) for state in states],
-            8: [measure.file_bytes(quantized(solution, state, 8)[0]) for state in states],
-        }
-
-        def draw(axes: Axes) -> None:
-            places = np.arange(len(names))
-            for offset, (bits, colour) in enumerate(zip(sizes, ("#1f5a99", "#6ba3d6", "#b3541e"), strict=True)):
-                values = [size / 1e6 for size in sizes[bits]]
-                bars = axes.barh(places + (offset - 1) * 0.27, values, 0.25, color=colour, label=f"{bits} bit")
-                axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=8)
-            axes.set_yticks(places, list(names.values()))
-            axes.invert_yaxis()
-            axes.set_xscale("log")
-            axes.axvline(0.3, color="#444444", linewidth=0.9, linestyle="--")
-            axes.set_xlabel("file size, MB (10⁶ bytes, logarithmic); dashed: the 300,000 bytes that may be handed in")
-
-        return Picture("sizes.svg", "What each network's file takes.", draw_svg(draw, 4.2))
+        states = [NETWORKS[name](solution, 11).state_dict() for name, *_ in SUMMARY]
+        sizes = {32: [measure.file_bytes(state) for state in states]}
+        for bits in (16, 8):
+            sizes[bits] = [measure.file_bytes(quantized(solution, state, bits)[0]) for state in states]
+        return plot_sizes([title for _, title, *_ in SUMMARY], sizes)
 
 
 def _percent(run: Mapping[str, Any]) -> str:
     return f"{run['accuracy']:.1%}"
 
 
-def _error(accuracy: float, images: int) -> str:
-    return f"{100 * standard_error(accuracy, images):.1f}"
-
-
-def _number(verdict: Verdict) -> str:
-    return MISSING if verdict.measured is None else f"{verdict.measured:.3f}"
+def _with_error(accuracy: float, images: int) -> str:
+    return f"{accuracy:.1%} ± {100 * standard_error(accuracy, images):.1f}"
 
 
 def _cell(value: Any) -> str:
@@ -408,11 +320,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _numbers(verdict: Verdict) -> str:
-    """The numbers of the contradictions that a figure is part of."""
-    return ", ".join(map(str, verdict.figure.contradictions))
 
 
 def _device_name(device: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from PIL import Image
 
 from hw7.data.source import Split
+from hw7.report.experiments import EXPERIMENTS
 
 COLOURS = {
     "teacher-pretrained": "#b3541e", "teacher-scratch": "#e0a458", "small-resnet18": "#5b8e7d",
@@ -51,11 +55,45 @@ def plot_pruning(ladders: Mapping[float, list[dict[str, Any]]], student: Mapping
         axes.set_ylabel("validation accuracy, %")
 
     caption = "Parameters against validation accuracy, a line for each keep rate. Pruning goes to the right."
-    return Picture("pruning.svg", caption, draw_svg(draw))
+    return _plotted("pruning.svg", caption, draw)
 
 
-def draw_svg(draw: Any, height: float = 3.8) -> bytes:
-    """A plot in the page's style; no date in it, so that equal results give equal files."""
+def plot_curves(name: str, histories: Mapping[str, list[dict[str, Any]]]) -> Picture:
+    def draw(axes: Axes) -> None:
+        for run, history in histories.items():
+            values = [100 * row["validation_accuracy"] for row in history]
+            style = ".-" if len(values) < 3 else "-"  # a line of one point would not be seen
+            axes.plot(range(1, len(values) + 1), values, style, color=COLOURS[run], label=EXPERIMENTS[run].title)
+            for epoch, (before, after) in enumerate(pairwise(history), start=1):
+                if before["optimizer"] != after["optimizer"]:
+                    axes.axvline(epoch + 0.5, color="#bbbbbb", linewidth=0.8, linestyle=":")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation accuracy, %")
+
+    caption = "Validation accuracy by epoch. A dotted line is a change of optimizer."
+    return _plotted(name, caption, draw)
+
+
+def plot_sizes(titles: Sequence[str], sizes: Mapping[int, Sequence[int]]) -> Picture:
+    """Bars: what each network's file takes, in bytes, by the bits of a weight."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(titles))
+        for offset, (bits, colour) in enumerate(zip(sizes, ("#1f5a99", "#6ba3d6", "#b3541e"), strict=True)):
+            values = [size / 1e6 for size in sizes[bits]]
+            bars = axes.barh(places + (offset - 1) * 0.27, values, 0.25, color=colour, label=f"{bits} bit")
+            axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=8)
+        axes.set_yticks(places, titles)
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.axvline(0.3, color="#444444", linewidth=0.9, linestyle="--")
+        axes.set_xlabel("file size, MB (10⁶ bytes, logarithmic); dashed: the 300,000 bytes that may be handed in")
+
+    return _plotted("sizes.svg", "What each network's file takes.", draw, 4.2)
+
+
+def _plotted(name: str, caption: str, draw: Callable[[Axes], None], height: float = 3.8) -> Picture:
+    """An SVG in the page's style, with no date in it, so that equal results give equal files."""
     with matplotlib.rc_context(STYLE):
         plot = Plot(figsize=(8, height), layout="constrained")
         axes = plot.subplots()
@@ -65,23 +103,22 @@ def draw_svg(draw: Any, height: float = 3.8) -> bytes:
         axes.legend(frameon=False, fontsize=8.5)
         file = io.BytesIO()
         plot.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
-        return file.getvalue()
+    return Picture(name, caption, file.getvalue())
 
 
 def sample_sheet(split: Split, each: int, gap: int = 2) -> bytes:
     """A PNG with a row of `each` images for every class; of a split without labels, of its first images."""
-    side = split.images.shape[-1] * max(1, 96 // split.images.shape[-1])
+    from hw7.support.torchvision_import import make_grid  # here: it takes a second
+
     if split.labelled:
         rows = [split.images[split.labels == label][:each] for label in range(len(split.classes))]
     else:
         rows = list(split.images[: len(split.classes) * each].split(each))
-    sheet = Image.new("RGB", (each * (side + gap) - gap, len(rows) * (side + gap) - gap), "white")
-    for y, row in enumerate(rows):
-        for x, image in enumerate(row):
-            picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).resize(
-                (side, side), Image.Resampling.NEAREST
-            )
-            sheet.paste(picture, (x * (side + gap), y * (side + gap)))
+    blank = torch.full_like(split.images[:1], 255).expand(each, -1, -1, -1)  # where a class has fewer images
+    images = torch.cat([torch.cat([row, blank])[:each] for row in rows])
+    scale = max(1, 96 // images.shape[-1])
+    enlarged = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    sheet = make_grid(enlarged, nrow=each, padding=gap, pad_value=255)[:, gap:-gap, gap:-gap]
     file = io.BytesIO()
-    sheet.save(file, "PNG", optimize=True)
+    Image.fromarray(sheet.permute(1, 2, 0).cpu().numpy()).save(file, "PNG", optimize=True)
     return file.getvalue()

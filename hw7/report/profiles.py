@@ -31,11 +31,18 @@ def _cosine(epochs: int, batch: int = 64, learning_rate: float = 1e-3) -> tuple[
     return (Phase(epochs, learning_rate=learning_rate, batch=batch, schedule="cosine"),)
 
 
-RECIPES = (
-    *("pretraining", "fine-tuning", "teacher", "weak teacher"),
-    *("low rank", "question 1", "question 2", "question 3", "pruning", "question 4"),
-)
-
+SMALL = {
+    "pretraining": _cosine(8),
+    "fine-tuning": _cosine(10, learning_rate=5e-4),
+    "teacher": _cosine(12),
+    "weak teacher": _cosine(2),
+    "low rank": _cosine(20, batch=32, learning_rate=2e-3),  # deep and thin: it wants more and larger steps
+    "question 1": _cosine(16),
+    "question 2": _cosine(28),
+    "question 3": _cosine(24),
+    "pruning": (Phase(1, learning_rate=2e-4, batch=64),),
+    "question 4": _cosine(10),
+}
 
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
@@ -43,7 +50,7 @@ PROFILES: dict[str, Profile] = {
         size=32,
         images={"training": 66, "validation": 55, "testing": 22, "pretraining": 64},
         recipes={
-            **dict.fromkeys(RECIPES, (Phase(1, batch=33),)),
+            **dict.fromkeys(SMALL, (Phase(1, batch=33),)),
             "question 2": (Phase(1, batch=33), Phase(1, "sgd", batch=33)),
         },
         checkpoint_seconds=0,
@@ -53,52 +60,25 @@ PROFILES: dict[str, Profile] = {
         size=32,
         plates="difficulty=0.5",
         images={"training": 2000, "validation": 1000, "testing": 4000, "pretraining": 8000},
-        recipes={
-            "pretraining": _cosine(8),
-            "fine-tuning": _cosine(10, learning_rate=5e-4),
-            "teacher": _cosine(12),
-            "weak teacher": _cosine(2),
-            "low rank": _cosine(20, batch=32, learning_rate=2e-3),  # deep and thin: it wants more and larger steps
-            "question 1": _cosine(16),
-            "question 2": _cosine(28),
-            "question 3": _cosine(24),
-            "pruning": (Phase(1, learning_rate=2e-4, batch=64),),
-            "question 4": _cosine(10),
-        },
+        recipes=SMALL,
     ),
     "notebook": Profile(
         about="what the report notebook runs, on a laptop in a few minutes",
         size=32,
         plates="difficulty=0.5",
         images={"training": 1000, "validation": 1000, "testing": 2000, "pretraining": 4000},
-        recipes={
-            "pretraining": _cosine(6),
-            "fine-tuning": _cosine(10, learning_rate=5e-4),
-            "teacher": _cosine(10),
-            "weak teacher": _cosine(2),
-            "low rank": _cosine(20, batch=32, learning_rate=2e-3),
-            "question 1": _cosine(16),
-            "question 2": _cosine(28),
-            "question 3": _cosine(24),
-            "pruning": (Phase(1, learning_rate=2e-4, batch=64),),
-            "question 4": _cosine(16),
-        },
+        recipes={**SMALL, "pretraining": _cosine(6), "teacher": _cosine(10), "question 4": _cosine(16)},
     ),
     "full": Profile(
         about="the report's own recipe, for a GPU",
         size=128,
         images={"training": None, "validation": None, "testing": None, "pretraining": 20_000},
         recipes={
+            **dict.fromkeys(SMALL, (Phase(250),)),
             "pretraining": (Phase(100, schedule="cosine"),),
-            "fine-tuning": (Phase(250),),
-            "teacher": (Phase(250),),
             "weak teacher": (Phase(5),),
-            "low rank": (Phase(250),),
-            "question 1": (Phase(250),),
             "question 2": (Phase(250, batch=32), Phase(50, "sgd", batch=32)),
-            "question 3": (Phase(250),),
             "pruning": (Phase(5),),
-            "question 4": (Phase(250),),
         },
     ),
-}  # fmt: skip
+}

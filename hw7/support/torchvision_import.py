@@ -29,5 +29,6 @@ def _import_torchvision() -> None:
 _import_torchvision()
 
 from torchvision.models import ResNet, ResNet18_Weights, resnet18  # noqa: E402
+from torchvision.utils import make_grid  # noqa: E402
 
-__all__ = ["ResNet", "ResNet18_Weights", "resnet18"]
+__all__ = ["ResNet", "ResNet18_Weights", "make_grid", "resnet18"]

@@ -1,4 +1,4 @@
-"""Work on a GPU, recorded once as a CUDA graph and replayed with one launch.
+"""CUDA graphs: work on a GPU, recorded once and replayed with one launch.
 
 A small network's step is hundreds of operations of a few microseconds each; the host cannot start them that fast. A
 graph can. What is recorded must do the same on every call: the same shapes, tensors that stay where they are, and no

@@ -1,4 +1,4 @@
-"""Passes over the data: one that trains, one that scores."""
+"""Epochs: a pass over the data that trains, and one that scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one training loop: from scratch, fine-tuning, distilling, and fine-tuning after pruning.
+"""The training loop: from scratch, fine-tuning, distilling, and fine-tuning after pruning.
 
 What differs between those is one function, the step: (network, images, labels, optimizer) -> loss. Everything random
 in an epoch (its order, its augmentation) comes from a generator seeded with (seed, epoch), so that a run that was
@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,19 @@ from hw7.training.steps import Distillation, Step, cross_entropy_step, fingerpri
 from hw7.training.weights import load_into
 
 CHECKPOINT_SECONDS = 20.0
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}  # SGD without momentum: the report names none
+SCHEDULES: dict[str, Callable[[int, int], float]] = {  # (epoch, epochs) -> the share of the learning rate
+    "constant": lambda epoch, epochs: 1.0,
+    "cosine": lambda epoch, epochs: 0.5 * (1 + math.cos(math.pi * epoch / epochs)),
+}
 
 
 @dataclass(frozen=True)
 class Phase:
-    """So many epochs with one optimizer. `schedule` is "constant" or "cosine" (to zero, stepped every epoch)."""
+    """So many epochs with one optimizer. `schedule` is "constant" or "cosine" (to zero, stepped every epoch).
+
+    Raises HW7Error for an optimizer or a schedule that is not known.
+    """
 
     epochs: int
     optimizer: str = "adamw"
@@ -47,21 +56,23 @@ class Phase:
     batch: int = 128
     schedule: str = "constant"
 
+    def __post_init__(self) -> None:
+        for what, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+            if name not in known:
+                raise HW7Error(f"there is no {what} {name!r}; there are: {', '.join(known)}")
+
     def learning_rate_at(self, epoch: int) -> float:
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return self.learning_rate * SCHEDULES[self.schedule](epoch, self.epochs)
 
     def make_optimizer(self, network: nn.Module) -> Optimizer:
         """On a GPU: one that can be replayed, all its tensors in one kernel, its learning rate a tensor there."""
+        options: dict[str, Any] = {"lr": self.learning_rate}
         device = next(network.parameters()).device
-        rate: Any = self.learning_rate
-        options: dict[str, Any] = {}
         if device.type == "cuda":
-            rate, options = torch.tensor(rate, device=device), {"fused": True}
-        if self.optimizer == "adamw":
-            return AdamW(network.parameters(), lr=rate, capturable=device.type == "cuda", **options)
-        return SGD(network.parameters(), lr=rate, **options)  # no momentum: the report names none
+            options = {"lr": torch.tensor(self.learning_rate, device=device), "fused": True}
+            if self.optimizer == "adamw":
+                options["capturable"] = True
+        return OPTIMIZERS[self.optimizer](network.parameters(), **options)
 
 
 @dataclass(frozen=True)
@@ -84,13 +95,81 @@ class Run:
     best_epoch: int
     seconds: float
 
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Run:
+        """From what a file says of it."""
+        return cls(tuple(Epoch(**row) for row in record["history"]), record["best_epoch"], record["seconds"])
+
     @property
     def best(self) -> Epoch:
         return self.history[self.best_epoch]
 
 
+NOTHING_DONE = Run((), -1, 0.0)
+
+
 class TimeIsUp(HW7Error):
     """The run was stopped because its time was over. Its checkpoint is written; the same again goes on from there."""
+
+
+@dataclass
+class Checkpoint:
+    """A run between two epochs: all that it needs to go on, and the file that keeps it while it lasts."""
+
+    path: Path
+    identity: dict[str, Any]
+    network: nn.Module
+    optimizer: Optimizer | None = None  # None: before the first epoch
+    best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the best epoch
+    run: Run = NOTHING_DONE  # as far as it has come
+    saved: Run = NOTHING_DONE  # as far as the file knows
+    began: float = field(default_factory=time.monotonic)  # when it would have begun, had it not been interrupted
+
+    def save(self, seconds: float = 0.0) -> None:
+        """Writes the file, unless it holds everything, or all but the last seconds, already."""
+        if self.optimizer and self.run is not self.saved and self.run.seconds - self.saved.seconds >= seconds:
+            state = {"identity": self.identity, "network": self.network.state_dict(), "best": self.best}
+            save_checkpoint(self.path, state | {"optimizer": self.optimizer.state_dict()} | asdict(self.run))
+            self.saved = self.run
+
+    def load(self, plan: Sequence[tuple[Phase, int]]) -> None:
+        """Goes on from the file. Raises HW7Error where it is broken or another run's."""
+        state = load_checkpoint(self.path, next(self.network.parameters()).device)
+        _check_identity(self.path.parent, state["identity"], self.identity)
+        self.run = self.saved = Run.of(state)
+        self.best = state["best"]
+        self.began -= self.run.seconds
+        self.network.load_state_dict(state["network"])
+        self.optimizer = plan[len(self.run.history) - 1][0].make_optimizer(self.network)
+        # Its memory only: what kind it is depends on the device, which may be another one than before.
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]["state"]})
+
+    def begin(self, phase: Phase, epoch: int) -> Optimizer:
+        """The optimizer, at the learning rate of an epoch; a new one where a phase begins."""
+        if self.optimizer is None or epoch == 0:
+            self.optimizer = phase.make_optimizer(self.network)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(phase.learning_rate_at(epoch))  # a recorded step reads it there
+            else:
+                group["lr"] = phase.learning_rate_at(epoch)
+        return self.optimizer
+
+    def add(self, epoch: Epoch) -> None:
+        """An epoch that is done. The first of those that are best by validation accuracy stays the best."""
+        best_epoch, history = self.run.best_epoch, (*self.run.history, epoch)
+        if not self.best or epoch.validation_accuracy > self.run.best.validation_accuracy:
+            best_epoch = len(history) - 1
+            self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.run = Run(history, best_epoch, time.monotonic() - self.began)
+
+    def finish(self, metadata: dict[str, str]) -> Run:
+        """Puts the best weights into the network, and the files of a finished run in the place of the checkpoint."""
+        self.network.load_state_dict(self.best)
+        save_weights(self.path.with_name("weights.safetensors"), self.best, metadata)
+        write_json(self.path.with_name("run.json"), {"identity": self.identity, **asdict(self.run)})
+        self.path.unlink(missing_ok=True)
+        return self.run
 
 
 def train(
@@ -125,94 +204,51 @@ def train(
     for split in (training, validation):
         if not split.labelled:
             raise HW7Error(f"{split.source}, {split.name}: images without labels cannot be trained on or scored")
-    device = training.images.device
-    precision = precision or best_precision(device)
-    identity = _identity(network, training, phases, step, seed, augmentation, precision)
+    precision = precision or best_precision(training.images.device)
+    settings = {"phases": phases, "seed": seed, "precision": precision, "augmentation": augmentation}
+    checkpoint = Checkpoint(directory / "checkpoint.pt", _identity(network, training, step, settings), network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if (directory / "run.json").exists():
-        return load_run(network, directory, identity)
-
-    started = time.monotonic()
     plan = [(phase, epoch) for phase in phases for epoch in range(phase.epochs)]
-    state: dict[str, Any] = {"identity": identity, "history": [], "best": None, "best_epoch": -1, "seconds": 0.0}
-    optimizer: Optimizer | None = None
-    if (directory / "checkpoint.pt").exists():
-        state = load_checkpoint(directory / "checkpoint.pt", device)
-        _check_identity(directory, state["identity"], identity)
-        network.load_state_dict(state["network"])
-        optimizer = plan[len(state["history"]) - 1][0].make_optimizer(network)
-        # Its memory only: what kind it is depends on the device, which may be another one than before.
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state["optimizer"]["state"]})
-    history: list[Epoch] = [Epoch(**row) for row in state["history"]]
-    best, best_epoch, earlier = state["best"], state["best_epoch"], state["seconds"]
 
-    def save() -> None:
-        assert optimizer is not None
-        checkpoint = {
-            "identity": identity,
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "history": [asdict(row) for row in history],
-            "best": best,
-            "best_epoch": best_epoch,
-            "seconds": earlier + time.monotonic() - started,
-        }
-        save_checkpoint(directory / "checkpoint.pt", checkpoint)
+    # ---- what was done before ----
+    if (directory / "run.json").exists():
+        return load_run(network, directory, checkpoint.identity)
+    if checkpoint.path.exists():
+        checkpoint.load(plan)
 
-    scores = torch.zeros(2, dtype=torch.float64, device=device)
-
-    def validate() -> None:
-        scores.copy_(scores_of(network, validation))
-
-    saved, took, fresh = time.monotonic(), 0.0, False
-    passes: Passes | None = None
+    # ---- epoch by epoch ----
+    scores = torch.zeros(2, dtype=torch.float64, device=training.images.device)
     networks = (network, step.teacher) if isinstance(step, Distillation) else (network,)
-    with (
-        computing_in(precision, *networks),
-        tqdm(plan, initial=len(history), desc=label, unit="epoch", leave=False, disable=not progress or None) as bar,
-    ):
-        score = cuda_graph.recorded(validate, f"{label}: validation", device)
-        for number in range(len(history), len(plan)):
-            began = time.time()
-            if began + took > until:
-                if fresh:
-                    save()
-                raise TimeIsUp(f"{label}: stopped after {len(history)} of {len(plan)} epochs, because its time is up")
-            phase, epoch = plan[number]
-            if optimizer is None or epoch == 0:
-                optimizer, passes = phase.make_optimizer(network), None
-            _set_learning_rate(optimizer, phase.learning_rate_at(epoch))
-            if passes is None:
-                passes = Passes(network, training, phase.batch, optimizer, step, augmentation, label)
+    passes: Passes | None = None
+    took, done = 0.0, len(checkpoint.run.history)
+    bar = tqdm(plan, initial=done, desc=label, unit="epoch", leave=False, disable=not progress or None)
+    with computing_in(precision, *networks), bar:
+        score = cuda_graph.recorded(
+            lambda: scores.copy_(scores_of(network, validation)), f"{label}: validation", scores.device
+        )
+        for number, (phase, epoch) in enumerate(plan[done:], start=done):
+            started = time.time()
+            if started + took > until:
+                checkpoint.save()
+                of = f"{len(plan)} epoch{'s' * (len(plan) != 1)}"
+                raise TimeIsUp(f"{label}: stopped after {number} of {of}, because its time is up")
+            if epoch == 0:
+                passes = None  # its recordings are freed before others are made
+            optimizer = checkpoint.begin(phase, epoch)
+            passes = passes or Passes(network, training, phase.batch, optimizer, step, augmentation, label)
             mean = passes(generator(seed, number))
             score()
             loss, validation_loss, accuracy = torch.cat([mean.view(1), scores]).tolist()  # the epoch's only wait
-            # The loss is taken before a step moves the weights: only the validation loss sees what the last step did.
-            for what, value in (("loss", loss), ("validation loss", validation_loss)):
-                if not math.isfinite(value):
-                    raise HW7Error(
-                        f"{label}: the {what} is {value} in epoch {number + 1}. Is the loss function finite for large "
-                        f"logits? If it is, try a smaller learning rate than {phase.learning_rate}."
-                    )
-            history.append(Epoch(loss, validation_loss, accuracy, phase.learning_rate_at(epoch), phase.optimizer))
-            if best is None or accuracy > history[best_epoch].validation_accuracy:
-                best_epoch = number
-                best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            row = Epoch(loss, validation_loss, accuracy, phase.learning_rate_at(epoch), phase.optimizer)
+            _check_finite(row, label, number, phase)
+            checkpoint.add(row)
             bar.update()
-            bar.set_postfix_str(
-                f"loss {loss:.3f}, accuracy {accuracy:.3f}, best {history[best_epoch].validation_accuracy:.3f}"
-            )
-            fresh, took = True, time.time() - began
-            if number + 1 < len(plan) and time.monotonic() - saved >= checkpoint_seconds:
-                save()
-                saved, fresh = time.monotonic(), False
-
-    network.load_state_dict(best)
-    run = Run(tuple(history), best_epoch, earlier + time.monotonic() - started)
-    save_weights(directory / "weights.safetensors", best, metadata or {})
-    write_json(directory / "run.json", {"identity": identity, **asdict(run)})
-    (directory / "checkpoint.pt").unlink(missing_ok=True)
-    return run
+            best = checkpoint.run.best.validation_accuracy
+            bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.3f}, best {best:.3f}")
+            took = time.time() - started
+            if number + 1 < len(plan):
+                checkpoint.save(checkpoint_seconds)
+    return checkpoint.finish(metadata or {})
 
 
 def load_run(network: nn.Module, directory: Path, identity: dict[str, Any] | None = None) -> Run:
@@ -221,40 +257,31 @@ def load_run(network: nn.Module, directory: Path, identity: dict[str, Any] | Non
     if identity is not None:
         _check_identity(directory, record["identity"], identity)
     load_into(network, directory / "weights.safetensors")
-    return Run(tuple(Epoch(**row) for row in record["history"]), record["best_epoch"], record["seconds"])
+    return Run.of(record)
 
 
-def _set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)  # a recorded step reads it there
-        else:
-            group["lr"] = rate
+def _check_finite(row: Epoch, label: str, number: int, phase: Phase) -> None:
+    # The loss is taken before a step moves the weights: only the validation loss sees what the last step did.
+    for what, value in (("loss", row.loss), ("validation loss", row.validation_loss)):
+        if not math.isfinite(value):
+            raise HW7Error(
+                f"{label}: the {what} is {value} in epoch {number + 1}. Is the loss function finite for large logits? "
+                f"If it is, try a smaller learning rate than {phase.learning_rate}."
+            )
 
 
-def _identity(
-    network: nn.Module,
-    training: Split,
-    phases: tuple[Phase, ...],
-    step: Step,
-    seed: int,
-    augmentation: augment.Recipe | None,
-    precision: str,
-) -> dict[str, Any]:
+def _identity(network: nn.Module, training: Split, step: Step, settings: dict[str, object]) -> dict[str, Any]:
     """What a run is a run of, in words that an error message can show."""
     shapes = [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()]
     identity = {
         "network": f"{measure.parameters(network):,} parameters in {len(shapes)} tensors",
         "shapes": shapes,
         "data": f"{training.source}, {training.name}, {len(training)} images of {training.images.shape[-1]} px",
-        "phases": [asdict(phase) for phase in phases],
-        "seed": seed,
-        "precision": precision,
-        "augmentation": None if augmentation is None else asdict(augmentation),
+        **settings,
         "first weights": fingerprint(network),
         "step": str(step) if isinstance(step, Distillation) else "labels alone",
     }
-    return json.loads(json.dumps(identity))  # tuples and lists compare alike after a file
+    return json.loads(json.dumps(identity, default=asdict))  # tuples and lists compare alike after a file
 
 
 def _check_identity(directory: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -8,9 +8,7 @@ from torch import nn
 
 from hw7 import HW7Error
 from hw7.data.source import Split
-from hw7.support.files import (
-    load_weights,
-)
+from hw7.support.files import load_weights
 
 
 def load_into(network: nn.Module, path: Path) -> dict[str, str]:

@@ -56,7 +56,8 @@ LOOKS = (measure.macs, measure.layer_table, lambda network, shape: measure.laten
 def test_resnet18_of_the_report() -> None:
     network = resnet18(num_classes=11)
     assert measure.parameters(network) == 11_182_155
-    assert measure.buffers(network) == 9_620  # 4,800 channels of batch norm, two statistics each, and 20 counters
+    # 4,800 channels of batch norm, two statistics each, and 20 counters
+    assert sum(buffer.numel() for buffer in network.buffers()) == 9_620
     assert measure.tensor_bytes(network) == 4 * (11_182_155 + 9_600) + 8 * 20
     layers = measure.layer_table(network, (3, 64, 64))
     assert sum(layer.parameters for layer in layers) == 11_182_155

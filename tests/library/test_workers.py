@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +17,13 @@ from typing import Any
 import pytest
 import torch
 from processes import living, until
+from tiny_reproduction import TINY, reproduction
 
 from hw7 import HW7Error
 from hw7.cli import app
-from hw7.report import pace, reproduce
+from hw7.report import pace, runner
 from hw7.report.experiments import EXPERIMENTS
 from hw7.report.profiles import PROFILES
-from hw7.report.reproduce import Reproduction
 from hw7.solution import Solution, default_directory, load_solution
 from hw7.support.files import load_weights, write_json
 from hw7.support.workers import Cluster, Here, Workers, side_by_side
@@ -99,7 +98,6 @@ def test_no_more_run_at_once_than_asked_and_the_first_that_can_does() -> None:
 
 # ---- the report's experiments ----------------------------------------------------------------------------------
 
-TINY = replace(PROFILES["smoke"], images={"training": 22, "validation": 22, "testing": 11, "pretraining": 20})
 ONLY = ("student-d", "student-net", "quantized-16", "depthwise-1mb")
 
 
@@ -111,11 +109,6 @@ def solution() -> Solution:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROFILES, "tiny", TINY)
-
-
-def reproduction(out: Path, solution: Solution, **changes: Any) -> Reproduction:
-    options: dict[str, Any] = {"source": "plates", "profile_name": "tiny", "say": lambda line: None}
-    return Reproduction(out=out, solution=solution, **options | changes)
 
 
 @pytest.mark.slow
@@ -161,14 +154,14 @@ def test_the_longest_chain_goes_first(tmp_path: Path, solution: Solution, monkey
 
 
 def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, said = reproduce.train, list[str]()
+    real, said = runner.train, list[str]()
 
     def train(network: Any, *arguments: Any, **options: Any) -> Any:
         if "row from scratch" in options["label"] or "(a)" in options["label"]:
             raise HW7Error("no luck")
         return real(network, *arguments, **options)
 
-    monkeypatch.setattr(reproduce, "train", train)
+    monkeypatch.setattr(runner, "train", train)
     made = reproduction(tmp_path, solution, say=said.append)
     with pytest.raises(HW7Error, match="no luck"):
         made.run(["student-d", "depthwise-1mb"])
@@ -179,7 +172,7 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monke
         r"done 2 of 3\. Depthwise \+ pointwise convolutions: accuracy 0\.\d{4}, [\d,]+ parameters",
         r"done 3 of 3\. d: student distilled from \(a\): accuracy 0\.\d{4}, [\d,]+ parameters",
     )
-    monkeypatch.setattr(reproduce, "train", real)
+    monkeypatch.setattr(runner, "train", real)
     assert len(made.run(["student-d", "depthwise-1mb"])["experiments"]) == 3
     assert [line for line, wanted in zip(said, lines, strict=True) if not re.fullmatch(wanted, line)] == []
 
@@ -193,13 +186,13 @@ def test_what_is_left_is_told_by_the_images_that_each_sees(
 
     class Counting(Here):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            write_json(made._result(args[1]), {"accuracy": 0.5, "parameters": 1000})
+            write_json(made.result_path(args[1]), {"accuracy": 0.5, "parameters": 1000})
             return super().submit(lambda: images[args[1]] / 10)
 
     made.say = said.append
     monkeypatch.setattr(made, "_images_seen", images.get)
     monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    write_json(made._result("student-c"), {"accuracy": 0.5, "parameters": 1000})
+    write_json(made.result_path("student-c"), {"accuracy": 0.5, "parameters": 1000})
     made._run_all(list(images), Counting(), 1)
     assert [line.partition(". ")[0] for line in said] == [
         "done 2 of 5, about 3 min left",
@@ -341,7 +334,7 @@ def test_the_command_stops_in_good_time_and_says_so(
         return int(end.value.code or 0)
 
     assert reproduce("--minutes", "0") == 75
-    assert "time is up: 0 of 1 experiments are done; run the same again" in capsys.readouterr().err
+    assert "time is up: 0 of 1 done; run the same again" in capsys.readouterr().err
     assert not (tmp_path / "out" / "report.html").exists()
     assert reproduce("--minutes", "30", "--jobs", "4") == 0
     assert (tmp_path / "out" / "report.html").exists()

@@ -1,0 +1,394 @@
+"""Small reproductions of the report: what runs, what is kept, what is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tiny_reproduction import TINY, contents, reproduction, with_own
+from tiny_training import Killed
+
+from hw7 import HW7Error
+from hw7.cli import app
+from hw7.data import fashion_mnist, load
+from hw7.data.load import hold_out, load_split
+from hw7.data.source import Split
+from hw7.models import StudentNet
+from hw7.report import ledger, runner
+from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.report.page import write_report
+from hw7.report.profiles import PROFILES
+from hw7.solution import Solution, load_solution
+from hw7.support.files import load_weights
+from hw7.training.epoch import Passes
+
+ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
+EPOCHS = 1 + 1 + 2 + 2 + 1 + 5  # of ONLY and what it needs; the two students of question 2 have two phases
+
+
+@pytest.fixture(scope="module")
+def solution() -> Solution:
+    return load_solution()
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, solution: Solution) -> Path:
+    """A folder with a finished reproduction of ONLY, its report written."""
+    out = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HW7_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setitem(PROFILES, "tiny", TINY)
+        whole = reproduction(out, solution)
+        whole.run(ONLY)
+        write_report(whole)
+    return out
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_the_results(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text(), parse_constant=refuse)
+    assert list(results["experiments"]) == with_needs(ONLY)
+    assert (results["data"], results["profile"], results["seed"], results["size"]) == ("plates", "tiny", 0, 32)
+    runs = results["experiments"]
+    assert runs["student-e"]["parameters"] == 274_763
+    assert runs["student-e"]["images"] == 22
+    assert runs["student-e"]["epochs"] == 2
+    assert "distillation_loss" in runs["student-e"]
+    assert "distillation_loss" not in runs["student-c"]
+    assert "test_accuracy" not in runs["pretraining"]  # its classes are others
+    assert [step["parameters"] for step in runs["prune-0.9"]["steps"]] == [216_518, 183_578, 156_084, 132_858, 114_810]
+    assert runs["prune-0.9"]["accuracy"] == runs["prune-0.9"]["steps"][-1]["accuracy"]
+    assert runs["quantized-8"]["file_bytes"] < runs["quantized-16"]["file_bytes"] < runs["student-net"]["tensor_bytes"]
+    assert all(0 <= run["accuracy"] <= 1 for run in runs.values())
+    figures = results["figures"]
+    assert list(figures) == list(ledger.load())
+    assert figures["q2.e.accuracy"] == {
+        "printed": 0.8586,
+        "measured": runs["student-e"]["accuracy"],
+        "verdict": "other data",
+    }
+    assert figures["q1.teacher.parameters"]["verdict"] == "exact"
+    assert figures["q2.d.accuracy"]["measured"] is None
+
+
+def test_every_step_of_pruning_is_kept(finished: Path) -> None:
+    widths = []
+    for number in range(1, 6):
+        tensors, metadata = load_weights(finished / "runs" / "prune-0.9" / f"step-{number:02}" / "weights.safetensors")
+        assert metadata["network"] == "student_net"
+        widths.append(StudentNet.from_state_dict(tensors).widths)
+    runs = json.loads((finished / "results.json").read_text())["experiments"]
+    assert [list(step) for step in widths] == [step["widths"] for step in runs["prune-0.9"]["steps"]]
+
+
+@pytest.mark.slow
+def test_two_folders_get_the_same_bytes(finished: Path, tmp_path: Path, solution: Solution) -> None:
+    second = reproduction(tmp_path / "second", solution)
+    torch.rand(3)
+    second.run(["quantized-16", "student-e", "student-c"])  # in two goes and another order
+    second.run(ONLY)
+    write_report(second)
+    assert (second.out / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    pictures = {name: data for name, data in contents(second.out).items() if name.startswith("pictures")}
+    assert pictures
+    assert pictures == {name: data for name, data in contents(finished).items() if name.startswith("pictures")}
+
+
+def test_another_seed_gives_other_results(finished: Path, tmp_path: Path, solution: Solution) -> None:
+    other = reproduction(tmp_path, solution, seed=1).run(["student-c"])["experiments"]["student-c"]
+    first = json.loads((finished / "results.json").read_text())["experiments"]["student-c"]
+    assert other["loss"] != first["loss"]
+    assert other["parameters"] == first["parameters"]
+
+
+def test_run_again_it_trains_nothing(finished: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(runner, "train", forbidden)
+    before = contents(finished)
+    results = reproduction(finished, solution).run(ONLY)
+    assert results["experiments"] == json.loads(before["results.json"])["experiments"]
+    assert contents(finished) == before
+
+
+def test_finished_runs_are_measured_again_and_not_trained(
+    finished: Path, tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between the end of a run and its result."""
+    shutil.copytree(finished, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("result.json"):
+        path.unlink()
+
+    def forbidden(*_: object) -> float:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(Passes, "__call__", forbidden)
+    reproduction(tmp_path / "copy", solution).run(ONLY)
+    after = contents(tmp_path / "copy")
+    assert after == contents(finished)
+
+
+@pytest.mark.slow
+def test_a_killed_reproduction_goes_on(
+    finished: Path, tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the middle of every single epoch, it still gets there, and to the same."""
+    real, epochs = Passes.__call__, 0
+
+    def killed(*arguments: Any) -> float:
+        nonlocal epochs
+        epochs += 1
+        loss = real(*arguments)
+        if epochs % 2:
+            raise Killed
+        return loss
+
+    monkeypatch.setattr(Passes, "__call__", killed)
+    kills = 0
+    while True:
+        try:
+            results = reproduction(tmp_path, solution).run(ONLY)
+            break
+        except Killed:
+            kills += 1
+    assert kills == EPOCHS
+    assert results["experiments"] == json.loads((finished / "results.json").read_text())["experiments"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"source": "plates:5"}, "data plates, not plates:5"),
+        ({"seed": 7}, "seed 0, not 7"),
+        ({"profile_name": "smoke"}, "profile tiny, not smoke"),
+        ({"pretraining": "imagenet"}, "pretraining plates, not imagenet"),
+    ],
+    ids=["data", "seed", "profile", "pretraining"],
+)
+def test_a_folder_of_another_reproduction_is_refused(
+    finished: Path, solution: Solution, changes: dict, says: str
+) -> None:
+    before = contents(finished)
+    with pytest.raises(HW7Error, match="holds results of another reproduction") as error:
+        reproduction(finished, solution, **changes).run(["student-c"])
+    assert says in str(error.value)
+    assert str(finished) in str(error.value)
+    assert contents(finished) == before
+
+
+def test_results_of_another_solution_are_refused(finished: Path, tmp_path: Path) -> None:
+    before = contents(finished)
+    with pytest.raises(HW7Error, match=r"solution \w+, not \w+"):
+        reproduction(finished, with_own(tmp_path, losses="# a comment")).run(["student-c"])
+    assert contents(finished) == before
+
+
+@contextmanager
+def another_process_in(folder: Path) -> Iterator[None]:
+    code = (
+        "import filelock, sys\n"
+        "with filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "held\n"
+            yield
+        finally:
+            process.kill()
+
+
+def test_two_at_once_in_one_folder_are_refused(finished: Path, solution: Solution) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("no data is to be read before")
+
+    before = contents(finished)
+    with pytest.MonkeyPatch.context() as patch, another_process_in(finished):
+        patch.setattr(load, "load_split", forbidden)
+        with pytest.raises(HW7Error, match="another hw7 is at work in"):
+            reproduction(finished, solution).run(ONLY)
+    reproduction(finished, solution).run(ONLY)  # a lock dies with its owner
+    assert contents(finished) == before
+
+
+def test_a_profile_that_does_not_exist(tmp_path: Path, solution: Solution) -> None:
+    with pytest.raises(HW7Error, match=r"no profile 'huge'.*smoke, quick, notebook, full"):
+        reproduction(tmp_path, solution, profile_name="huge")
+
+
+@pytest.mark.parametrize("source", ["plate", "food11:/no/such/folder", "food11", "plates:x"])
+def test_a_source_that_does_not_work_leaves_the_folder_free(tmp_path: Path, solution: Solution, source: str) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(HW7Error):
+        reproduction(out, solution, source=source).run(["student-c"])
+    assert not out.exists() or contents(out) == {}  # so that the corrected command may use it
+
+
+def test_an_out_that_cannot_be_a_folder(tmp_path: Path, solution: Solution) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(HW7Error, match="file"):
+        reproduction(tmp_path / "file", solution).run(["student-c"])
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            "_right = iterative_prune\n"
+            "def iterative_prune(model, keep_rate, steps, finetune):\n"
+            "    return _right(model, keep_rate, steps, finetune)[:-1]",
+            "its 5 steps; networks given: 4, calls of finetune: 5",
+        ),
+        (
+            "def iterative_prune(model, keep_rate, steps, finetune):\n"
+            "    return [network_slimming(model, w) for w in width_schedule(model.widths, keep_rate, steps)]",
+            "its 5 steps; networks given: 5, calls of finetune: 0",
+        ),
+        (
+            "def iterative_prune(model, keep_rate, steps, finetune):\n    finetune(model)\n    raise KeyError('next')",
+            r"raised KeyError at .*pruning\.py, line",
+        ),
+        (
+            "def iterative_prune(model, keep_rate, steps, finetune):\n    raise NotImplementedError('Task 3.5')",
+            "not done yet: Task 3.5",
+        ),
+        ("def iterative_prune(model, keep_rate, steps, finetune):\n    return None", "iterative_prune"),
+    ],
+    ids=["one too few", "not fine-tuned", "raises", "stub", "none"],
+)
+def test_a_pruning_that_is_wrong(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, says: str
+) -> None:
+    """On the finished student, as if this solution had made it."""
+    own = with_own(tmp_path / "own", pruning=source)
+    shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("prune-*"))
+    identity = json.loads((finished / "identity.json").read_text()) | {"solution": own.digest}
+    (tmp_path / "out" / "identity.json").write_text(json.dumps(identity))
+    with pytest.raises(HW7Error, match=says):
+        reproduction(tmp_path / "out", own).run(["prune-0.9"])
+    assert not (tmp_path / "out" / "runs" / "prune-0.9" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def compress(state_dict, bits=8):\n    return state_dict['no']", "quantization.compress raised KeyError"),
+        ("def decompress(tensors):\n    raise NotImplementedError('Task 4.2')", "Task 4.2"),
+        (
+            "_right = decompress\n"
+            "def decompress(tensors):\n    return {n: t for n, t in _right(tensors).items() if n != 'fc.bias'}",
+            "did not give back fc.bias",
+        ),
+    ],
+    ids=["raises", "stub", "loses one"],
+)
+def test_a_quantization_that_is_wrong(tmp_path: Path, source: str, says: str) -> None:
+    own = with_own(tmp_path, quantization=source)
+    with pytest.raises(HW7Error, match=says):
+        runner.quantized(own, StudentNet().state_dict(), 8)
+
+
+def test_students_of_one_kind_begin_alike_under_every_teacher(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that rows c, d and e of question 2 differ by the teacher and by nothing else."""
+    starts: dict[str, Any] = {}
+
+    def recorded(network: torch.nn.Module, *arguments: Any, **options: Any) -> None:
+        starts[options["label"].split()[-1]] = (
+            torch.cat([tensor.double().flatten() for tensor in network.state_dict().values()]),
+            options["seed"],
+            arguments[2],
+        )
+        raise Killed
+
+    monkeypatch.setattr(runner, "train", recorded)
+    made = reproduction(tmp_path, solution)
+    monkeypatch.setattr(made, "finished", lambda name: (StudentNet(), None))
+    for name in ("student-c", "student-d", "student-weak"):
+        monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], title=name))
+        with pytest.raises(Killed):
+            made.run_one(name)
+    (weights, seed, phases), *others = starts.values()
+    assert len(others) == 2
+    assert all(torch.equal(weights, start[0]) and start[1:] == (seed, phases) for start in others)
+
+
+def test_hold_out() -> None:
+    images = torch.arange(25, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
+    split = Split(images, torch.arange(25), tuple(map(str, range(25))), "made up", "pretraining")
+    first, last = hold_out(split)
+    assert first.labels.tolist() == list(range(22))
+    assert last.labels.tolist() == [22, 23, 24]
+    assert torch.equal(last.images, images[22:])
+
+
+# ---- real images -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def food11(tmp_path: Path) -> Path:
+    """JPEG files with Food-11's names, under a path full of what a careless reader takes for a label."""
+    root = tmp_path / "hw7 2020" / "my 3 data" / "food-11"
+    for split, each in (("training", 2), ("validation", 1), ("testing", 1)):
+        drawn = load_split("plates", split, 40, limit=11 * each)
+        (root / split).mkdir(parents=True)
+        for index, image in enumerate(drawn.images):
+            name = f"{index:04}" if split == "testing" else f"{index % 11}_{index // 11}"
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / split / f"{name}.jpg")
+    return root
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Runs `hw7 …` in this process."""
+    monkeypatch.setattr(sys, "argv", ["hw7", *arguments])
+    with pytest.raises(SystemExit) as end:
+        app()
+    assert not end.value.code
+
+
+@pytest.mark.filterwarnings("ignore:.*Food-11 has")  # these folders are small on purpose
+def test_reproduce_on_food11s_own_layout(food11: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = food11.parent / "my results 1"
+    command(monkeypatch, "reproduce", "--data", f"food11:{food11}", "--profile", "smoke",
+            "--only", "student-c", "--out", str(out), "--device", "cpu")  # fmt: skip
+    results = json.loads((out / "results.json").read_text())
+    assert results["data"] == f"food11:{food11}"
+    run = results["experiments"]["student-c"]
+    assert (run["images"], run["parameters"]) == (11, 274_763)
+    assert "test_accuracy" not in run  # the test images have no labels in their names
+    assert results["figures"]["q2.c.accuracy"]["verdict"] == "other recipe"
+    assert all(name in (out / "report.html").read_text() for name in ("Bread", "Dairy product", "Vegetable/Fruit"))
+
+
+@pytest.mark.skipif(
+    not Path(fashion_mnist.FASHION_MNIST_DIR).is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
+)
+def test_reproduce_on_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command(monkeypatch, "reproduce", "--data", "fashion-mnist", "--profile", "smoke",
+            "--only", "student-c", "--out", str(tmp_path), "--device", "cpu")  # fmt: skip
+    results = json.loads((tmp_path / "results.json").read_text())
+    run = results["experiments"]["student-c"]
+    assert run["parameters"] == 274_763 - 257  # ten classes: one row of the last layer less
+    assert 0 <= run["test_accuracy"] <= 1
+    assert results["figures"]["q2.student.parameters"]["verdict"] == "exact"  # counted with the report's 11
+    assert "Ankle boot" in (tmp_path / "report.html").read_text()
