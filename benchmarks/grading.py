@@ -124,18 +124,8 @@ def rubric_rows(jail: Jail, submission: Submission, rubric: Rubric, short: Rubri
 def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str) -> tuple[float, list[float]]:
     """Seconds of `hw7-grade run`, its start included, and those that each submission took."""
     command = [sys.executable, "-c", "from autograder.cli import app; app()", "run", str(submissions)]
-    command += [
-        "--out",
-        str(out),
-        "--jobs",
-        str(jobs),
-        "--rubric",
-        str(rubric.path),
-        "--hidden-seed",
-        "benchmark",
-        "--tier",
-        tier,
-    ]
+    choices = {"out": out, "jobs": jobs, "rubric": rubric.path, "hidden-seed": "benchmark", "tier": tier}
+    command += [part for name, value in choices.items() for part in (f"--{name}", str(value))]
     wall, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
     grades, _, missing = current_grades(out)
     assert not missing
@@ -147,21 +137,20 @@ CHECK_TASK = """
 import sys
 sys.path.insert(0, {solution!r})
 from autograder.grading import hidden_cases
-from autograder.rubric import Hidden
 from autograder.rubric import load_rubric
-from hw7.checks.judges import judge, second_call
-from hw7.checks.programs import LazySolution, run_call
+from autograder.tasks.hidden import Hidden
+from hw7.checks.calls.contract import LazySolution
+from hw7.checks.calls.run import run_call
+from hw7.checks.scoring import AnswerSheet
 
-QUESTIONS = hidden_cases(load_rubric({rubric!r}), Hidden(b"benchmark"))
+CASES = hidden_cases(load_rubric({rubric!r}), Hidden(b"benchmark"))
 
 
 def check(task):
-    for question in QUESTIONS[task]:
-        answer = run_call(LazySolution(), question.call)
-        for case in question.cases:
-            call = second_call(case, answer)
-            rest = () if call is None else (run_call(LazySolution(), call),)
-            assert judge(case, answer, *rest).verdict == "RIGHT", case.name
+    sheet = AnswerSheet(CASES[task])
+    halves = sheet.add(sheet.calls, (run_call(LazySolution(), call) for call in sheet.calls))
+    sheet.add_second(halves, (run_call(LazySolution(), half.call) for half in halves))
+    assert sheet.verdicts == {{"RIGHT"}}, sheet.named()
 """
 
 

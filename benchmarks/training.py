@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -156,16 +156,16 @@ def least_work(network: nn.Module, size: int, forward_only: bool) -> tuple[int, 
 class Files(Dataset[tuple[Tensor, int]]):
     """JPEG files, decoded and augmented one by one, as in the course."""
 
-    def __init__(self, folder: Path, size: int, recipe: augment.Recipe) -> None:
+    def __init__(self, folder: Path, size: int, strength: augment.Augmentation) -> None:
         from torchvision import transforms
 
         self.paths = sorted(folder.iterdir())
         self.transform = transforms.Compose([
-            transforms.RandomCrop(size, padding=round(recipe.padding * size)),
-            transforms.RandomHorizontalFlip(recipe.flip),
-            transforms.RandomRotation(recipe.rotation),
-            transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue),
-            transforms.RandomPerspective(recipe.distortion, recipe.perspective),
+            transforms.RandomCrop(size, padding=round(strength.padding * size)),
+            transforms.RandomHorizontalFlip(strength.flip),
+            transforms.RandomRotation(strength.rotation),
+            transforms.ColorJitter(strength.brightness, strength.contrast, strength.saturation, strength.hue),
+            transforms.RandomPerspective(strength.distortion, strength.perspective),
             transforms.ToTensor(),
         ])  # fmt: skip
 
@@ -209,19 +209,19 @@ Work = Callable[[], object]
 # ---- kornia ----------------------------------------------------------------------------------------------------------
 
 
-def kornia_augmentation(size: int, recipe: augment.Recipe) -> Callable[[Tensor], Tensor] | None:
+def kornia_augmentation(size: int, strength: augment.Augmentation) -> Callable[[Tensor], Tensor] | None:
     """float32 [N, 3, S, S] to the same, each sample by its own parameters; None where kornia is not installed."""
     try:
         from kornia import augmentation as kornia
     except ImportError:
         return None
-    jitter = (recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
+    jitter = (strength.brightness, strength.contrast, strength.saturation, strength.hue)
     return kornia.AugmentationSequential(
-        kornia.RandomCrop((size, size), padding=round(recipe.padding * size)),
-        kornia.RandomHorizontalFlip(p=recipe.flip),
-        kornia.RandomRotation(recipe.rotation, p=1.0),
+        kornia.RandomCrop((size, size), padding=round(strength.padding * size)),
+        kornia.RandomHorizontalFlip(p=strength.flip),
+        kornia.RandomRotation(strength.rotation, p=1.0),
         kornia.ColorJitter(*jitter, p=1.0),
-        kornia.RandomPerspective(recipe.distortion, p=recipe.perspective),
+        kornia.RandomPerspective(strength.distortion, p=strength.perspective),
         data_keys=["input"],
     )
 
@@ -242,13 +242,13 @@ class KorniaPasses(Passes):
 
 def input_rates(split: Split, folder: Path, clock: Clock) -> list[list[str]]:
     """Images a second of one core's time, so that what else a shared machine does counts little."""
-    size, recipe = split.images.shape[-1], augment.Recipe()
-    files, whole = Files(folder, size, recipe), range(len(split))
+    size, strength = split.images.shape[-1], augment.Augmentation()
+    files, whole = Files(folder, size, strength), range(len(split))
     batch = 64
 
     def ours() -> None:
         random = generator(0)
-        parameters = augment.draw(len(split), size, random, recipe)
+        parameters = augment.draw(len(split), size, random, strength)
         for indices in torch.randperm(len(split), generator=random).split(batch):
             augment.augment(split.images[indices], parameters[indices])
 
@@ -257,7 +257,7 @@ def input_rates(split: Split, folder: Path, clock: Clock) -> list[list[str]]:
             torch.stack([files[index][0] for index in whole[start : start + batch]])
 
     kinds: dict[str, Callable[[], None] | None] = {"this project": ours, "JPEG, PIL, torchvision": usual}
-    by_kornia = kornia_augmentation(size, recipe)
+    by_kornia = kornia_augmentation(size, strength)
 
     def third() -> None:
         assert by_kornia
@@ -311,7 +311,7 @@ def train_rates(
 
     teacher = network("teacher")
     step = Distillation(solution, teacher) if row.taught else cross_entropy_step
-    recipe = augment.Recipe()
+    strength = augment.Augmentation()
 
     def rate(kind: Callable[[nn.Module, torch.optim.Optimizer], Passes]) -> float:
         student = network(row.network)
@@ -320,10 +320,10 @@ def train_rates(
             return count / clock.seconds(lambda: passes(generator(0)))
 
     def ours(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
-        return Passes(student, split, row.batch, optimizer, step, recipe, row.title)
+        return Passes(student, split, row.batch, optimizer, step, strength, row.title)
 
     def inputs_only(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
-        return Passes(student, split, row.batch, optimizer, lambda *_: nothing, recipe, row.title)
+        return Passes(student, split, row.batch, optimizer, lambda *_: nothing, strength, row.title)
 
     def by_kornia(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
         assert transform
@@ -335,7 +335,7 @@ def train_rates(
     record, cuda_graph.recorded = cuda_graph.recorded, lambda work, what, device: work
     try:
         eager = rate(ours) if device.type == "cuda" else recorded
-        transform = kornia_augmentation(size, recipe)  # draws its parameters on the host: it cannot be recorded
+        transform = kornia_augmentation(size, strength)  # draws its parameters on the host: it cannot be recorded
         kornia = rate(by_kornia) if transform else None
     finally:
         cuda_graph.recorded = record
@@ -406,7 +406,7 @@ def page(options: argparse.Namespace) -> Iterator[str]:
         f"{limits[1] / 1e12:,.2f} TFLOP/s.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
-        some = Split(split.images[: options.files].cpu(), split.labels[: options.files].cpu(), *_rest(split))
+        some = replace(split, images=split.images[: options.files], labels=split.labels[: options.files]).to("cpu")
         files = write_food11(some, folder)
         yield "## The input, on one core\n"
         yield table(("from the stored images to augmented float batches", "images/s", "times the usual"),
@@ -419,7 +419,7 @@ def page(options: argparse.Namespace) -> Iterator[str]:
         rates: dict[Row, Rates] = {}
         for row in wanted:
             print(f"{row.title} ...", file=sys.stderr)
-            usual = None if options.no_usual else Files(files, options.size, augment.Recipe())
+            usual = None if options.no_usual else Files(files, options.size, augment.Augmentation())
             rates[row] = train_rates(row, split, usual, clock, limits, options)
     yield "## The networks\n"
     headers = (
@@ -456,10 +456,6 @@ def page(options: argparse.Namespace) -> Iterator[str]:
     )
     told = f"{epochs:,} epochs (question 4 and the weak teacher's among them) at {options.size} px, from these rates"
     yield table((told, "minutes"), [[name, number(60 * value if value else None, 1)] for name, value in hours.items()])
-
-
-def _rest(split: Split) -> tuple[tuple[str, ...], str, str]:
-    return split.classes, split.source, split.name
 
 
 def table(headers: tuple[str, ...], body: list[list[str]]) -> str:

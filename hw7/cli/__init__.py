@@ -507,10 +507,10 @@ def _phase(
 
 def _splits(source: str, split: str, size: int, limit: int | None, device: str) -> tuple[Split, Split]:
     """Training and validation images; the pretraining classes hold a tenth of theirs out."""
-    from hw7.data.load import hold_out, load_split
+    from hw7.data.load import hold_out_tenth, load_split
 
     if split == "pretraining":
-        return hold_out(load_split(source, split, size, limit=limit, device=device))
+        return hold_out_tenth(load_split(source, split, size, limit=limit, device=device))
     return load_split(source, split, size, limit=limit, device=device), load_split(
         source, "validation", size, device=device
     )

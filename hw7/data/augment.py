@@ -36,7 +36,7 @@ _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Augmentation:
     """How strong the augmentation is; 0 turns a part off. Raises HW7Error for a value out of its range."""
 
     padding: float = 1 / 16  # crop: the largest shift, as a share of the side, rounded to whole pixels
@@ -83,7 +83,7 @@ class Parameters:
         return Parameters(*(value.to(device) for value in vars(self).values()))
 
 
-def draw(count: int, size: int, generator: torch.Generator, recipe: Recipe = Recipe()) -> Parameters:
+def draw(count: int, size: int, generator: torch.Generator, strength: Augmentation = Augmentation()) -> Parameters:
     """The parameters of `count` samples of size x size pixels, on the generator's device, distributed as torchvision's.
 
     The same generator state gives the same parameters (on the same kind of device).
@@ -98,17 +98,18 @@ def draw(count: int, size: int, generator: torch.Generator, recipe: Recipe = Rec
     def whole(low: int, high: int, *shape: int) -> Tensor:  # low and high included
         return torch.randint(low, high + 1, (count, *shape), generator=generator, device=generator.device).float()
 
-    padding = round(recipe.padding * size)
-    corners = whole(0, int(recipe.distortion * (size // 2)), 2, 2, 2) * happens(recipe.perspective).view(-1, 1, 1, 1)
+    padding = round(strength.padding * size)
+    farthest = int(strength.distortion * (size // 2))
+    corners = whole(0, farthest, 2, 2, 2) * happens(strength.perspective).view(-1, 1, 1, 1)
     corners[:, :, 1, 0].neg_()  # inwards is to the left for the right corners,
     corners[:, 1, :, 1].neg_()  # and up for the bottom ones
-    jitter = (recipe.brightness, recipe.contrast, recipe.saturation)
+    jitter = (strength.brightness, strength.contrast, strength.saturation)
     return Parameters(
         shift=whole(-padding, padding, 2),
-        flip=1 - 2 * happens(recipe.flip),
-        angle=recipe.rotation * uniform(),
+        flip=1 - 2 * happens(strength.flip),
+        angle=strength.rotation * uniform(),
         corners=corners,
-        colour=torch.stack([*(1 + strength * uniform() for strength in jitter), recipe.hue * uniform()], dim=1),
+        colour=torch.stack([*(1 + x * uniform() for x in jitter), strength.hue * uniform()], dim=1),
     )
 
 
@@ -165,8 +166,7 @@ def warp_matrices(parameters: Parameters, size: int) -> Tensor:
     turn = _matrix([[flip * cos, -flip * sin, shift_x], [sin, cos, shift_y], [zero, zero, one]])
     # torchvision takes the corners for pixels 0 and size - 1, but positions for pixels plus a half.
     half = one / 2
-    there = _matrix([[one, zero, half], [zero, one, half], [zero, zero, one]])
-    back = _matrix([[one, zero, -half], [zero, one, -half], [zero, zero, one]])
+    there, back = (_matrix([[one, zero, by], [zero, one, by], [zero, zero, one]]) for by in (half, -half))
     return _product(_product(turn, back), _product(_perspectives(parameters.corners, size), there))
 
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: four IDX files."""
+"""Fashion-MNIST, as torchvision or Debian store it: images and labels in IDX files, gzip or not."""
 
 import gzip
 import math
@@ -12,20 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hw7 import HW7Error
-from hw7.data.source import Plan, choose_subset, file_stamp, name_some
+from hw7.data.source import SplitPlan, choose_subset, file_stamp, name_some
 from hw7.support.account import expanded
 
 FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 # File and first and last image; the validation images are the last 10,000 of the training file.
 FASHION_MNIST_SPLITS = {
@@ -36,10 +28,8 @@ FASHION_MNIST_SPLITS = {
 FASHION_MNIST_DIR = "/usr/share/datasets/fashion-mnist"
 
 
-# ---- Fashion-MNIST -----------------------------------------------------------------------------------------
-
-
-def plan_fashion_mnist(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> Plan:
+def plan_fashion_mnist(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> SplitPlan:
+    """The plan of `fashion-mnist[:DIR]`. Raises HW7Error where files are missing, or not Fashion-MNIST's."""
     prefix, first, last = FASHION_MNIST_SPLITS[split]
     images_file = _find_idx(argument, f"{prefix}-images-idx3-ubyte")
     labels_file = _find_idx(argument, f"{prefix}-labels-idx1-ubyte")
@@ -60,7 +50,7 @@ def plan_fashion_mnist(argument: str, split: str, limit: int | None, workers: in
         return images, labels[chosen].long()
 
     key = [file_stamp(images_file), file_stamp(labels_file), limit]
-    return Plan(FASHION_MNIST_CLASSES, len(chosen), key, make)
+    return SplitPlan(FASHION_MNIST_CLASSES, len(chosen), key, make)
 
 
 def _find_idx(root: str, name: str) -> Path:

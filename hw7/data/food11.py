@@ -1,8 +1,9 @@
-"""Food-11: folders of JPEG files whose names begin with the label."""
+"""Food-11, as the course has it: folders of JPEG files whose names begin with the label; read and written."""
 
 import os
 import re
 import shutil
+import stat
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,34 +15,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from hw7 import HW7Error
-from hw7.data.source import (
-    Plan,
-    Split,
-    broken_files,
-    choose_subset,
-    cores,
-    file_stamp,
-    list_folder,
-    name_some,
-    unreadable,
-)
+from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, cores, file_stamp, list_folder, name_some
 from hw7.support.account import expanded
 
 FOOD11_CLASSES = (
-    "Bread",
-    "Dairy product",
-    "Dessert",
-    "Egg",
-    "Fried food",
-    "Meat",
-    "Noodles/Pasta",
-    "Rice",
-    "Seafood",
-    "Soup",
-    "Vegetable/Fruit",
+    *("Bread", "Dairy product", "Dessert", "Egg", "Fried food", "Meat"),
+    *("Noodles/Pasta", "Rice", "Seafood", "Soup", "Vegetable/Fruit"),
 )
 FOOD11_COUNTS = {"training": 9_866, "validation": 3_430, "testing": 3_347}
-PLATES_COUNTS = FOOD11_COUNTS | {"pretraining": 20_000}
 
 
 def write_food11(split: Split, directory: str | Path) -> Path:
@@ -71,16 +52,17 @@ def write_food11(split: Split, directory: str | Path) -> Path:
             list(pool.map(write, range(len(names))))
         os.replace(staging, folder)
     except OSError as error:
-        raise HW7Error(f"cannot write {len(names)} images to {folder}: {error}") from error
+        raise HW7Error(f"cannot write the images to {folder}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 
-# ---- Food-11 -----------------------------------------------------------------------------------------------
+def plan_food11(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> SplitPlan:
+    """The plan of `food11:DIR`. Warns where Food-11 has another number of images.
 
-
-def plan_food11(argument: str, split: str, limit: int | None, workers: int, device: torch.device) -> Plan:
+    Raises HW7Error where folders are missing, a class has no image, or files are misnamed or broken.
+    """
     if not argument:
         raise HW7Error("food11 needs the folder that holds training, validation and testing: food11:DIR")
     root = expanded(argument).absolute()
@@ -91,12 +73,12 @@ def plan_food11(argument: str, split: str, limit: int | None, workers: int, devi
     if folder is None:
         raise HW7Error(f"{root} has no folder {' or '.join(names)}; what is there: {name_some(root)}")
 
-    paths, known, problems = _food11_files(folder, unlabelled=split == "testing")
+    paths, known, problems = _labelled_files(folder, unlabelled=split == "testing")
     if not paths and not problems:
         raise HW7Error(f"{folder} has no image named {{label}}_{{id}}.jpg; what is there: {name_some(folder)}")
     labels = torch.tensor(known, dtype=torch.int64)
     chosen = choose_subset(labels, limit)
-    paths, subset = [paths[index] for index in chosen], labels[chosen]
+    paths, labels = [paths[index] for index in chosen], labels[chosen]
     if problems:  # then there is no cached split to be had, and the broken images belong on the same list
         _, broken = _decode(paths, 8, workers, lambda n: None)
         raise broken_files(folder, problems + broken)
@@ -104,18 +86,19 @@ def plan_food11(argument: str, split: str, limit: int | None, workers: int, devi
         classes = ", ".join(f"{label} ({FOOD11_CLASSES[label]})" for label in missing)
         raise HW7Error(f"{folder} has no image of class {classes}; is the data set complete?")
     if len(known) != FOOD11_COUNTS[split]:
-        warnings.warn(f"{folder} has {len(known):,} images; Food-11 has {FOOD11_COUNTS[split]:,} there", stacklevel=3)
+        found = f"{len(known):,} image{'s' * (len(known) != 1)}"
+        warnings.warn(f"{folder} has {found}; Food-11 has {FOOD11_COUNTS[split]:,} there", stacklevel=4)
 
     def make(size: int, update: Callable[[int], object]) -> tuple[Tensor, Tensor]:
         images, broken = _decode(paths, size, workers, update)
         if broken:
             raise broken_files(folder, broken)
-        return images, subset
+        return images, labels
 
-    return Plan(FOOD11_CLASSES, len(paths), [file_stamp(path) for path in paths], make)
+    return SplitPlan(FOOD11_CLASSES, len(paths), [file_stamp(path) for path in paths], make)
 
 
-def _food11_files(folder: Path, unlabelled: bool) -> tuple[list[Path], list[int], list[str]]:
+def _labelled_files(folder: Path, unlabelled: bool) -> tuple[list[Path], list[int], list[str]]:
     """Images of one folder by label and id, their labels (-1: none), and what is wrong with the others.
 
     The label comes from the file's own name: a path may have digits and underscores anywhere. Hidden files, and files
@@ -131,7 +114,7 @@ def _food11_files(folder: Path, unlabelled: bool) -> tuple[list[Path], list[int]
             problems.append(f"{path.name}: is not named {{label}}_{{id}}.jpg")
         elif label >= len(FOOD11_CLASSES):
             problems.append(f"{path.name}: label {label} is not one of 0..{len(FOOD11_CLASSES) - 1}")
-        elif trouble := unreadable(path):
+        elif trouble := _unreadable(path):
             problems.append(f"{path.name}: {trouble}")
         else:
             images.append((label, int(match[2]), path.name))
@@ -139,6 +122,17 @@ def _food11_files(folder: Path, unlabelled: bool) -> tuple[list[Path], list[int]
     if any(label >= 0 for label, *_ in images):
         problems += [f"{name}: has no label, but others in this folder do" for label, _, name in images if label < 0]
     return [folder / name for *_, name in images], [label for label, *_ in images], sorted(problems)
+
+
+def _unreadable(path: Path) -> str:
+    """Why a file can be no image, seen from outside; "" where it can. A pipe, for one, would be waited for."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    return "" if status.st_size else "is empty"
 
 
 def _decode(paths: list[Path], size: int, workers: int, update: Callable[[int], object]) -> tuple[Tensor, list[str]]:
@@ -173,14 +167,10 @@ def _decode(paths: list[Path], size: int, workers: int, update: Callable[[int], 
     return images, broken
 
 
-_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
-_WIDE = ("I", "F")  # 32 bits a pixel, of a range that nobody knows: Pillow would cut them to white or black
-
-
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The picture in RGB. Raises ValueError where there is no telling what its numbers mean."""
-    if image.mode in _GREY_16:  # Pillow's own conversion cuts at 255
+    if image.mode.startswith("I;16"):  # Pillow's own conversion cuts at 255
         return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)).convert("RGB")
-    if image.mode in _WIDE:
+    if image.mode in ("I", "F"):  # of a range that nobody knows: Pillow would cut them to white or black
         raise ValueError(f"has 32 bits a pixel (mode {image.mode}): save it with 8 or 16")
     return image.convert("RGB")

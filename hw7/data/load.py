@@ -1,9 +1,9 @@
-"""Pictures of any source as one uint8 tensor [N, 3, S, S]: looked through, decoded once, cached, handed out as `Split`.
+"""Data loading: one split of any source as uint8 pictures [N, 3, S, S], decoded or drawn once, then kept in a cache.
 
-A source is one function. It looks at what is there (names and sizes, no pixels) and answers with a `Plan`: how many
-images, what they depend on, and how to make them. The rest (subset, progress bar, cache, errors) is the same for all:
+A source is one function. It looks at what is there (names and sizes, no pixels) and answers with a `SplitPlan`: how
+many images, what they depend on, and how to make them. The rest (options, progress bar, cache) is the same for all:
 
-    plates[:OPTIONS]          drawn dishes, any number of them (data/plates); the default. plates:7 has another seed,
+    plates[:OPTIONS]          drawn dishes, any number of them; the default. plates:7 has another seed,
                               plates:difficulty=0.5 easier pictures, plates:seed=7,noise=0 both its own seed and a knob
     food11:DIR                the course's folders training, validation, testing (or evaluation), label in the file name
     fashion-mnist[:DIR]       the IDX files, as Debian's dataset-fashion-mnist or torchvision stores them
@@ -26,12 +26,13 @@ from hw7 import HW7Error
 from hw7.data.fashion_mnist import plan_fashion_mnist
 from hw7.data.food11 import plan_food11
 from hw7.data.plates.source import plan_plates
-from hw7.data.source import Split, cores
+from hw7.data.plates.tables import SPLITS
+from hw7.data.source import Split, SplitPlan, cores
 from hw7.support.account import expanded
 from hw7.support.files import replacing
 
+PLANNERS = {"plates": plan_plates, "food11": plan_food11, "fashion-mnist": plan_fashion_mnist}
 SOURCES = ("plates", "plates:SEED", "plates:difficulty=0.5", "food11:DIR", "fashion-mnist", "fashion-mnist:DIR")
-SPLITS = ("training", "validation", "testing", "pretraining")
 _CACHE_VERSION = 2  # goes up when the same files are to give other pixels
 
 
@@ -55,18 +56,11 @@ def load_split(
     Raises HW7Error for an unknown source or split, for files that are missing, misnamed or broken, for a class without
     an image, and where the cache cannot be written.
     """
-    kind, _, argument = source.partition(":")
-    if kind not in _PLANNERS:
-        raise HW7Error(f"there is no data source {source!r}; there are {', '.join(SOURCES)}")
-    if split not in SPLITS:
-        raise HW7Error(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
-    if split == "pretraining" and kind != "plates":
-        raise HW7Error(f"{kind} has no split 'pretraining': its teacher is pretrained on plates or on ImageNet")
     if size < 1 or (limit is not None and limit < 1):
         raise HW7Error(f"size and limit must be at least 1, not {size} and {limit}")
-
-    plan = _PLANNERS[kind](argument, split, limit, workers or cores(), torch.device(device))
-    key = json.dumps([_CACHE_VERSION, kind, split, size, plan.key])
+    plan = plan_split(source, split, limit, workers, device)
+    kind = source.partition(":")[0]
+    key = json.dumps([_CACHE_VERSION, kind, split, size, plan.cache_key])
     path = cache_dir() / f"{kind}-{split}-{size}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
     tensors = _read_cache(path)
     if tensors is None:
@@ -75,6 +69,20 @@ def load_split(
         tensors = {"images": images, "labels": labels}
         _write_cache(path, tensors)
     return Split(tensors["images"], tensors["labels"], plan.classes, source, split).to(device)
+
+
+def plan_split(
+    source: str, split: str, limit: int | None = None, workers: int | None = None, device: torch.device | str = "cpu"
+) -> SplitPlan:
+    """What `load_split` would load: looked through by names and sizes, not decoded. Raises HW7Error as that does."""
+    kind, _, argument = source.partition(":")
+    if kind not in PLANNERS:
+        raise HW7Error(f"there is no data source {source!r}; there are {', '.join(SOURCES)}")
+    if split not in SPLITS:
+        raise HW7Error(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
+    if split == "pretraining" and kind != "plates":
+        raise HW7Error(f"{kind} has no split 'pretraining': its teacher is pretrained on plates or on ImageNet")
+    return PLANNERS[kind](argument, split, limit, workers or cores(), torch.device(device))
 
 
 def cache_dir() -> Path:
@@ -106,13 +114,11 @@ def _write_cache(path: Path, tensors: dict[str, Tensor]) -> None:
         raise HW7Error(f"{error} HW7_CACHE names the folder for decoded images.") from error
 
 
-_PLANNERS = {"plates": plan_plates, "food11": plan_food11, "fashion-mnist": plan_fashion_mnist}
-
-
-def hold_out(split: Split) -> tuple[Split, Split]:
-    """The first nine tenths of a split and the last, for where there is no split to validate on."""
+def hold_out_tenth(split: Split) -> tuple[Split, Split]:
+    """The first nine tenths of a split and the last, which validates where there is no split for that."""
     count = len(split) * 9 // 10
-    return (
-        replace(split, images=split.images[:count], labels=split.labels[:count]),
-        replace(split, images=split.images[count:], labels=split.labels[count:]),
-    )
+
+    def part(index: slice) -> Split:
+        return replace(split, images=split.images[index], labels=split.labels[index])
+
+    return part(slice(count)), part(slice(count, None))

@@ -1,7 +1,6 @@
-"""A data source: what it plans, and what all sources share."""
+"""What all data sources share: a split, the plan of one, a balanced subset, and what is said of bad files."""
 
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,22 +38,21 @@ class Split:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
-_SUBSET_SEED = 7
-_SHOWN = 20  # problems listed one by one, before the rest are only counted
-
-
 @dataclass(frozen=True)
-class Plan:
+class SplitPlan:
     """A split that has been looked through but not decoded.
 
-    key: everything the images depend on besides source, split and size; JSON can hold it.
+    cache_key: everything the images depend on besides source, split and size; JSON can hold it.
     make(size, update): the tensors, uint8 [N, 3, size, size] and int64 [N]; calls update(n) after each n images.
     """
 
     classes: tuple[str, ...]
     count: int
-    key: list
+    cache_key: list
     make: Callable[[int, Callable[[int], object]], tuple[Tensor, Tensor]]
+
+
+_SUBSET_SEED = 7
 
 
 def choose_subset(labels: Tensor, limit: int | None) -> Tensor:
@@ -82,11 +80,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def name_some(folder: Path) -> str:
-    names = sorted(path.name for path in list_folder(folder)) if folder.is_dir() else []
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "") or "nothing"
-
-
 def list_folder(folder: Path) -> list[Path]:
     """What is in a folder. Raises HW7Error where it cannot be listed."""
     try:
@@ -95,18 +88,19 @@ def list_folder(folder: Path) -> list[Path]:
         raise HW7Error(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def unreadable(path: Path) -> str:
-    """Why a file can be no image, seen from outside; "" where it can. A pipe, for one, would be waited for."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        return "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
-    return "" if status.st_size else "is empty"
+def name_some(folder: Path) -> str:
+    """What is in a folder, for a message; "nothing" where it is empty or there is none."""
+    names = sorted(path.name for path in list_folder(folder)) if folder.is_dir() else []
+    return ", ".join(_first(names)) or "nothing"
 
 
 def broken_files(folder: Path, problems: list[str]) -> HW7Error:
-    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-    rest = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return HW7Error(f"{folder}: {len(problems)} file(s) cannot be used; replace or remove them:\n{shown}{rest}")
+    """The error that lists what is wrong with the files of a folder, a line for each."""
+    files, them = ("1 file", "it") if len(problems) == 1 else (f"{len(problems)} files", "them")
+    listed = "".join(f"\n  {line}" for line in _first(problems))
+    return HW7Error(f"{folder}: {files} cannot be used; replace or remove {them}:{listed}")
+
+
+def _first(lines: list[str]) -> list[str]:
+    """The first 20, and how many more there are."""
+    return lines if len(lines) <= 20 else [*lines[:20], f"and {len(lines) - 20} more"]

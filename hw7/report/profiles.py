@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hw7.data import augment
 from hw7.training.loop import Phase
 
-AUGMENTATION = augment.Recipe()
+AUGMENTATION = augment.Augmentation()
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Profile:
     size: int
     images: Mapping[str, int | None]
     recipes: Mapping[str, tuple[Phase, ...]]
-    augmentation: augment.Recipe = AUGMENTATION
+    augmentation: augment.Augmentation = AUGMENTATION
     checkpoint_seconds: float = 20.0
     plates: str = ""
     about: str = ""

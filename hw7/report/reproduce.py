@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hw7 import HW7Error
-from hw7.data.food11 import PLATES_COUNTS
+from hw7.data.plates.source import PLATES_COUNTS
 from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.report.pace import Pace
 from hw7.report.runner import Runner, run_timed

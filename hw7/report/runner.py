@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hw7 import HW7Error, measure
-from hw7.data.load import hold_out, load_split
+from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
 from hw7.models import StudentNet, teacher_resnet18
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, Experiment
@@ -154,7 +154,7 @@ class Runner:
     def _images(self, experiment: Experiment) -> tuple[Split, Split]:
         """What a run trains on, and what it is validated on."""
         training = self.split(experiment.data)
-        return hold_out(training) if experiment.data == "pretraining" else (training, self.split("validation"))
+        return hold_out_tenth(training) if experiment.data == "pretraining" else (training, self.split("validation"))
 
     def _untrained(self, experiment: Experiment, classes: int) -> nn.Module:
         with running(f"models: {experiment.network}", self.solution.directory):

@@ -68,7 +68,7 @@ class Passes:
         batch: int,
         optimizer: Optimizer,
         step: Step,
-        augmentation: augment.Recipe | None,
+        augmentation: augment.Augmentation | None,
         label: str = "training",
     ) -> None:
         self.network, self.training, self.optimizer, self.step = network, training, optimizer, step

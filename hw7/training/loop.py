@@ -181,7 +181,7 @@ def train(
     *,
     step: Step = cross_entropy_step,
     seed: int = 0,
-    augmentation: augment.Recipe | None = None,
+    augmentation: augment.Augmentation | None = None,
     metadata: dict[str, str] | None = None,
     label: str = "training",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,

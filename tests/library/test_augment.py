@@ -8,12 +8,12 @@ import torchvision.transforms.v2.functional as tv
 from torch import Tensor
 
 from hw7 import HW7Error
-from hw7.data.augment import Parameters, Recipe, augment, colour_matrices, draw, warp_matrices
+from hw7.data.augment import Augmentation, Parameters, augment, colour_matrices, draw, warp_matrices
 
 pytestmark = pytest.mark.rounding
 
 SIZES = (32, 33, 40, 128)
-OFF = Recipe(**{field.name: 0.0 for field in dataclasses.fields(Recipe)})
+OFF = Augmentation(**{field.name: 0.0 for field in dataclasses.fields(Augmentation)})
 BILINEAR = tv.InterpolationMode.BILINEAR
 
 
@@ -34,7 +34,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def drawn(count: int, size: int, **strength: float) -> Parameters:
-    """Parameters with only the named parts of the recipe on."""
+    """Parameters with only the named parts of the augmentation on."""
     return draw(count, size, generator(), dataclasses.replace(OFF, **strength))
 
 
@@ -182,7 +182,7 @@ def test_hue_keeps_grey_and_luma_and_turns_full_circle() -> None:
 
 
 def test_all_together_is_torchvisions_sequence() -> None:
-    parameters, images = draw(8, 128, generator(), Recipe(perspective=1.0)), 0.8 * blobs(8, 128)
+    parameters, images = draw(8, 128, generator(), Augmentation(perspective=1.0)), 0.8 * blobs(8, 128)
     parameters.colour[:, 1] = 1.0  # contrast would lift the black border, and show where torchvision cuts it off
     steps = {
         "crop": lambda image, i: crop(image, parameters.shift[i]),
@@ -248,7 +248,7 @@ def test_the_generator_decides() -> None:
         assert values.dtype == torch.float32
 
 
-def test_draws_stay_in_the_recipe_and_reach_its_ends() -> None:
+def test_draws_stay_in_range_and_reach_its_ends() -> None:
     parameters = draw(4000, 128, generator())
     assert (parameters.shift.min(), parameters.shift.max()) == (-8, 8)
     assert parameters.shift.equal(parameters.shift.round())
@@ -289,8 +289,9 @@ def test_a_cuda_graph_holds_it() -> None:
     assert torch.equal(result, expected)
 
 
-def test_the_widest_recipe_stays_in_range() -> None:
-    widest = Recipe(**{field.name: 180.0 if field.name == "rotation" else 1.0 for field in dataclasses.fields(Recipe)})
+def test_the_widest_augmentation_stays_in_range() -> None:
+    names = [field.name for field in dataclasses.fields(Augmentation)]
+    widest = Augmentation(**dict.fromkeys(names, 1.0) | {"rotation": 180.0})
     result = augment(noise(200, 32), draw(200, 32, generator(), widest))
     assert result.isfinite().all()
     assert (result.min(), result.max()) == (0, 1)
@@ -308,6 +309,6 @@ def test_wrong_shapes_and_counts_are_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"rotation": 181.0}, {"padding": -0.1}, {"hue": float("nan")}])
-def test_recipes_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_augmentations_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(HW7Error, match=f"{next(iter(wrong))} is"):
-        Recipe(**wrong)
+        Augmentation(**wrong)

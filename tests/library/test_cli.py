@@ -14,7 +14,7 @@ from PIL import Image
 
 from hw7 import __version__
 from hw7.cli import app
-from hw7.data.food11 import PLATES_COUNTS
+from hw7.data.plates.source import PLATES_COUNTS
 from hw7.models import StudentNet
 from hw7.solution import default_directory, load_solution
 from hw7.support.files import load_weights, save_weights

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hw7 import HW7Error
-from hw7.data.augment import Recipe
+from hw7.data.augment import Augmentation
 from hw7.solution import load_solution
 from hw7.training import cuda_graph, precision
 from hw7.training.loop import Phase, Run
@@ -38,7 +38,7 @@ def test_what_recording_runs_beforehand_leaves_no_trace(
     tmp_path: Path, kills: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, but without one: each kind of batch runs three times before the epoch begins."""
-    whole = run(tmp_path / "whole", augmentation=Recipe())
+    whole = run(tmp_path / "whole", augmentation=Augmentation())
     recordings: list[str] = []
 
     def recorded(work: Callable[[], object], what: str, device: torch.device) -> Callable[[], object]:
@@ -50,9 +50,9 @@ def test_what_recording_runs_beforehand_leaves_no_trace(
     monkeypatch.setattr(cuda_graph, "recorded", recorded)
     for stop_at in kills:
         with pytest.raises(Killed):  # in a pass or in what runs beforehand
-            run(tmp_path / "killed", step=counting([], stop_at), augmentation=Recipe())
+            run(tmp_path / "killed", step=counting([], stop_at), augmentation=Augmentation())
     recordings.clear()
-    assert_same(whole, run(tmp_path / "killed", augmentation=Recipe()))
+    assert_same(whole, run(tmp_path / "killed", augmentation=Augmentation()))
     sizes = [what.rpartition("step of ")[2] for what in recordings if "step of" in what]
     assert sizes[-1] == "5 images"  # SGD's batches: all of one size
     assert kills or sizes == ["8 images", "4 images", "5 images"]
@@ -142,7 +142,11 @@ def test_both_networks_of_a_distillation_compute_in_bfloat16(tmp_path: Path) -> 
 
 
 def on_gpu(directory: Path, step: Step, **changes: object) -> tuple[Run, dict[str, Tensor]]:
-    options: dict = {"training": TRAINING.to("cuda"), "validation": VALIDATION.to("cuda"), "augmentation": Recipe()}
+    options: dict = {
+        "training": TRAINING.to("cuda"),
+        "validation": VALIDATION.to("cuda"),
+        "augmentation": Augmentation(),
+    }
     return run(directory, network().cuda(), step=step, **options | changes)
 
 

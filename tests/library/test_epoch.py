@@ -17,7 +17,7 @@ from tiny_training import (
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hw7.data.augment import Recipe
+from hw7.data.augment import Augmentation
 from hw7.data.source import Split
 from hw7.training.epoch import EVALUATION_BATCH, batches, evaluate, predict
 from hw7.training.loop import Phase, train
@@ -96,7 +96,14 @@ def test_the_images_are_augmented_by_sample_and_epoch(tmp_path: Path) -> None:
         return torch.zeros(())
 
     same = replace(TRAINING, images=TRAINING.images[:1].expand(20, -1, -1, -1).contiguous())
-    run(tmp_path, training=same, step=step, phases=(Phase(2, batch=20),), augmentation=Recipe(), validation=VALIDATION)
+    run(
+        tmp_path,
+        training=same,
+        step=step,
+        phases=(Phase(2, batch=20),),
+        augmentation=Augmentation(),
+        validation=VALIDATION,
+    )
     assert len(seen[0].flatten(1).unique(dim=0)) == 20  # one image, twenty ways
     assert not torch.equal(seen[0].sort(dim=0).values, seen[1].sort(dim=0).values)
     assert 0 <= min(images.min() for images in seen) <= max(images.max() for images in seen) <= 1

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from hw7 import HW7Error
-from hw7.data.plates import scene, tables
+from hw7.data.plates import scene, shapes, tables
+from hw7.data.plates.pretraining import PRETRAINING_CLASSES, looks_of, pretraining_tables
 from hw7.data.plates.render import draw
 from hw7.data.plates.scene import Difficulty
-from hw7.data.plates.tables import CLASSES, PRETRAINING_CLASSES, SPLITS
+from hw7.data.plates.tables import CLASSES, SPLITS
 
 EASY = Difficulty(*[0.0] * len(fields(Difficulty)))
 HARD = replace(Difficulty(*[1.0] * len(fields(Difficulty))), label_noise=0.0)
@@ -96,8 +97,8 @@ def test_windows_cut_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window as large as the picture rounds coordinates otherwise: single levels, 1e-4 of them on average."""
     knobs = replace(HARD, noise=0.0)
     windowed = draw("training", 48, 64, difficulty=knobs)[0]
-    monkeypatch.setattr(scene, "WINDOWS", (1.0,))
-    assert unlike(windowed, draw("training", 48, 64, difficulty=knobs)[0]) < 1e-3
+    monkeypatch.setattr(shapes, "WINDOWS", (1.0,))
+    assert 0 < unlike(windowed, draw("training", 48, 64, difficulty=knobs)[0]) < 1e-3
 
 
 @pytest.mark.parametrize(("split", "classes"), [("testing", CLASSES), ("pretraining", PRETRAINING_CLASSES)])
@@ -131,9 +132,9 @@ def test_the_classes() -> None:
 
 
 def test_pretraining_classes_are_other_dishes() -> None:
-    things, recipes = tables.pretraining_tables()
-    known = [tables._sentences(recipe, tables.FOODS) for recipe in chain(*tables.RECIPES.values())]
-    new = [tables._sentences(recipe, things) for recipe in chain(*recipes.values())]
+    things, recipes = pretraining_tables()
+    known = [looks_of(recipe, tables.FOODS) for recipe in chain(*tables.RECIPES.values())]
+    new = [looks_of(recipe, things) for recipe in chain(*recipes.values())]
     assert set().union(*known).isdisjoint(set().union(*new))
     assert len(set().union(*new)) == sum(map(len, new)) == len(PRETRAINING_CLASSES)
 

@@ -19,7 +19,7 @@ from tiny_training import Killed
 from hw7 import HW7Error
 from hw7.cli import app
 from hw7.data import fashion_mnist, load
-from hw7.data.load import hold_out, load_split
+from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
 from hw7.models import StudentNet
 from hw7.report import ledger, runner
@@ -336,7 +336,7 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
 def test_hold_out() -> None:
     images = torch.arange(25, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
     split = Split(images, torch.arange(25), tuple(map(str, range(25))), "made up", "pretraining")
-    first, last = hold_out(split)
+    first, last = hold_out_tenth(split)
     assert first.labels.tolist() == list(range(22))
     assert last.labels.tolist() == [22, 23, 24]
     assert torch.equal(last.images, images[22:])

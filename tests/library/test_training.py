@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hw7 import HW7Error
-from hw7.data.augment import Recipe
+from hw7.data.augment import Augmentation
 from hw7.data.source import Split
 from hw7.support import files
 from hw7.training import loop
@@ -43,7 +43,7 @@ from hw7.training.steps import Step, cross_entropy_step
 # ---- a run that is killed goes on ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("augmentation", [None, Recipe()], ids=["plain", "augmented"])
+@pytest.mark.parametrize("augmentation", [None, Augmentation()], ids=["plain", "augmented"])
 @pytest.mark.parametrize(
     ("kills", "left"),
     [
@@ -58,7 +58,7 @@ from hw7.training.steps import Step, cross_entropy_step
     ids=str,
 )
 def test_a_killed_run_ends_with_the_very_weights(
-    tmp_path: Path, kills: list[int], left: int, augmentation: Recipe | None
+    tmp_path: Path, kills: list[int], left: int, augmentation: Augmentation | None
 ) -> None:
     whole = run(tmp_path / "whole", augmentation=augmentation)
     for stop_at in kills:
@@ -102,10 +102,10 @@ def test_a_run_killed_between_two_files_goes_on(tmp_path: Path, monkeypatch: pyt
 
 
 def test_two_runs_are_the_same_whatever_else_is_drawn(tmp_path: Path) -> None:
-    first = run(tmp_path / "1", augmentation=Recipe())
+    first = run(tmp_path / "1", augmentation=Augmentation())
     net = network()
     torch.manual_seed(99)
-    assert_same(first, run(tmp_path / "2", net, augmentation=Recipe()))
+    assert_same(first, run(tmp_path / "2", net, augmentation=Augmentation()))
 
 
 # ---- a folder belongs to one run -------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
         ({"training": replace(TRAINING, source="other")}, "made up"),
         ({"phases": PHASES[:1]}, "phases"),
         ({"phases": (PHASES[0], replace(PHASES[1], learning_rate=0.5))}, "phases"),
-        ({"augmentation": Recipe()}, "augmentation None"),
+        ({"augmentation": Augmentation()}, "augmentation None"),
     ],
     ids=["widths", "layers", "seed", "count", "source", "fewer phases", "learning rate", "augmentation"],
 )

@@ -35,7 +35,7 @@ from autograder.course.release import reference_sources
 from autograder.course.stripping import secrets, stated
 from autograder.rubric import load_rubric
 from hw7.checks.public import Checks
-from hw7.data.food11 import PLATES_COUNTS
+from hw7.data.plates.source import PLATES_COUNTS
 from hw7.report.experiments import EXPERIMENTS
 from hw7.report.profiles import PROFILES
 from hw7.solution import PROJECT

@@ -1,16 +1,7 @@
-"""`plates`: pictures of dishes, drawn from tables. A recipe places things, a thing is a few parts, a part is one shape.
+"""Rendering: the shapes of a scene to pixels, on any device and to the same bytes; `draw` is the way in.
 
-Tables say what there is: COLOURS, SHAPES and TEXTURES; the things of FOODS, TABLES, DISHES, GARNISH, CUTLERY and
-OCCLUDERS; and the RECIPES of each class. `draw_scene` says what stands where, `list_shapes` lists the shapes of it,
 `_paint` shades every shape in a small window, `_compose` lays the windows over each other, `_develop` adds light and
-noise.
-
-Every picture is a function of (seed, split, index), difficulty and size, whatever the batch, the number of threads or
-the device: parameters come from one counter-based generator an image, as float64 uniforms on the host; and all
-arithmetic, there and on the device, is exactly rounded element by element (+ - * / sqrt floor, comparisons, integers).
-There is no sin, exp or pow, no fused multiply-add, no reduction, and no division by a Python scalar, which CUDA
-replaces by a multiplication. Positions and sizes are in units of half a picture, so that a scene does not depend on
-its resolution.
+noise. The package's docstring says which arithmetic is allowed here.
 """
 
 from collections.abc import Callable
@@ -25,8 +16,6 @@ from hw7.data.plates.scene import Difficulty, Uniforms, camera, draw_scene, reci
 from hw7.data.plates.shapes import list_shapes
 from hw7.data.plates.tables import SPLITS, Array
 from hw7.data.plates.textures import texture_atlas
-
-# ------------------------------------------------------------------------------------------------ pixels (the device)
 
 
 def _paint(
@@ -52,9 +41,7 @@ def _paint(
     slope = (xx * (p["ia"] * p["ia"]) + yy * (p["ib"] * p["ib"])).sqrt().clamp(min=1e-6)
     r = r.clamp(min=0.01)
     distance = (k - 1) * r / slope  # to the outline, in pixels, negative inside
-    distance = torch.maximum(
-        distance, (x.abs() - p["reach"]) * p["a"]
-    )  # long shapes: beyond their ends it is too small
+    distance = torch.maximum(distance, (x.abs() - p["reach"]) * p["a"])  # beyond the ends of long shapes, too small
     distance = torch.maximum(distance, (p["hole"] - k) * p["b"])
 
     facing = (p["gx"] * x + p["gy"] * y) / r  # how far the outline's normal turns to the light
@@ -145,9 +132,6 @@ def _develop(canvas: Tensor, u: Uniforms, knobs: Difficulty) -> Tensor:
     return (image.clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8)
 
 
-# ------------------------------------------------------------------------------------------------------- the interface
-
-
 def draw(
     split: str,
     count: int,
@@ -178,13 +162,13 @@ def draw(
     batch = max(1, (1 << (18 if device.type == "cpu" else 22)) // size**2)
     for i in range(0, count, batch):
         j = min(i + batch, count)
-        images[i:j], labels[i:j] = _batch(split, start + i, j - i, size, seed, difficulty, atlas)
+        images[i:j], labels[i:j] = _draw_batch(split, start + i, j - i, size, seed, difficulty, atlas)
         if progress is not None:
             progress(j - i)
     return images, labels.to(device)
 
 
-def _batch(
+def _draw_batch(
     split: str, start: int, count: int, size: int, seed: int, knobs: Difficulty, atlas: Tensor
 ) -> tuple[Tensor, Tensor]:
     book, u = recipe_book(split == "pretraining"), Uniforms(seed, split, start, count)

@@ -1,4 +1,4 @@
-"""The scene: what stands where in a picture, drawn from random numbers on the host."""
+"""The scene: what stands where in a picture, as random numbers decide; float64, on the host."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -9,26 +9,9 @@ from typing import Any
 import numpy as np
 
 from hw7 import HW7Error
-from hw7.data.plates.tables import (
-    COLOURS,
-    CUTLERY,
-    DISHES,
-    FOODS,
-    GARNISH,
-    LAYOUTS,
-    MOST_ITEMS,
-    OCCLUDERS,
-    RECIPES,
-    SHAPES,
-    SPLITS,
-    TABLES,
-    TEXTURES,
-    Array,
-    Recipe,
-    Things,
-    pretraining_tables,
-    split_names,
-)
+from hw7.data.plates import tables
+from hw7.data.plates.pretraining import pretraining_tables
+from hw7.data.plates.tables import MOST_ITEMS, SPLITS, Array, Recipe, Things
 from hw7.data.plates.textures import texture_atlas
 
 
@@ -51,9 +34,6 @@ class Difficulty:
                 raise HW7Error(f"difficulty: {field.name} is {value}, but must lie between 0 and 1")
 
 
-# ----------------------------------------------------------------------------------- what stands where (host, float64)
-
-
 def turned(turns: Array) -> tuple[Array, Array]:
     """Cosine and sine of an angle in turns, to 1e-9: the library's own differ in the last bit between machines."""
     quarter = np.floor(4 * turns + 0.5)
@@ -70,15 +50,13 @@ PART_COLUMNS = (
     *("square", "bend", "taper", "wobble", "hole", "tile", "polar", "along", "across"),
     *(f"{channel}{number}" for number in range(3) for channel in "rgb"),
 )
-COLOUR_COLUMNS = [PART_COLUMNS.index(f"{channel}{number}") for number in range(3) for channel in "rgb"]
-TEXTURE_COLUMNS = [PART_COLUMNS.index(name) for name in ("tile", "polar", "along", "across")]
 
 
 class Book:
     """The tables as arrays: the parts of every thing, and the recipes of one set of classes, class by class."""
 
     def __init__(self, foods: Things, classes: Mapping[str, tuple[Recipe, ...]]) -> None:
-        things = {**foods, **TABLES, **DISHES, **GARNISH, **CUTLERY, **OCCLUDERS}
+        things = {**foods, **tables.TABLES, **tables.DISHES, **tables.GARNISH, **tables.CUTLERY, **tables.OCCLUDERS}
         self.number = {name: i for i, name in enumerate(things)}
         self.foods = self.ids(foods)
         self.part_count = np.array([len(parts) for parts in things.values()])
@@ -86,28 +64,30 @@ class Book:
         tiles, _ = texture_atlas()
         for i, parts in enumerate(things.values()):
             for j, p in enumerate(parts):
-                tile, *mapping = TEXTURES[p.texture]
-                rgb = [v / 255 for name in p.colours.split() for v in bytes.fromhex(COLOURS[name])]
+                tile, *mapping = tables.TEXTURES[p.texture]
+                rgb = [v / 255 for name in p.colours.split() for v in bytes.fromhex(tables.COLOURS[name])]
                 self.parts[i, j] = (p.length, p.width, *p.at, p.turn, p.rim, p.height, p.gloss, p.opacity,
-                                    *SHAPES[p.shape], tiles.index(tile), *mapping, *rgb)  # fmt: skip
+                                    *tables.SHAPES[p.shape], tiles.index(tile), *mapping, *rgb)  # fmt: skip
         self.recipe_count = np.array([len(recipes) for recipes in classes.values()])
         self.first_recipe = np.cumsum(self.recipe_count) - self.recipe_count
         recipes = list(chain(*classes.values()))
-        self.dishes = np.stack([self.ids(split_names(recipe.dishes), 12) for recipe in recipes])
-        self.main = np.stack([self.ids(split_names(recipe.things), 12) for recipe in recipes])
+        self.dishes = np.stack([self.choice(recipe.dishes) for recipe in recipes])
+        self.main = np.stack([self.choice(recipe.things) for recipe in recipes])
         self.base = np.array([self.number[recipe.base] if recipe.base else -1 for recipe in recipes])
-        self.layout = np.array([LAYOUTS.index(recipe.layout) for recipe in recipes])
+        self.layout = np.array([tables.LAYOUTS.index(recipe.layout) for recipe in recipes])
         self.numbers = np.array([(*r.count, r.scale, r.spread, r.base_scale) for r in recipes])
 
-    def ids(self, names: Iterable[str], length: int | None = None) -> Array:
-        """Numbers of things; a length of 12, for 1 to 4 names repeated, makes lists of a kind that keep their odds."""
-        ids = np.array([self.number[name] for name in names])
-        return ids if length is None else np.resize(ids, length)
+    def ids(self, names: Iterable[str]) -> Array:
+        return np.array([self.number[name] for name in names])
+
+    def choice(self, names: str) -> Array:
+        """The ids of 1 to 4 things, repeated: lists of 12, whatever their number, that keep the odds of each."""
+        return np.resize(self.ids(names.split(", ")), 12)
 
 
 @cache
 def recipe_book(pretraining: bool) -> Book:
-    return Book(*pretraining_tables()) if pretraining else Book(FOODS, RECIPES)
+    return Book(*pretraining_tables()) if pretraining else Book(tables.FOODS, tables.RECIPES)
 
 
 class Uniforms:
@@ -140,7 +120,7 @@ def variation(knobs: Difficulty) -> float:
     return 0.25 + 0.75 * knobs.variation
 
 
-def _pick(options: Array, u: Array) -> Array:
+def pick(options: Array, u: Array) -> Array:
     """One of the options (last axis) for each uniform number."""
     index = (u * options.shape[-1]).astype(int)
     return options[index] if options.ndim == 1 else np.take_along_axis(options, index, axis=-1)
@@ -160,6 +140,7 @@ def _arrange(layout: Array, n: Array, spread: Array, u: Array) -> tuple[Array, A
     right = step * (i % columns - (columns - 1) / 2)
     down = step * (np.floor(i / columns) - (np.ceil(n / columns) - 1) / 2)
     tilt = 0.08 * (2 * u[:, 3] - 1)
+    # In the order of LAYOUTS.
     x = np.choose(lay, (0.8 * spread * c, spread * c, line, right, out * sc, out * sc))
     y = np.choose(lay, (0.8 * spread * s, spread * s, 0 * line, down, out * ss, out * ss))
     turn = np.choose(lay, (u[:, 3], around + tilt, 0.25 + tilt / 2, tilt, u[:, 3], 0.4 * u[:, 3]))
@@ -167,7 +148,6 @@ def _arrange(layout: Array, n: Array, spread: Array, u: Array) -> tuple[Array, A
     return x + jitter * (2 * u[:, 1] - 1), y + jitter * (2 * u[:, 2] - 1), turn
 
 
-WINDOWS = (0.1, 0.15, 0.22, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # sides of the windows of `_paint`, in pictures
 # Kinds of things: food that the label names; other food; and the rest.
 MAIN, SIDE, OTHER = range(3)
 
@@ -181,51 +161,52 @@ class Scene:
     y: Array
     turn: Array
     scale: Array
-    here: Array
+    present: Array
     kind: Array
 
 
 def draw_scene(u: Uniforms, labels: Array, book: Book, knobs: Difficulty) -> Scene:
+    """A scene for each label [image]: table, cutlery, dish, side dishes, main dish, garnish, and what lies over it."""
     groups: list[list[Array]] = []
     vary = variation(knobs)
 
-    def put(kind: int, thing: Array, x: Any, y: Any, turn: Any, scale: Any, here: Any) -> None:
-        groups.append([np.broadcast_to(v, thing.shape) for v in (thing, x, y, turn, scale, here, kind)])
+    def put(kind: int, thing: Array, x: Any, y: Any, turn: Any, scale: Any, present: Any) -> None:
+        groups.append([np.broadcast_to(v, thing.shape) for v in (thing, x, y, turn, scale, present, kind)])
 
     recipe = book.first_recipe[labels] + (u() * book.recipe_count[labels]).astype(int)
     low, high, scale, spread, base_scale = (column[:, None] for column in book.numbers[recipe].T)
     n = np.floor(low + (0.5 + 0.5 * vary * u.about(1)) * (high - low + 1))
     scale = scale * (1 + 0.22 * vary * u.about(1))
 
-    put(OTHER, _pick(book.ids(TABLES), u(1)), u.about(1), u.about(1), u(1), 1.0, True)
+    put(OTHER, pick(book.ids(tables.TABLES), u(1)), u.about(1), u.about(1), u(1), 1.0, True)
 
     side = np.floor(4 * u(2)) / 4  # of the table
     (c, s), out = turned(side + 0.1 * (u(2) - 0.5)), 0.95 + 0.2 * u(2)
-    cutlery = _pick(book.ids(CUTLERY), u(2))
+    cutlery = pick(book.ids(tables.CUTLERY), u(2))
     put(OTHER, cutlery, c * out, s * out, side + 0.25 + 0.04 * u.about(2), 0.75, u(2) < 0.7 * knobs.clutter)
 
-    put(OTHER, _pick(book.dishes[recipe], u(1)), 0.0, 0.0, u(1), 0.86 + 0.08 * vary * u.about(1), True)
+    put(OTHER, pick(book.dishes[recipe], u(1)), 0.0, 0.0, u(1), 0.86 + 0.08 * vary * u.about(1), True)
     base = book.base[recipe][:, None]
     put(MAIN, base, 0.0, 0.0, u(1), base_scale, base >= 0)
 
     # Up to three side dishes of any food, each a few pieces near the rim, under the main one.
     (c, s), out = turned(u(3)), 0.55 + 0.4 * u(3)
-    food, shown = _pick(book.foods, u(3)), u(3) < 0.75 * knobs.clutter
+    food, shown = pick(book.foods, u(3)), u(3) < 0.75 * knobs.clutter
     x, y, food, shown = (np.repeat(v, 3, axis=1) for v in (c * out, s * out, food, shown))
     x, y = x + 0.17 * u.about(9), y + 0.17 * u.about(9)
     put(SIDE, food, x, y, u(9), 0.16 + 0.1 * u(9), shown & (u(9) < 0.7))
 
     x, y, turn = _arrange(book.layout[recipe], n, spread * (1 + 0.12 * vary * u.about(1)), u(5, MOST_ITEMS))
-    pieces = _pick(book.main[recipe], u(MOST_ITEMS))
+    pieces = pick(book.main[recipe], u(MOST_ITEMS))
     put(MAIN, pieces, x, y, turn, scale * (1 + 0.2 * vary * u.about(MOST_ITEMS)), np.arange(MOST_ITEMS) < n)
 
     (c, s), out = turned(u(5)), 0.75 * np.sqrt(u(5))
-    garnish = np.repeat(_pick(book.ids(GARNISH), u(1)), 5, axis=1)
+    garnish = np.repeat(pick(book.ids(tables.GARNISH), u(1)), 5, axis=1)
     put(OTHER, garnish, c * out, s * out, u(5), 0.1 + 0.08 * u(5), (u(1) < 0.7 * knobs.clutter) & (u(5) < 0.7))
 
     angle = u(2)
     (c, s), out = turned(angle), 1.05 - 0.3 * u(2)
-    over = _pick(book.ids(OCCLUDERS), u(2))
+    over = pick(book.ids(tables.OCCLUDERS), u(2))
     often = knobs.occlusion * np.array([0.8, 0.4])
     put(OTHER, over, c * out, s * out, angle + 0.08 * u.about(2), 0.42 + 0.15 * u(2), u(2) < often)
     return Scene(*(np.concatenate(column, axis=1) for column in zip(*groups, strict=True)))
@@ -243,21 +224,3 @@ def camera(u: Uniforms, knobs: Difficulty) -> dict[str, Array]:
         "unit": zoom * np.sqrt(tilt),  # scene length of half a picture
         "lx": c * lc - s * ls, "ly": s * lc + c * ls,  # where the light comes from, in the scene
     }  # fmt: skip
-
-
-def shape_rows(u: Uniforms, scene: Scene, book: Book, knobs: Difficulty) -> tuple[Array, Array, Array, Array]:
-    """Image, place and number of every visible part, back to front, and what the tables say of it [part, column].
-
-    Now and then all food that the label names wears the colours, or the texture, of some other food.
-    """
-    image, place = np.nonzero(scene.here)
-    parts = book.part_count[scene.thing[image, place]]
-    number = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
-    image, place = np.repeat(image, parts), np.repeat(place, parts)
-    donor = _pick(book.foods, u())[image]
-    row = book.parts[scene.thing[image, place], number]
-    lent = book.parts[donor, np.minimum(number, book.part_count[donor] - 1)]
-    for columns, often in ((COLOUR_COLUMNS, 0.7), (TEXTURE_COLUMNS, 0.5)):
-        borrows = (u() < often * knobs.confusion)[image] & (scene.kind[image, place] == MAIN)
-        row[np.ix_(borrows, columns)] = lent[np.ix_(borrows, columns)]
-    return image, place, number, row

@@ -1,4 +1,4 @@
-"""The texture atlas: tiles that repeat, each in several sizes."""
+"""The texture atlas: grey tiles that repeat, each with its halved copies (a mipmap)."""
 
 from functools import cache
 from itertools import product
@@ -7,23 +7,22 @@ import numpy as np
 
 from hw7.data.plates.tables import Array
 
-# -------------------------------------------------------------------------------------------------------- the atlas
-
-
 TILE, MIPS = 256, 6
 LEVELS = [sum((TILE >> i) ** 2 for i in range(level)) for level in range(MIPS + 1)]  # where each copy begins
 
 
+def _smooth(ramp: Array) -> Array:
+    return ramp * ramp * (3 - 2 * ramp)
+
+
 def _wave(phase: Array) -> Array:
     """Between 0 and 1, with period 1: a triangle wave, rounded."""
-    ramp = np.abs(2 * (phase - np.floor(phase)) - 1)
-    return ramp * ramp * (3 - 2 * ramp)
+    return _smooth(np.abs(2 * (phase - np.floor(phase)) - 1))
 
 
 def _edge(value: Array, low: float, high: float) -> Array:
     """The smooth step from 0 below `low` to 1 above `high`."""
-    ramp = np.clip((value - low) / (high - low), 0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
+    return _smooth(np.clip((value - low) / (high - low), 0, 1))
 
 
 @cache
@@ -35,7 +34,7 @@ def texture_atlas() -> tuple[tuple[str, ...], Array]:
     def noise(across: int, down: int) -> Array:
         grid = rng.random((down, across))
         (i, u), (j, v) = (((c * n).astype(int), c * n % 1) for c, n in ((x, across), (y, down)))
-        u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+        u, v = _smooth(u), _smooth(v)
         upper = grid[j, i] * (1 - u) + grid[j, (i + 1) % across] * u
         lower = grid[(j + 1) % down, i] * (1 - u) + grid[(j + 1) % down, (i + 1) % across] * u
         return upper * (1 - v) + lower * v
@@ -76,11 +75,9 @@ def texture_atlas() -> tuple[tuple[str, ...], Array]:
         "planks": np.clip(0.15 + 0.5 * noise(3, 40) * noise(2, 4) + 0.3 * (boards * 0.37 % 1)
                           + _edge(np.abs(y * 4 - boards - 0.5), 0.48, 0.495), 0, 1),
     }  # fmt: skip
-    rows = []
-    for tile in tiles.values():
-        levels = [tile]
-        for _ in range(MIPS - 1):
-            t = levels[-1]
-            levels.append((t[::2, ::2] + t[1::2, ::2] + t[::2, 1::2] + t[1::2, 1::2]) / 4)
-        rows.append(np.concatenate([level.ravel() for level in levels]))
-    return tuple(tiles), np.stack(rows).astype(np.float32)
+    levels = [np.stack(list(tiles.values()))]
+    while len(levels) < MIPS:
+        t = levels[-1]
+        levels.append((t[:, ::2, ::2] + t[:, 1::2, ::2] + t[:, ::2, 1::2] + t[:, 1::2, 1::2]) / 4)
+    rows = np.concatenate([level.reshape(len(tiles), -1) for level in levels], axis=1)
+    return tuple(tiles), rows.astype(np.float32)
