@@ -22,7 +22,7 @@ class Mistake:
     tasks: tuple[str, ...]
     title: str
     hint: str
-    source: str
+    source: str = "a likely slip"
 
 
 @lru_cache(maxsize=1)
