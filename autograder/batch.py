@@ -1,4 +1,4 @@
-"""Hundreds of submissions to grades, on any executor, losing nothing.
+"""Batch grading: hundreds of submissions to grades, on any executor, losing nothing.
 
 The coordinator reads submissions, hands them out, and is the only one who writes: each grade goes to the journal the
 moment it is there. It never loads torch. A worker keeps one jail and its hidden questions, and knows no other
@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -24,33 +25,28 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tqdm import tqdm
 
-from autograder.grades import Grade, TaskGrade
-from autograder.intake.layouts import Submissions, find_submissions
+from autograder.exports.csv_table import export_csv
+from autograder.grades import Grade
+from autograder.intake.layouts import FoundSubmissions, find_submissions
 from autograder.intake.submission import Submission, take_in
-from autograder.journal import Journal, Key, journal_name, read_journals
-from autograder.rubric import Rubric, rubric_digest
+from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
+from autograder.rubric import Rubric, load_rubric, rubric_digest
 from autograder.tasks.hidden import Hidden
 from hw7 import HW7Error
-from hw7.checks.cases import PartScore
-from hw7.support.files import write_file
+from hw7.solution import PROJECT
+from hw7.support.files import read_json, write_file
 from hw7.support.workers import Workers
 
 if TYPE_CHECKING:
     from autograder.jail import Jail, Tier
-from typing import TYPE_CHECKING
 
-from autograder.exports.csv_table import export_csv
-from autograder.journal import last_of_each
-from autograder.rubric import load_rubric
-from hw7.support.files import read_json
-
+GradeOne: TypeAlias = "Callable[[Submission, Settings], Grade]"
 ATTEMPTS = 3  # a submission whose worker died is graded again twice
 PACKAGES = ("autograder", "hw7")
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 # ---- what a grade depends on ------------------------------------------------------------------------------------
@@ -86,10 +82,10 @@ def grader_digest(tier: str) -> str:
     """sha256 of the grader's and the library's own files, of torch's version and of the tier."""
     digest = hashlib.sha256(f"torch {importlib.metadata.version('torch')}\0tier {tier}\0".encode())
     for package in PACKAGES:
-        for path in sorted((_ROOT / package).rglob("*")):
+        for path in sorted((PROJECT / package).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 data = path.read_bytes()
-                digest.update(f"{path.relative_to(_ROOT).as_posix()}\0{len(data)}\0".encode() + data)
+                digest.update(f"{path.relative_to(PROJECT).as_posix()}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()
 
 
@@ -119,32 +115,30 @@ def hidden_seed(out: Path, given: str | None = None) -> bytes:
 def _create(path: Path, text: str) -> None:
     """A new file that only its owner reads, whole from the moment it is seen. Keeps the other where there is one: of
     the shards of a cluster that start together, one is first."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
-        try:
+            os.fsync(descriptor)
+        with suppress(OSError):  # it is there already, or this file system has no links
             os.link(temporary, path)
-        except OSError:  # it is there already, or this file system has no links
-            if not path.exists():
-                os.replace(temporary, path)
+        if not path.exists():
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
 
 
 # ---- in the worker ----------------------------------------------------------------------------------------------
 
 
-_here = threading.local()
+_this_thread = threading.local()
 
 
 def grade_one(submission: Submission, settings: Settings) -> Grade:
     """Grades one submission here, in the jail that this thread keeps.
 
-    Raises HW7Error for what the teacher must mend, another version of the grader on this machine among it.
+    Raises HW7Error for what the teacher must fix, such as another version of the grader on this machine.
     """
     jail = _jail(settings)  # first: it starts what takes longest
     from autograder.grading import grade_submission
@@ -157,7 +151,7 @@ def _jail(settings: Settings) -> Jail:
     """One thread, one jail: a jail serves one child at a time. It is tested before anything is graded in it."""
     from autograder.jail import Jail
 
-    kept: Jail | None = getattr(_here, "jail", None)
+    kept: Jail | None = getattr(_this_thread, "jail", None)
     if kept is None or kept.tier != settings.tier:
         if kept is not None:
             kept.close()
@@ -174,13 +168,11 @@ def _jail(settings: Settings) -> Jail:
                 kept.self_test()
             except HW7Error as error:
                 raise HW7Error(f"{error}. See `hw7-grade doctor`.") from error
-        _here.jail = kept
+        _this_thread.jail = kept
     return kept
 
 
-def checked(
-    grade: Callable[[Submission, Settings], Grade], submission: Submission, settings: Settings, grader: str
-) -> Grade:
+def check_and_grade(grade: GradeOne, submission: Submission, settings: Settings, grader: str) -> Grade:
     """What a worker runs: first of all it makes sure that it is the same grader as the coordinator's."""
     if settings.grader_digest != grader:
         raise HW7Error("a worker has another version of the grader, of hw7 or of torch: install the same everywhere")
@@ -191,12 +183,12 @@ def checked(
 
 
 @dataclass(frozen=True)
-class Result:
+class RunReport:
     """How a run ended: the current grades, and who has none yet. submissions: what was found, and what not taken."""
 
     grades: tuple[Grade, ...]
     missing: tuple[str, ...]
-    submissions: Submissions
+    submissions: FoundSubmissions
     graded: int  # in this run
     failures: tuple[str, ...]  # students on whom the grader itself failed; graded again by the next run
     interrupted: bool = False
@@ -216,8 +208,8 @@ def run(
     shard: tuple[int, int] | None = None,
     timeout: float | None = None,
     opened: Journal | None = None,
-    grade: Callable[[Submission, Settings], Grade] = grade_one,
-) -> Result:
+    grade: GradeOne = grade_one,
+) -> RunReport:
     """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
 
     assignment, layout, roster: as in `find_submissions`.
@@ -225,11 +217,12 @@ def run(
     out at once (a bound on memory); 2 for each job if not given. shard: (index, count), every count-th student only.
     timeout: what --timeout was, for the record; `settings.rubric` has it already. opened: this run's journal, where it
     is open already. grade: a function that can be sent to the executor's workers. Raises HW7Error where the teacher
-    must mend something; what was graded before is kept.
+    must fix something; what was graded before is kept.
     """
     submitted = find_submissions(submissions, assignment, layout, roster, without=[out])
     found = submitted.found
     mine = found if shard is None else found[shard[0] :: shard[1]]
+    most = in_flight or 2 * jobs
     graded: list[Grade] = []
     interrupted = False
     with ExitStack() as stack:
@@ -238,8 +231,9 @@ def run(
         earlier = read_journals(out)
         known = {Key.of(old): old for old in earlier}
         last = {old.student: Key.of(old) for old in earlier}
-        progress = stack.enter_context(Progress(len(mine)))
-        away = _Away(executor or stack.enter_context(Workers(jobs)), settings, grade)
+        progress = Progress(len(mine))
+        stack.enter_context(progress.bar)
+        sent = _InFlight(executor or stack.enter_context(Workers(jobs)), settings, grade)
 
         def keep(grades: Iterable[Grade]) -> None:
             for each in grades:
@@ -258,26 +252,26 @@ def run(
                         journal.append(old)
                     progress.add(old, new=False)
                     continue
-                while len(away.futures) >= (in_flight or 2 * jobs):
-                    keep(away.wait())
-                away.send(submission)
-            while away.futures:
-                keep(away.wait())
+                while len(sent.futures) >= most:
+                    keep(sent.wait())
+                sent.send(submission)
+            while sent.futures:
+                keep(sent.wait())
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            keep(away.cancel())
-            with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to mend
+            keep(sent.cancel())
+            with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to fix
                 grades, rubric, missing = current_grades(out)
                 export_csv(grades, rubric, out / "grades.csv")
     failures = tuple(each.student for each in graded if not each.tasks)
-    return Result(tuple(grades), tuple(missing), submitted, len(graded), failures, interrupted)
+    return RunReport(tuple(grades), tuple(missing), submitted, len(graded), failures, interrupted)
 
 
-class _Away:
+class _InFlight:
     """The submissions that are with the executor."""
 
-    def __init__(self, executor: Executor, settings: Settings, grade: Callable[[Submission, Settings], Grade]) -> None:
+    def __init__(self, executor: Executor, settings: Settings, grade: GradeOne) -> None:
         self.executor, self.settings, self.grade = executor, settings, grade
         self.futures: dict[Future[Grade], Submission] = {}
         self.attempts: Counter[str] = Counter()
@@ -286,8 +280,8 @@ class _Away:
         self.attempts[submission.student] += 1
         arguments = (self.grade, submission, self.settings, self.settings.grader_digest)
         try:
-            future = self.executor.submit(checked, *arguments)
-        except BrokenExecutor as error:  # not one of ours, which mend themselves
+            future = self.executor.submit(check_and_grade, *arguments)
+        except BrokenExecutor as error:  # not one of ours, which replace a dead worker
             raise HW7Error(f"the executor is broken ({error}); what is graded is kept: run the same again") from error
         self.futures[future] = submission
 
@@ -328,68 +322,38 @@ class _Away:
         )
 
 
-@dataclass
 class Progress:
-    """Counts and the time left, on stderr: a bar on a terminal, elsewhere a line now and then."""
+    """Counts and the time left, on stderr: a bar on a terminal, elsewhere a line every so many seconds."""
 
-    total: int
-    every: float = 10.0  # seconds between two lines
-    counts: Counter[str] = field(default_factory=Counter)
-    new: int = 0
-
-    def __enter__(self) -> Progress:
+    def __init__(self, total: int, every: float = 10.0) -> None:
+        self.total, self.every, self.counts, self.new = total, every, Counter[str](), 0
         self.start = self.told = time.monotonic()
-        self.bar = tqdm(
-            total=self.total, unit="", smoothing=0, miniters=1, desc="grading", disable=not sys.stderr.isatty()
-        )
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.close()
+        silent = not sys.stderr.isatty()
+        self.bar = tqdm(total=total, unit="", smoothing=0, miniters=1, desc="grading", disable=silent)
 
     def add(self, grade: Grade, new: bool = True) -> None:
-        self.counts[kind(grade)] += 1
+        self.counts[standing(grade)] += 1
         self.new += new
-        if not new and not self.bar.disable:
-            self.bar.initial += 1  # takes no time, so says nothing about the time left
-        self.bar.set_postfix_str(self.text, refresh=False)
-        self.bar.update()
         now = time.monotonic()
         if self.new <= 1:
             self.start = now  # how long it took to get to work says nothing about the rest
-        if self.bar.disable and now - self.told >= self.every:
-            self.told = now
-            done = self.counts.total()
-            left = (
-                f"{(now - self.start) / (self.new - 1) * (self.total - done):.0f} s left" if self.new > 1 else "at work"
-            )
-            print(f"graded {done} of {self.total}: {self.text}; {left}", file=sys.stderr, flush=True)
+        text = ", ".join(f"{self.counts[word]} {word}" for word in ("right", "wrong", "failed"))
+        if not self.bar.disable:
+            self.bar.initial += not new  # takes no time, so says nothing about the time left
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+        elif now - self.told >= self.every:
+            self.told, done = now, self.counts.total()
+            each = (now - self.start) / (self.new - 1) if self.new > 1 else 0.0
+            left = f"{each * (self.total - done):.0f} s left" if self.new > 1 else "at work"
+            print(f"graded {done} of {self.total}: {text}; {left}", file=sys.stderr, flush=True)
 
-    @property
-    def text(self) -> str:
-        return ", ".join(f"{self.counts[word]} {word}" for word in ("right", "wrong", "failed"))
 
-
-def kind(grade: Grade) -> str:
+def standing(grade: Grade) -> str:
     """right: every point; failed: could not be graded; wrong: all others."""
     if grade.problem:
         return "failed"
     return "right" if grade.total >= grade.out_of - 1e-9 else "wrong"
-
-
-def comparable(grade: Grade) -> Grade:
-    """What must be equal whenever the same submission is graded with the same seed, wherever and among whatever else.
-
-    Left out are times, and what student code printed or raised: both can hold addresses, process numbers, the hour.
-    """
-
-    def part(each: PartScore) -> PartScore:
-        return replace(each, outcome=replace(each.outcome, note=""))
-
-    def task(each: TaskGrade) -> TaskGrade:
-        return replace(each, seconds=0.0, parts=tuple(part(line) for line in each.parts))
-
-    return replace(grade, seconds=0.0, output="", tasks=tuple(task(each) for each in grade.tasks))
 
 
 # ---- OUT --------------------------------------------------------------------------------------------------------

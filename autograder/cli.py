@@ -20,7 +20,7 @@ from hw7.support import terminal
 if TYPE_CHECKING:
     from autograder import batch
     from autograder.grades import Grade
-    from autograder.intake.layouts import Submissions
+    from autograder.intake.layouts import FoundSubmissions
     from autograder.jail import Tier
 
 cli = typer.Typer(
@@ -272,13 +272,13 @@ def _tier(asked: TierName | None, out: Path) -> Tier:
     return best
 
 
-def _tell(result: batch.Result, out: Path, shard: tuple[int, int] | None) -> None:
+def _tell(result: batch.RunReport, out: Path, shard: tuple[int, int] | None) -> None:
     from collections import Counter
 
-    from autograder.batch import kind
+    from autograder.batch import standing
 
     _tell_of(result.submissions)
-    counts = Counter(kind(grade) for grade in result.grades)
+    counts = Counter(standing(grade) for grade in result.grades)
     of = len(result.grades) + len(result.missing)
     words = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "failed"))
     typer.echo(f"{len(result.grades)} of {of} students have a grade ({words}), {result.graded} of them new")
@@ -294,7 +294,7 @@ def _tell(result: batch.Result, out: Path, shard: tuple[int, int] | None) -> Non
         _warn_of_missing(list(result.missing))
 
 
-def _tell_of(submissions: Submissions) -> None:
+def _tell_of(submissions: FoundSubmissions) -> None:
     """How the folder was read, and every entry that is nobody's submission."""
     typer.echo(f"{len(submissions.found)} submissions, layout {submissions.layout}")
     if submissions.doubt:

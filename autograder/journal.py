@@ -1,4 +1,4 @@
-"""The journal: append-only JSON lines, one fsync a grade. All else in OUT is made from it and can be made again.
+"""The journal: append-only JSON lines, one fsync for each grade. All else in OUT is made from it and can be made again.
 
 A line is a grade's JSON with the moment it was written, `at`, in front. Only the coordinator of a run writes, and only
 while it holds the journal's lock. A cluster's shards write a journal each (`journal-3-of-16.jsonl`); what is read is
@@ -100,7 +100,7 @@ class Journal:
             raise HW7Error(f"cannot write to {self.path.parent}: {error}. Name another folder with --out.") from error
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            self._mend()
+            self._cut_torn_line()
             _sync_folder(self.path.parent)
         except OSError as error:
             self.close()
@@ -137,7 +137,7 @@ class Journal:
                 "make room, then run the same again."
             ) from error
 
-    def _mend(self) -> None:
+    def _cut_torn_line(self) -> None:
         """Cuts off what a crash left of a last line."""
         size = os.fstat(self._file).st_size
         if not size:

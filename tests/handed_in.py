@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
-from autograder.intake.submission import Submission
+from autograder.intake.layouts import FoundSubmissions
+from autograder.intake.submission import Submission, take_in
 
 NAMES = ("__init__", "losses", "models", "pruning", "quantization")
 SOURCE = {f"solution/{name}.py": f'"""{name}"""\n'.encode() for name in NAMES}
@@ -27,6 +28,9 @@ def packed(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
     return buffer.getvalue()
 
 
+ZIP = packed(RIGHT)
+
+
 def under(prefix: str, files: Mapping[str, bytes] = RIGHT) -> dict[str, bytes]:
     return {prefix + name: data for name, data in files.items()}
 
@@ -42,3 +46,13 @@ def said(submission: Submission, *words: str) -> None:
     text = "\n".join([submission.problem, *submission.remarks])
     for word in words:
         assert word in text, text
+
+
+def taken(submissions: FoundSubmissions) -> dict[str, Submission]:
+    return {each.student: take_in(each) for each in submissions.found}
+
+
+def all_right(submissions: FoundSubmissions) -> set[str]:
+    for submission in taken(submissions).values():
+        assert_right(submission)
+    return {each.student for each in submissions.found}

@@ -1,4 +1,4 @@
-"""Differences between what is released now and what is there: by values where files hold tensors."""
+"""Diffs of releases: what differs between the files made now and those that are there, tensors by their values."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from hw7.checks.compare import allowed, kind
 from hw7.checks.storage import read_cases
 
 ROUNDING = 4 * torch.finfo(torch.float32).eps  # of the largest entry: random inputs, made on two processors
-
-
-# ---- comparing -------------------------------------------------------------------------------------------------
 
 
 def differences(files: Mapping[str, bytes], there: Mapping[str, bytes]) -> Iterator[str]:
@@ -38,11 +35,10 @@ def same(name: str, new: bytes, old: bytes) -> bool:
 def _between_cases(new: bytes, old: bytes) -> Iterator[str]:
     """A line for each tensor or word that differs between two files of cases."""
     try:
-        pair = [{case.name: case for case in read_cases(data)} for data in (new, old)]
+        fresh, stored = ({case.name: case for case in read_cases(data)} for data in (new, old))
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
         yield "cannot be read as cases"
         return
-    fresh, stored = pair
     if list(fresh) != list(stored):
         yield f"other cases: {', '.join(sorted(set(fresh) ^ set(stored))) or 'the same in another order'}"
         return
@@ -70,8 +66,7 @@ def _values(case: Case) -> dict[str, Value]:
 def _apart(new: Value, old: Value, key: str, case: Case) -> str:
     """How two values differ, in words; "" where a judge would take one for the other."""
     if not isinstance(new, Tensor) or not isinstance(old, Tensor):
-        same = type(new) is type(old) and new == old
-        return "" if same else f"is {old!r}, to be {new!r}"
+        return "" if type(new) is type(old) and new == old else f"is {old!r}, to be {new!r}"
     if kind(new) != kind(old):
         return f"is {kind(old)}, to be {kind(new)}"
     if torch.equal(new, old) or not new.numel():
@@ -95,8 +90,5 @@ def _first_difference(name: str, new: bytes, old: bytes) -> str:
     except UnicodeDecodeError:
         return f"{len(old):,} bytes, to be {len(new):,}, or other values"
     changed = [line for line in lines[2:] if not line.startswith("@@")]
-    return (
-        f"line {lines[2].split()[1].lstrip('-').partition(',')[0]}: {' / '.join(changed[:2])}"
-        if changed
-        else "line ends"
-    )
+    place = lines[2].split()[1].lstrip("-").partition(",")[0] if changed else ""
+    return f"line {place}: {' / '.join(changed[:2])}" if changed else "line ends"

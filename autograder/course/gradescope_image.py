@@ -13,7 +13,6 @@ import secrets
 import sys
 import traceback
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from hw7.support.files import read_json, replacing, write_json
 
 FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
 PACKAGES = ("hw7", "autograder")
+MODES = {"setup.sh": 0o755, "run_autograder": 0o755, "hidden-seed": 0o600, "rubric.toml": 0o600}
 SUFFIXES = (".py", ".toml", ".j2", ".js", ".sh")
 WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: no build has a time of its own
 FAILED = (
@@ -48,34 +48,28 @@ def build_image(out: Path, rubric: Path | None = None, data: str = "plates", see
     if missing:
         raise HW7Error(f"{PROJECT} has no {', '.join(missing)}: build the image from a clone of the project")
 
-    members: dict[str, tuple[int, bytes]] = {
-        "setup.sh": (0o755, _template("setup.sh")),
-        "run_autograder": (0o755, _template("run_autograder.sh")),
-        "hidden-seed": (0o600, (seed or secrets.token_hex(16)).encode()),
-        "config.json": (0o644, json.dumps({"data": data}).encode()),
-        "failed.json": (0o644, json.dumps(failed(FAILED, TOTAL), indent=1, allow_nan=False).encode()),
-        "rubric.toml": (0o600, _text(rubric)),
-        **{f"project/{path.relative_to(PROJECT).as_posix()}": (0o644, _text(path)) for path in _sources()},
+    sources = [PROJECT / name for name in FILES]
+    for package in PACKAGES:
+        sources += sorted(path for path in (PROJECT / package).rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    scripts = PROJECT / "autograder" / "course" / "templates"
+    members: dict[str, bytes] = {
+        "setup.sh": _text(scripts / "setup.sh"),
+        "run_autograder": _text(scripts / "run_autograder.sh"),
+        "hidden-seed": (seed or secrets.token_hex(16)).encode(),
+        "config.json": json.dumps({"data": data}).encode(),
+        "failed.json": json.dumps(failed(FAILED, TOTAL), indent=1, allow_nan=False).encode(),
+        "rubric.toml": _text(rubric),
+        **{f"project/{path.relative_to(PROJECT).as_posix()}": _text(path) for path in sources},
     }
-    with replacing(out, sum(len(content) for _, content in members.values())) as temporary:
+    with replacing(out, sum(map(len, members.values()))) as temporary:
         temporary.touch(0o600)  # the seed is in it
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for name, (mode, content) in members.items():
+            for name, content in members.items():
                 entry = zipfile.ZipInfo(name, WHEN)
-                entry.create_system, entry.external_attr = 3, (0o100000 | mode) << 16  # Unix, a regular file
+                entry.create_system, entry.external_attr = 3, (0o100000 | MODES.get(name, 0o644)) << 16  # Unix, a file
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, content)
     return out
-
-
-def _sources() -> Iterator[Path]:
-    yield from (PROJECT / name for name in FILES)
-    for package in PACKAGES:
-        yield from sorted(path for path in (PROJECT / package).rglob("*") if path.suffix in SUFFIXES and path.is_file())
-
-
-def _template(name: str) -> bytes:
-    return _text(PROJECT / "autograder" / "course" / "templates" / name)
 
 
 def _text(path: Path) -> bytes:
@@ -98,14 +92,14 @@ def _grade(root: Path, rubric: Rubric) -> Grade:
     """The grade of what a student uploaded."""
     # Here, and not above: when one of these cannot be imported, the teacher reads why in results.json.
     from autograder.batch import Settings, grade_one, hidden_seed
-    from autograder.intake.submission import Found, take_in
+    from autograder.intake.submission import Location, take_in
     from autograder.jail import best_tier
 
     source = root / "source"
     tier, reasons = best_tier()
     print(f"The jail is of tier {tier}.", *(f"{name}: {reason}" for name, reason in reasons.items()), sep="\n")
     settings = Settings(rubric, hidden_seed(source), read_json(source / "config.json")["data"], tier)
-    return grade_one(take_in(Found("submission", root / "submission", "folder")), settings)
+    return grade_one(take_in(Location("submission", root / "submission")), settings)
 
 
 if __name__ == "__main__":

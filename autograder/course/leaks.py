@@ -1,4 +1,4 @@
-"""Whether anything that students receive gives an answer away: every file is looked through for what was stripped.
+"""A scan for leaks: every file that students receive is looked through for what was stripped.
 
 Two things count as given away:
 
@@ -24,7 +24,7 @@ from typing import Any
 from hw7 import HW7Error
 
 LINE, PASSAGES, SAYINGS = 6, (10, 14), 3  # tokens of a line, of passages; what a passage says at least
-SHOWN = 20
+SHOWN = 40
 FORBIDDEN = ("reference_solutions", "autograder", "mutants", "weights.safetensors", "__pycache__")
 
 # Common words of PyTorch, in any file.
@@ -72,6 +72,12 @@ _END = "\0"
 CLOSING = (")", "]", "}")
 
 
+def listed(lines: Sequence[str], noun: str) -> str:
+    """How many there are, and the first of them, a line each."""
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n  ".join([f"{len(lines)} {noun}{'s' * (len(lines) != 1)}", *lines[:SHOWN], *more])
+
+
 class Scanner:
     """Knows what is to be found nowhere. `public`: texts that are given on purpose."""
 
@@ -88,9 +94,7 @@ class Scanner:
     def refuse(self, files: Mapping[str, bytes]) -> None:
         """Raises HW7Error that names what `find` finds."""
         if leaks := self.find(files):
-            shown = "\n".join(f"  {leak}" for leak in leaks[:SHOWN])
-            more = f"\n  and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
-            raise HW7Error(f"nothing is released: {len(leaks)} places give an answer away\n{shown}{more}")
+            raise HW7Error(f"nothing is released: an answer is given away in {listed(leaks, 'place')}")
 
     def _find(self, name: str, data: bytes) -> Iterator[str]:
         if bad := [part for part in name.split("/") if part in FORBIDDEN]:
@@ -101,7 +105,7 @@ class Scanner:
         exact, renamed = _joined(_words(text)), _joined(_renamed(text))
         for fragment in GIVEN.get(name, ()):
             if (here := _joined(_words(fragment))) not in exact:
-                raise HW7Error(f"autograder/leaks.py: GIVEN lists code that no longer stands in {name}: {fragment}")
+                raise HW7Error(f"course/leaks.py: GIVEN lists code that no longer stands in {name}: {fragment}")
             exact = exact.replace(here, _END * 2)
         for fragment in (*IDIOMS, *GIVEN.get(name, ())):
             renamed = renamed.replace(_joined(_renamed(fragment)), _END * 2)
@@ -112,11 +116,9 @@ class Scanner:
 
 def _lines(secrets: Sequence[str], public: Sequence[str]) -> dict[str, str]:
     """The lines of solutions that no line of `public` is, as they are looked for -> as they are shown."""
-    lines = {}
-    for line in (line for text in secrets for line in text.split("\n")):
-        if len(words := _words(line)) >= LINE:
-            lines[_joined(words)] = line.strip()
+    hidden = {line.strip(): _words(line) for text in secrets for line in text.split("\n")}
     told = {_joined(_words(line)) for text in (*public, *IDIOMS) for line in text.split("\n")}
+    lines = {_joined(words): line for line, words in hidden.items() if len(words) >= LINE}
     return {needle: line for needle, line in lines.items() if needle not in told}
 
 
@@ -133,7 +135,7 @@ def _windows(tokens: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
     for size in PASSAGES:
         for start in range(len(tokens) - size + 1):
             window = tokens[start : start + size]
-            if len({token for token in window if _says_something(token)}) >= SAYINGS:
+            if len(set(filter(_says_something, window))) >= SAYINGS:
                 yield _joined(window), window
 
 
@@ -183,13 +185,8 @@ def _texts(name: str, data: bytes) -> Iterator[str]:
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        yield from value
-        for entry in value.values():
+    elif isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        yield "".join(value)  # how a notebook keeps a text of several lines
+    elif isinstance(value, Mapping | list):
+        for entry in [*value, *value.values()] if isinstance(value, Mapping) else value:
             yield from _strings(entry)
-    elif isinstance(value, list):
-        if all(isinstance(entry, str) for entry in value):
-            yield "".join(value)  # how a notebook keeps a text of several lines
-        else:
-            for entry in value:
-                yield from _strings(entry)

@@ -86,7 +86,7 @@ def configure(c: Any, course: str, root: Path) -> None:
     from nbgrader.preprocessors import Execute, OverwriteCells, SaveAutoGrades
 
     from autograder.course.nbgrader_kernel import JailedExecute
-    from autograder.course.nbgrader_steps import Harmless, ReadMended, SaveAnswers
+    from autograder.course.nbgrader_steps import Harmless, ReadRepaired, SaveAnswers
 
     c.CourseDirectory.course_id = course
     c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", ".git", "out"]
@@ -95,8 +95,8 @@ def configure(c: Any, course: str, root: Path) -> None:
     source = root.resolve() / SOURCE
     own = [path.relative_to(source).as_posix() for path in sorted((source / "solution").rglob("*.py"))]
     c.Autograde.exclude_overwriting = {"hw7": own}
-    c.Autograde.exporter_class = ReadMended
-    c.ReadMended.released = str(root.resolve() / RELEASED)
+    c.Autograde.exporter_class = ReadRepaired
+    c.ReadRepaired.released = str(root.resolve() / RELEASED)
     c.JailedExecute.public_tests = str(source / "tests")
     ours = {Execute: JailedExecute, SaveAutoGrades: SaveAnswers}
     steps = [ours.get(step, step) for step in Autograde().autograde_preprocessors]

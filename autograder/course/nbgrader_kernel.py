@@ -54,6 +54,7 @@ launch_new_instance()
 """
 
 
+@cache
 def why_not() -> str:
     """Why notebooks may not be run here; "" where they may."""
     if shutil.which("bwrap") is None:
@@ -113,25 +114,21 @@ class JailedKernelManager(AsyncKernelManager):
 class JailedExecute(Execute):
     """Runs a notebook in the jail. However it ends (loops, dies, floods), the notebook goes on to be graded."""
 
-    startup_timeout = Integer(600, help="Seconds until the kernel is there; a busy machine needs minutes.").tag(
-        config=True
-    )
+    startup_timeout = Integer(600, help="Seconds until the kernel is there.").tag(config=True)  # on a busy machine
     timeout = Integer(300, help="Seconds for one cell.").tag(config=True)
     seconds = Integer(1200, help="Seconds for all cells of a notebook together.").tag(config=True)
     memory_mb = Integer(8000, help="Address space of each process, in MiB.").tag(config=True)
     output_mb = Integer(8, help="Output of one cell that is kept, in MiB.").tag(config=True)
-    public_tests = Unicode("source/hw7/tests", help="The data of the public tests, from the course's folder.").tag(
-        config=True
-    )
+    public_tests = Unicode("source/hw7/tests", help="The data of the public tests.").tag(config=True)
     store_widget_state = Bool(False).tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Any = None, km: Any = None) -> Any:
         """Raises HW7Error where there is no jail."""
         if not self.enabled:
             return nb, resources
-        if reason := _why_not():
+        if reason := why_not():
             raise HW7Error(
-                f"notebooks are not run here, because they can be run in no jail: {reason}. "
+                f"notebooks are not run here, because there is no jail to run them in: {reason}. "
                 "`nbgrader autograde hw7 --no-execute` grades them with the outputs that were handed in"
             )
         self._ended, self._until = "", time.monotonic() + self.seconds
@@ -152,28 +149,26 @@ class JailedExecute(Execute):
 
     def start_new_kernel(self, **options: Any) -> None:
         """What the kernel's process itself prints goes nowhere, least of all to a teacher's terminal."""
-        super().start_new_kernel(
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
-        )
+        silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        super().start_new_kernel(**silent, **options)
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> Any:
         if cell.cell_type != "code":
             return cell, resources
         if not self._ended and time.monotonic() > self._until:
             self._ended = f"the notebook's {self.seconds} seconds were over"
+        if self._ended:
+            cell.outputs, cell.execution_count = [], None
+            _fail(cell, "NotRun", f"Not run: {self._ended}.")
+            return cell, resources
         self._printed = 0
-        if not self._ended:
-            try:
-                return super().preprocess_cell(cell, resources, index)
-            except DeadKernelError:
-                self._ended = "the kernel had died"
-                _fail(cell, "DeadKernelError", "The kernel died in this cell.")
-                return cell, resources
-            except CellTimeoutError as error:  # more output than could be read in time
-                _fail(cell, "CellTimeoutError", str(error).partition("\n")[0])
-                return cell, resources
-        cell.outputs, cell.execution_count = [], None
-        _fail(cell, "NotRun", f"Not run: {self._ended}.")
+        try:
+            return super().preprocess_cell(cell, resources, index)
+        except DeadKernelError:
+            self._ended = "the kernel had died"
+            _fail(cell, "DeadKernelError", "The kernel died in this cell.")
+        except CellTimeoutError as error:  # more output than could be read in time
+            _fail(cell, "CellTimeoutError", str(error).partition("\n")[0])
         return cell, resources
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
@@ -185,11 +180,6 @@ class JailedExecute(Execute):
                     cell.outputs.append(new_output("stream", name="stdout", text=text))
                 return None
         return super().process_message(msg, cell, cell_index)
-
-
-@cache
-def _why_not() -> str:
-    return why_not()
 
 
 def _at_most(name: str, limit: int) -> int:

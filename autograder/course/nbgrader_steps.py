@@ -1,8 +1,8 @@
 """nbgrader's own steps, made safe for this course: which notebook is graded, and which of its scores nbgrader writes.
 
-`ReadMended` reads each notebook through `hw7.handin.notebook_repair`; nothing in `submitted/` is changed. `SaveAnswers`
-leaves the scores of tasks to `hw7-grade`, whichever of the two comes first. `Harmless` takes out of a graded notebook
-what could act in the browser of the teacher who reads it.
+`ReadRepaired` reads each notebook through `hw7.handin.notebook_repair`; nothing in `submitted/` is changed.
+`SaveAnswers` leaves the scores of tasks to `hw7-grade`, whichever of the two comes first. `Harmless` takes out of a
+graded notebook what could act in the browser of the teacher who reads it.
 """
 
 from __future__ import annotations
@@ -20,28 +20,26 @@ from autograder.exports.nbgrader import cell_name
 from hw7 import HW7Error
 from hw7.handin.notebook_repair import Finding, Notebook, examine, grade_id
 
-NOTE = {"tags": ["preflight"]}
+NOTE = {"tags": ["repaired"]}
 PICTURES, WORDS = ("image/png", "image/jpeg"), ("text/markdown", "text/latex", "text/plain")  # output that is shown
 METADATA = ("nbgrader", "deletable", "editable")  # of a cell, that is kept
 
 
-class ReadMended(NotebookExporter):
-    """Takes a notebook as the preflight mends it, with what was found in a cell at its top.
+class ReadRepaired(NotebookExporter):
+    """Takes a notebook as `notebook_repair` repairs it, with what was found in a cell at its top.
 
     One that cannot be read at all is taken for an unanswered one, so that its student gets feedback that says why.
     """
 
-    released = Unicode("release/hw7/hw7.ipynb", help="The released notebook, from the course's folder.").tag(
-        config=True
-    )
+    released = Unicode("release/hw7/hw7.ipynb", help="The released notebook.").tag(config=True)
 
     def from_file(self, file_stream: Any, resources: Any = None, **options: Any) -> Any:
         data = file_stream.buffer.read() if hasattr(file_stream, "buffer") else file_stream.read().encode()
-        notebook = mended(data, Path(self.released))
+        notebook = repaired(data, Path(self.released))
         return self.from_notebook_node(notebook, resources=resources, **options)
 
 
-def mended(data: bytes, released: Path) -> nbformat.NotebookNode:
+def repaired(data: bytes, released: Path) -> nbformat.NotebookNode:
     """A valid notebook with every graded cell. Raises HW7Error where the released one is not there."""
     try:
         original = released.read_bytes()
@@ -51,7 +49,7 @@ def mended(data: bytes, released: Path) -> nbformat.NotebookNode:
     findings = examined.findings
     if examined.notebook is not None:
         try:
-            return _noted(examined.notebook, findings, "Before grading, this notebook was mended")
+            return _noted(examined.notebook, findings, "Before grading, this notebook was repaired")
         except nbformat.ValidationError as error:
             findings = (*findings, Finding(f"It is no valid notebook: {str(error).partition(chr(10))[0]}", False))
     blank = examine(original, original).notebook
@@ -62,7 +60,7 @@ def mended(data: bytes, released: Path) -> nbformat.NotebookNode:
 def _noted(notebook: Notebook, findings: tuple[Finding, ...], heading: str) -> nbformat.NotebookNode:
     if findings:
         lines = [f"**{heading}:**", "", *(f"- {_plain(finding.text)}" for finding in findings)]
-        note = {"cell_type": "markdown", "metadata": NOTE, "source": "\n".join(lines), "id": "preflight"}
+        note = {"cell_type": "markdown", "metadata": NOTE, "source": "\n".join(lines), "id": "repaired"}
         notebook = notebook | {"cells": [note, *notebook["cells"]]}
     node = nbformat.from_dict(notebook)
     nbformat.validate(node)
@@ -89,7 +87,7 @@ class Harmless(NbGraderPreprocessor):
     """
 
     def preprocess_cell(self, cell: nbformat.NotebookNode, resources: Any, index: int) -> Any:
-        note = {"tags": NOTE["tags"]} if cell.metadata.get("tags") == NOTE["tags"] else {}
+        note = NOTE if cell.metadata.get("tags") == NOTE["tags"] else {}
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in METADATA if key in cell.metadata} | note)
         if cell.cell_type != "code":
             cell.source = _without_tags(cell.source)

@@ -1,4 +1,4 @@
-"""What students receive, made from the reference solutions, the rubric and the library; never written by hand.
+"""Release: what students receive, made from the reference solutions, the rubric and the library.
 
     hw7/                        the library, with the checks
     assignments/hw7/            in the shape of a submission: stubs, bugs, the notebook, public tests with their data
@@ -21,7 +21,7 @@ import jinja2
 import torch
 
 from autograder.course.differences import differences, same
-from autograder.course.leaks import Scanner
+from autograder.course.leaks import Scanner, listed
 from autograder.course.stripping import secrets, stated, strip
 from autograder.rubric import Rubric, load_rubric
 from autograder.tasks.table import OUTSIDE, cases
@@ -39,7 +39,6 @@ LIBRARY = (".py", ".toml", ".j2")
 # Beside what the library needs. Low bounds: where Jupyter is there already, on Colab for example, it stays as it is.
 FOR_STUDENTS = ("pytest>=8", "ipykernel>=6", "jupyterlab>=4")
 CASES = PROJECT / ASSIGNMENT / "tests"
-SHOWN = 40
 Files = dict[str, bytes]
 
 
@@ -60,9 +59,7 @@ def release(out: Path, check: bool = False) -> list[str]:
     there = _files(out / ASSIGNMENT if inside else out, out)
     if check:
         if found := list(differences(files, there)):
-            shown = "\n".join(f"  {line}" for line in found[:SHOWN])
-            more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            raise HW7Error(f"{out}: {len(found)} differences from what is released now\n{shown}{more}")
+            raise HW7Error(f"{out} is not what is released now: {listed(found, 'difference')}")
         return sorted(files)
     extra = sorted(set(there) - set(files))
     if extra and not inside:
@@ -78,7 +75,7 @@ def release(out: Path, check: bool = False) -> list[str]:
 def student_tree(rubric: Rubric | None = None) -> Files:
     """Every file that students receive, by its path in their tree. Raises HW7Error where one gives an answer away."""
     rubric = rubric or load_rubric()
-    files = {name: _given(name) for name in GIVEN}
+    files = {name: (PROJECT / name).read_bytes() for name in GIVEN}
     files |= {name: data for name, data in _files(PROJECT / "hw7", PROJECT).items() if name.endswith(LIBRARY)}
     hidden, public = list[str](), list[str]()
     for name, text in reference_sources().items():
@@ -132,20 +129,15 @@ def _cases(task: str, check: str, parameters: str) -> bytes:
         torch.set_num_threads(threads)
 
 
-def _given(name: str) -> bytes:
-    try:
-        return (PROJECT / name).read_bytes()
-    except OSError as error:
-        raise HW7Error(f"{name} is to be released and cannot be read: {error}") from error
-
-
 def _files(folder: Path, root: Path) -> Files:
     """All files below a folder by their path from `root`; nothing that Python or an editor leaves behind."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path: path.relative_to(root).as_posix() for path in paths}
-    parts = {path: path.relative_to(folder).parts for path in paths}
-    clean = [p for p in paths if not any(part.startswith(".") or part == "__pycache__" for part in parts[p])]
-    return {names[path]: path.read_bytes() for path in clean}
+
+    def is_ours(path: Path) -> bool:
+        parts = path.relative_to(folder).parts
+        return path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
+
+    paths = filter(is_ours, sorted(folder.rglob("*")))
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
 def _rendered(name: str, **values: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""From what an instructor writes to what a student gets: one stripper for .py and .ipynb, with nbgrader's marker words.
+"""Stripping solutions: from what an instructor writes to what a student gets, with nbgrader's marker words.
 
     ### BEGIN SOLUTION … ### END SOLUTION            in a function: `raise NotImplementedError("Task 3.1: name")`;
                                                      at the top of a module: vanishes, with all that is in it
@@ -19,7 +19,8 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hw7 import HW7Error
@@ -41,15 +42,13 @@ _TASK = re.compile(r"Task ([\w.-]+):")
 
 @dataclass(frozen=True)
 class Region:
-    """Lines start + 1 .. stop - 1 of a text, between two markers. Counted from 0."""
+    """The lines between two markers, which stand in the lines start and stop of a text. Counted from 0."""
 
     kind: str
     start: int
-    stop: int
     indent: str
-
-    def content(self, lines: Sequence[str]) -> list[str]:
-        return list(lines[self.start + 1 : self.stop])
+    stop: int = 0
+    content: tuple[str, ...] = ()
 
 
 def find_regions(text: str, name: str) -> list[Region]:
@@ -59,33 +58,30 @@ def find_regions(text: str, name: str) -> list[Region]:
         marker = _MARKER.fullmatch(line)
         if marker is None:
             if _LIKE_A_MARKER.match(line):
-                raise _refuse(name, number, f"{line.strip()!r} is no marker, but looks like one; {_words()}")
+                words = ", ".join(f"### BEGIN {kind}" for kind in KINDS)
+                reason = f"is no marker, but looks like one; markers are {words} and the same with END"
+                raise _refuse(name, number, f"{line.strip()!r} {reason}")
             continue
-        kind, indent = marker["kind"], marker["indent"]
         if marker["edge"] == "BEGIN":
             if begun is not None:
                 raise _refuse(name, number, f"a region begins inside the one of line {begun.start + 1}")
-            begun = Region(kind, number, number, indent)
+            begun = Region(marker["kind"], number, marker["indent"])
             continue
-        if begun is None or begun.kind != kind:
-            raise _refuse(name, number, f"END {kind} ends nothing that has begun")
-        region = Region(kind, begun.start, number, begun.indent)
-        if region.indent != indent:
-            raise _refuse(name, number, f"END {kind} is not indented like its BEGIN in line {begun.start + 1}")
-        for offset, inner in enumerate(region.content(lines), start=begun.start + 1):
-            if inner.strip() and not inner.startswith(indent):
-                raise _refuse(name, offset, f"this is indented less than the marker in line {begun.start + 1}")
-        if not any(inner.strip() for inner in region.content(lines)):
-            raise _refuse(name, number, f"the region that begins in line {begun.start + 1} is empty")
-        regions.append(region)
+        if begun is None or begun.kind != marker["kind"]:
+            raise _refuse(name, number, f"END {marker['kind']} ends nothing that has begun")
+        start, content = begun.start, tuple(lines[begun.start + 1 : number])
+        if begun.indent != marker["indent"]:
+            raise _refuse(name, number, f"END {begun.kind} is not indented like its BEGIN in line {start + 1}")
+        for offset, inner in enumerate(content, start=start + 1):
+            if inner.strip() and not inner.startswith(begun.indent):
+                raise _refuse(name, offset, f"this is indented less than the marker in line {start + 1}")
+        if not any(map(str.strip, content)):
+            raise _refuse(name, number, f"the region that begins in line {start + 1} is empty")
+        regions.append(replace(begun, stop=number, content=content))
         begun = None
     if begun is not None:
         raise _refuse(name, begun.start, f"BEGIN {begun.kind} is never ended")
     return regions
-
-
-def _words() -> str:
-    return "markers are " + ", ".join(f"### BEGIN {kind}" for kind in KINDS) + " and the same with END"
 
 
 def _refuse(name: str, number: int, reason: str) -> HW7Error:
@@ -103,32 +99,34 @@ def strip_python(text: str, name: str, outside: str = "") -> str:
     regions = find_regions(text, name)
     if not regions:
         return text
+    _check_pairs(regions, name)
     tree, lines = _parse(text, name), text.split("\n")
     stubbed: dict[ast.AST, Region] = {}
+    fixes = {region.stop + 1 for region in regions if region.kind == "BROKEN"}  # where their solutions start
     out: list[str] = []
     done = 0
-    for number, region in enumerate(regions):
+    for region in regions:
         out += lines[done : region.start]
-        after_broken = number > 0 and regions[number - 1].kind == "BROKEN"
-        if after_broken and (region.kind != "SOLUTION" or region.start != regions[number - 1].stop + 1):
-            raise _refuse(name, region.start, "after BROKEN comes the SOLUTION that mends it, without a gap")
-        match region.kind:
-            case "SOLUTION":
-                function = _check_place(region, tree, name, stubbed)
-                replacement = [] if after_broken else _stub(region, function, name, outside)
-            case "BROKEN":
-                if number + 1 == len(regions):
-                    raise _refuse(name, region.stop, "after BROKEN comes the SOLUTION that mends it, without a gap")
-                replacement = list(_uncomment(region, lines, name))
-            case _:
-                replacement = []
+        replacement: list[str] = []
+        if region.kind == "BROKEN":
+            replacement = list(_uncomment(region, name))
+        elif region.kind == "SOLUTION":
+            function = _check_place(region, tree, name, stubbed)
+            if region.start not in fixes:
+                replacement = _stub(region, function, name, outside)
         out += replacement
         done = region.stop + 1
         if not replacement:  # of the blank lines on both sides, one side's stay
             while out and not out[-1] and done < len(lines) and not lines[done]:
                 done += 1
-    stripped = "\n".join(out + lines[done:])
-    return _without_unused_imports(stripped, tree, name)
+    return _without_unused_imports("\n".join(out + lines[done:]), tree, name)
+
+
+def _check_pairs(regions: Sequence[Region], name: str) -> None:
+    for region, after in zip_longest(regions, regions[1:]):
+        if region.kind == "BROKEN" and (after is None or (after.kind, after.start) != ("SOLUTION", region.stop + 1)):
+            place = after.start if after else region.stop
+            raise _refuse(name, place, "after BROKEN comes the SOLUTION that fixes it, without a gap")
 
 
 def _parse(text: str, name: str) -> ast.Module:
@@ -143,19 +141,17 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 def _check_place(region: Region, tree: ast.Module, name: str, stubbed: dict[ast.AST, Region]) -> Function | None:
     """The function that a solution stands in, if any. Raises HW7Error where it may not stand there."""
-    if not any(_is_statement_in(node, region) for node in ast.walk(tree)):
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]  # from the outside in
+    if not any(region.start < node.lineno - 1 < region.stop for node in statements):
         raise _refuse(name, region.stop, f"the region that begins in line {region.start + 1} has no statement")
-    around = [node for node in ast.walk(tree) if _encloses(node, region)]  # from the outside in
+    around = [node for node in statements if node.lineno - 1 < region.start < (node.end_lineno or 0)]
     bodies = [node for node in around if isinstance(node, Function | ast.ClassDef)]
     wanted = bodies[-1].body[0].col_offset if bodies else 0
     if len(region.indent) != wanted:
         raise _refuse(name, region.start, f"the marker is indented by {len(region.indent)}, the statements by {wanted}")
     function = next((node for node in reversed(bodies) if isinstance(node, Function)), None)
-    if function is not None:
-        if function in stubbed:
-            reason = f"{function.name} has a solution in line {stubbed[function].start + 1} already"
-            raise _refuse(name, region.start, reason)
-        stubbed[function] = region
+    if function is not None and (earlier := stubbed.setdefault(function, region)) is not region:
+        raise _refuse(name, region.start, f"{function.name} has a solution in line {earlier.start + 1} already")
     return function
 
 
@@ -169,17 +165,9 @@ def _stub(region: Region, function: Function | None, name: str, outside: str) ->
     return [region.indent + line for line in outside.split("\n")] if outside else []
 
 
-def _is_statement_in(node: ast.AST, region: Region) -> bool:
-    return isinstance(node, ast.stmt) and region.start < node.lineno - 1 < region.stop
-
-
-def _encloses(node: ast.AST, region: Region) -> bool:
-    return isinstance(node, ast.stmt) and node.lineno - 1 < region.start < (node.end_lineno or 0)
-
-
-def _uncomment(region: Region, lines: Sequence[str], name: str) -> Iterator[str]:
+def _uncomment(region: Region, name: str) -> Iterator[str]:
     """Lines of a BROKEN region as code. A line's text begins two characters after the marker's indentation."""
-    for number, line in enumerate(region.content(lines), start=region.start + 1):
+    for number, line in enumerate(region.content, start=region.start + 1):
         text = line[len(region.indent) :]
         if text.strip() and not re.match(r"#( |$)", text):
             raise _refuse(name, number, "a line of a BROKEN region is a comment: '# ' and the broken code")
@@ -282,30 +270,23 @@ def strip(text: str, name: str) -> str:
 def secrets(text: str, name: str) -> list[str]:
     """What `strip` takes out: the contents of solutions and hidden tests, a text for each."""
     if not name.endswith(".ipynb"):
-        lines = text.split("\n")
-        return ["\n".join(each.content(lines)) for each in find_regions(text, name) if each.kind != "BROKEN"]
+        return ["\n".join(each.content) for each in find_regions(text, name) if each.kind != "BROKEN"]
     found = []
     for number, cell in enumerate(_read(text, name).cells, start=1):
-        place, mark = f"{name}, cell {number}", cell.metadata.get("nbgrader", {})
-        regions = find_regions(cell.source, place)
-        if regions:
-            found += ["\n".join(each.content(cell.source.split("\n"))) for each in regions]
-        elif mark.get("solution", False):
-            found.append(cell.source)
+        regions = find_regions(cell.source, f"{name}, cell {number}")
+        whole = not regions and cell.metadata.get("nbgrader", {}).get("solution", False)
+        found += [cell.source] if whole else ["\n".join(each.content) for each in regions]
     return found
 
 
 def stated(text: str, name: str) -> list[str]:
     """What a Python file tells students on purpose: its docstrings, its signatures, its broken code."""
     tree, lines = _parse(text, name), text.split("\n")
-    found = [_dedented(_uncomment(each, lines, name)) for each in find_regions(text, name) if each.kind == "BROKEN"]
+    broken = [each for each in find_regions(text, name) if each.kind == "BROKEN"]
+    found = [textwrap.dedent("\n".join(_uncomment(each, name))) for each in broken]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | Function):
             found.append(ast.get_docstring(node) or "")
         if isinstance(node, Function):
             found.append("\n".join(lines[node.lineno - 1 : node.body[0].lineno - 1]))
     return found
-
-
-def _dedented(lines: Iterator[str]) -> str:
-    return textwrap.dedent("\n".join(lines))

@@ -1,6 +1,6 @@
-"""Whatever was handed in, read with care: from a folder of exports to bytes in memory.
+"""Intake: whatever was handed in, read with care, from a folder of exports to bytes in memory.
 
-layouts       whose submission is where; place is a first look, platforms reads the names that platforms give
+layouts       whose submission is where; platforms reads the names that Moodle and others give
 roster        the ids and names of a course
 entries       files of folders and zips, counted and bounded before they are read
 submission    one student's entries made into a Submission

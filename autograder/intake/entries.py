@@ -1,4 +1,4 @@
-"""Files of folders and of zips that nobody has looked at yet, one by one: named, bounded, and read without surprises.
+"""Untrusted files of folders and zips, one by one: listed, bounded, and read without surprises.
 
 No link is followed, no FIFO waited for, nothing unpacked beyond its bounds. What is not read says why, in words for the
 student.
@@ -14,8 +14,9 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +29,17 @@ MAX_DEPTH = 16
 MAX_NAME = 100  # characters of one folder's or file's name
 TOO_MANY = f"More than {MAX_ENTRIES:,} files: leave data and environments out."
 
+# What systems and editors leave behind: in a submission, where nothing hidden counts, and on the first level of a
+# class, where a name that begins with a dot may be a student's.
 _LITTER = re.compile(r"\.[^/]*|__MACOSX|__pycache__|Thumbs\.db|desktop\.ini|.*\.py[co]", re.IGNORECASE)
+_LITTER_OF_A_CLASS = re.compile(
+    r"\.DS_Store|\._.*|__MACOSX|Thumbs\.db|desktop\.ini|\.git(ignore|attributes|keep)?|__pycache__|\.ipynb_checkpoints",
+    re.IGNORECASE,
+)
+# What `zipfile` raises for zips that somebody has damaged or made up.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
 
 
 class Refused(Exception):
@@ -60,15 +71,38 @@ def readable(name: str) -> str:
     return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+def _name_trouble(parts: tuple[str, ...]) -> str:
+    """Why a path is not read: the first trouble on the way down."""
+    for depth, part in enumerate(parts, start=1):
+        if depth > MAX_DEPTH:
+            return "lies too deep in folders"
+        if len(part) > MAX_NAME:
+            return "has too long a name"
+        if not part.isprintable() or "\\" in part:
+            return "has a name with characters that cannot be used"
+    return ""
+
+
+def _kind_trouble(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "is a link"
+    return "" if stat.S_ISREG(mode) else "is no regular file"
+
+
+def _bounded(read: Callable[[int], bytes], limit: int, size: int) -> bytes:
+    """All of a file that says it has `size` bytes; whatever it has, no more than `limit` + 1 of them are read."""
+    data = read(limit + 1) if size <= limit else b""
+    size = max(size, len(data))
+    if size > limit:
+        raise Refused(f"has {size:,} bytes, more than the {limit:,} that are read")
+    return data
+
+
 # ---- of folders ---------------------------------------------------------------------------------------------------
 
 
-def folder_entries(root: Path, names: Iterable[str] | None = None) -> Iterator[Entry]:
-    """All files below a folder, or those of its entries that are named; folders of a listing are not descended into."""
-    if names is not None:
-        for name in names:
-            yield _disk_entry(root, (name,), os.lstat(root / name))
-        return
+def folder_entries(root: Path) -> Iterator[Entry]:
+    """All files below a folder, without litter."""
     count = 0
     folders: list[tuple[str, ...]] = [()]
     while folders:
@@ -97,18 +131,24 @@ def folder_entries(root: Path, names: Iterable[str] | None = None) -> Iterator[E
             os.close(descriptor)
 
 
+def file_entry(path: Path) -> Entry:
+    """The file of this path, or what stands there."""
+    return _disk_entry(path.parent, (path.name,), os.lstat(path))
+
+
 def _disk_entry(root: Path, parts: tuple[str, ...], status: os.stat_result) -> Entry:
-    return Entry(parts, status.st_size, lambda limit: _read_file(root, parts, limit), _file_trouble(status))
+    def read(limit: int) -> bytes:
+        with open_beneath(root, parts) as file:
+            return _bounded(file.read, limit, os.fstat(file.fileno()).st_size)
+
+    return Entry(parts, status.st_size, read, _file_trouble(status))
 
 
 def _file_trouble(status: os.stat_result) -> str:
-    if stat.S_ISLNK(status.st_mode):
-        return "is a link"
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
-    if status.st_nlink > 1:  # it may be another student's, or none of this course's
+    trouble = _kind_trouble(status.st_mode)
+    if not trouble and status.st_nlink > 1:  # it may be another student's, or none of this course's
         return "is a hard link, which may belong to somebody else (copy the folder)"
-    return ""
+    return trouble
 
 
 def _descend(root: Path, parts: tuple[str, ...]) -> int:
@@ -141,35 +181,14 @@ def open_beneath(root: Path, parts: tuple[str, ...]) -> IO[bytes]:
     return file
 
 
-def _read_file(root: Path, parts: tuple[str, ...], limit: int) -> bytes:
-    with open_beneath(root, parts) as file:
-        return _bounded(file.read(limit + 1), limit, os.fstat(file.fileno()).st_size)
-
-
-def _bounded(data: bytes, limit: int, size: int) -> bytes:
-    if len(data) > limit:
-        raise Refused(f"has {max(size, len(data)):,} bytes, more than the {limit:,} that are read")
-    return data
-
-
 def _unread(limit: int) -> bytes:
     raise Refused("is not read")
-
-
-def _name_trouble(parts: Sequence[str]) -> str:
-    if len(parts) > MAX_DEPTH:
-        return "lies too deep in folders"
-    if len(parts[-1]) > MAX_NAME:
-        return "has too long a name"
-    if not parts[-1].isprintable() or "\\" in parts[-1]:
-        return "has a name with characters that cannot be used"
-    return ""
 
 
 # ---- of zips ------------------------------------------------------------------------------------------------------
 
 
-class _Frugal:
+class _FrugalFile:
     """A file for `zipfile` that lends no more at once than a table of contents may take."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -188,25 +207,19 @@ class _Frugal:
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     """Raises `Refused` for what is no zip, and for one that unpacks to too much or whose entries overlap."""
     try:
-        opened = zipfile.ZipFile(_Frugal(file))
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        struct.error,
-        UnicodeError,
-        OverflowError,
-    ) as error:
+        opened = zipfile.ZipFile(_FrugalFile(file))
+    except _ZIP_ERRORS as error:
         raise Refused(f"{name} is no zip that can be read ({readable(str(error))}).") from error
     infos = opened.infolist()
     packed, unpacked = sum(info.compress_size for info in infos), sum(info.file_size for info in infos)
+    ordered = sorted(infos, key=lambda info: info.header_offset)
     trouble = ""
     if len(infos) > MAX_ENTRIES:
         trouble = f"holds {len(infos):,} files, more than {MAX_ENTRIES:,}: leave data and environments out"
     elif unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
         trouble = f"has {packed:,} bytes that unpack to {unpacked:,}: it is a zip bomb"
-    elif _overlap(infos):
+    elif any(info.header_offset + 30 + info.compress_size > after.header_offset for info, after in pairwise(ordered)):
+        # 30: bytes of an entry's own header without its name
         trouble = "has entries that lie one over the other: it is a zip bomb"
     if trouble:
         opened.close()
@@ -214,69 +227,87 @@ def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     return opened
 
 
-def _overlap(infos: Iterable[zipfile.ZipInfo]) -> bool:
-    end = 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        if info.header_offset < end:
-            return True
-        end = info.header_offset + 30 + info.compress_size  # 30: a local header without its name
-    return False
-
-
-def zip_entries(
-    opened: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], base: tuple[str, ...] = (), prefix: str = ""
-) -> Iterator[Entry]:
-    """The files among these entries of a zip, without litter, their paths below `prefix` made safe."""
+def zip_entries(opened: zipfile.ZipFile, base: tuple[str, ...] = (), prefix: str = "") -> Iterator[Entry]:
+    """The files of a zip below `prefix`, without litter, their paths from there on made safe and put below `base`."""
+    infos = [info for info in opened.infolist() if info.filename.startswith(prefix)]
+    if len(infos) > MAX_ENTRIES:
+        raise Refused(TOO_MANY)
     seen: set[tuple[str, ...]] = set()
     for info in infos:
         name = info.filename[len(prefix) :].replace("\\", "/")
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         if info.is_dir() or name.endswith("/") or any(_LITTER.fullmatch(part) and part != ".." for part in parts):
             continue
-        entry = zip_entry(opened, info, (*base, *(parts or ("?",))))
-        troubles = [_name_trouble(parts[: depth + 1]) for depth in range(min(len(parts), MAX_DEPTH + 1))]
+        trouble = _name_trouble(parts) if parts else "has no name"
         if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):
-            entry = replace(entry, refused="leads out of the submission")
-        elif not parts or any(troubles):
-            entry = replace(entry, refused=next(filter(None, troubles), "has no name"))
-        elif parts in seen:
+            trouble = "leads out of the submission"
+        elif not trouble and parts in seen:
             raise Refused(f"{readable(name)} is there twice in the zip.")
         seen.add(parts)
-        yield entry
+        entry = zip_entry(opened, info, (*base, *(parts or ("?",))))
+        yield replace(entry, refused=trouble) if trouble else entry
 
 
 def zip_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> Entry:
-    mode = stat.S_IFMT(info.external_attr >> 16)
-    refused = ""
-    if mode == stat.S_IFLNK:
-        refused = "is a link"
-    elif mode not in (0, stat.S_IFREG):
-        refused = "is no regular file"
-    elif info.flag_bits & 0x1:
-        refused = "is encrypted"
-    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        refused = "is packed by a method that is not read here (zip it again)"
-    return Entry(parts, info.file_size, lambda limit: _read_member(opened, info, limit), refused)
+    mode = info.external_attr >> 16
+    trouble = _kind_trouble(mode) if stat.S_IFMT(mode) else ""  # zips made on Windows say no kind
+    if not trouble and info.flag_bits & 0x1:
+        trouble = "is encrypted"
+    elif not trouble and info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        trouble = "is packed by a method that is not read here (zip it again)"
+
+    def read(limit: int) -> bytes:
+        try:
+            with opened.open(info) as file:
+                data = _bounded(file.read, limit, info.file_size)
+        except _ZIP_ERRORS as error:
+            raise Refused("is damaged in the zip") from error
+        if len(data) != info.file_size:
+            raise Refused("is damaged in the zip")
+        return data
+
+    return Entry(parts, info.file_size, read, trouble)
 
 
-def _read_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
-    """Never unpacks more than `limit` + 1 bytes, whatever the zip says of itself."""
-    if info.file_size > limit:
-        raise Refused(f"has {info.file_size:,} bytes, more than the {limit:,} that are read")
-    try:
-        with opened.open(info) as file:
-            data = _bounded(file.read(limit + 1), limit, info.file_size)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-        struct.error,
-    ) as e:
-        raise Refused("is damaged in the zip") from e
-    if len(data) != info.file_size:
-        raise Refused("is damaged in the zip")
-    return data
+# ---- a look at the first level of a class ----------------------------------------------------------------------
+
+
+class Folder:
+    """A folder of the disk or of a zip, told by the names in it. prefix: its path in the zip.
+
+    children: name -> "folder", "file" or "other", sorted; no litter, and none of the paths in `without`. folders: the
+    names of those that are folders.
+    """
+
+    def __init__(
+        self, path: Path, opened: zipfile.ZipFile | None, prefix: str = "", without: Collection[Path] = ()
+    ) -> None:
+        self.path, self.zip, self.prefix = path, opened, prefix
+        kinds: dict[str, str] = {}
+        if opened is None:
+            here = path.resolve()
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if here / entry.name not in without:
+                        folder, file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+                        kinds[entry.name] = "folder" if folder else "file" if file else "other"
+        else:
+            for name in opened.namelist():
+                if name.startswith(prefix):
+                    first, slash, _ = name[len(prefix) :].partition("/")
+                    if slash or first not in kinds:
+                        kinds[first] = "folder" if slash else "file"
+            if "" in kinds and not prefix:  # an absolute path
+                kinds["/"] = kinds[""]
+        self.children = {n: kinds[n] for n in sorted(kinds) if n and not _LITTER_OF_A_CLASS.fullmatch(n)}
+        self.folders = [name for name, kind in self.children.items() if kind == "folder"]
+
+    def below(self, name: str) -> Folder:
+        if self.zip is None:
+            return Folder(self.path / name, None)
+        return Folder(self.path, self.zip, f"{self.prefix}{name}/")
+
+    def read(self, name: str, limit: int) -> bytes:
+        if self.zip is None:
+            return file_entry(self.path / name).read(limit)
+        return zip_entry(self.zip, self.zip.getinfo(self.prefix + name), (name,)).read(limit)

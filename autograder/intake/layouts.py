@@ -16,40 +16,54 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from autograder.intake.entries import Refused, readable
-from autograder.intake.place import Place
-from autograder.intake.platforms import BY_NAME, NamedEntry, last_attempt, without_assignment
+from autograder.intake.entries import Folder, Refused, readable
+from autograder.intake.platforms import PLATFORMS, Named, last_attempt, parse_name, without_assignment
 from autograder.intake.roster import by_roster, read_roster
-from autograder.intake.submission import FILES, Found
+from autograder.intake.submission import FILES, Location
 from hw7 import HW7Error
 from hw7.solution import SOURCE
 from hw7.support.account import expanded
 
 MAX_METADATA = 50_000_000  # Gradescope keeps the output of its own grader there
 METADATA = "submission_metadata.yml"
+EXPORTS = (*PLATFORMS, "gradescope")  # which may lie in a folder of their own
+LAYOUTS = ("folders", "nbgrader", "gradescope", *PLATFORMS, "one")
 _NO_STUDENT = re.compile(
     r".*\.(csv|ya?ml|txt|md|rst|json|jsonl|html?|pdf|log|xlsx?|ods|sh|toml|db)|\.[^/]*", re.IGNORECASE
 )
+_NBGRADERS = ("source", "release", "submitted", "autograded", "feedback", "grades", "downloaded", "exchange")
 
 
 @dataclass(frozen=True)
-class Submissions:
-    """What was found. layout: which one. not_taken: entries that are nobody's submission, with the reason. absent:
-    students of the roster who handed in nothing. strangers: submissions of nobody on the roster."""
+class FoundSubmissions:
+    """Where all submissions are. layout: which one. not_taken: entries that are nobody's submission, with the reason.
+    absent: students of the roster who handed in nothing. strangers: submissions of nobody on the roster."""
 
-    found: tuple[Found, ...]
+    found: tuple[Location, ...]
     layout: str
     not_taken: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
     doubt: str = ""  # why another layout than this one may have been meant
+
+
+class NotTaken(NamedTuple):
+    """An entry that is nobody's submission."""
+
+    name: str
+    reason: str
+
+
+Entries: TypeAlias = Iterator[Location | NotTaken]
 
 
 def find_submissions(
@@ -58,7 +72,7 @@ def find_submissions(
     layout: str | None = None,
     roster: Path | None = None,
     without: Iterable[Path] = (),
-) -> Submissions:
+) -> FoundSubmissions:
     """All students' submissions in a folder or zip, in order of their names.
 
     assignment: the folder's name in an nbgrader tree. layout: one of LAYOUTS, where the names do not tell it. roster: a
@@ -70,126 +84,115 @@ def find_submissions(
         raise HW7Error(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
     try:
         with ExitStack() as stack:
-            place = Place(root, stack)
-            children = place.children({path.resolve() for path in (roster, *without) if path is not None})
-            name = layout or _layout_of(place, children)
-            if layout and name in _INNER and not any(_fits(name, each, kind) for each, kind in children.items()):
-                place, children = _only_folder(place, children)  # an export that was packed in a folder of its own
-            hunt = Hunt(place, children, name, assignment)
-            LAYOUTS[name](hunt)
-            doubt = "" if layout else _doubt(place, children, name)
+            opened = None if root.is_dir() else stack.enter_context(zipfile.ZipFile(root))
+            folder = Folder(root, opened, without={path.resolve() for path in (roster, *without) if path is not None})
+            name = layout or _layout_of(folder)
+            if layout and name in EXPORTS and not _fitting(name, folder) and len(folder.folders) == 1:
+                folder = folder.below(*folder.folders)  # the export was packed in a folder of its own
+            entries = list(_entries_of(folder, name, assignment))
+            doubt = "" if layout else _doubt(folder, name)
     except (OSError, zipfile.BadZipFile, Refused, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise HW7Error(f"the submissions {root} cannot be read: {reason or error}") from error
-    if not hunt.found:
-        raise HW7Error(_nothing(root, name, hunt.not_taken))
-    found, absent, strangers = hunt.found, list[str](), list[str]()
+    not_taken = dict(entry for entry in entries if isinstance(entry, NotTaken))
+    found = [entry for entry in entries if isinstance(entry, Location)]
+    if not found:
+        lines = [f"\n  {readable(name)}: {reason}" for name, reason in list(not_taken.items())[:10]]
+        seen = "".join([" Not taken:", *lines]) if lines else ""
+        raise HW7Error(
+            f"there are no submissions in {root}, read as {name}: it should hold a folder or a zip for each student, "
+            f"be an nbgrader folder `submitted`, or an export of Gradescope, Moodle, Canvas, Blackboard or D2L.{seen}"
+        )
+    absent, strangers = list[str](), list[str]()
     if roster is not None:
         found, absent, strangers = by_roster(found, read_roster(roster), exactly=name == "nbgrader")
-    single = _without_doubles(found)
-    return Submissions(tuple(single), name, hunt.not_taken, tuple(absent), tuple(strangers), doubt)
+    return FoundSubmissions(tuple(_one_of_each(found)), name, not_taken, tuple(absent), tuple(strangers), doubt)
 
 
-def _nothing(root: Path, layout: str, not_taken: Mapping[str, str]) -> str:
-    lines = [f"  {readable(name)}: {reason}" for name, reason in list(not_taken.items())[:10]]
-    seen = "\n".join([" Not taken:", *lines]) if lines else ""
-    return (
-        f"there are no submissions in {root}, read as {layout}: it should hold a folder or a zip for each student, be "
-        f"an nbgrader folder `submitted`, or an export of Gradescope, Moodle, Canvas, Blackboard or D2L.{seen}"
-    )
-
-
-def _folders_of(children: Mapping[str, str]) -> list[str]:
-    return [name for name, kind in children.items() if kind == "folder"]
-
-
-def _only_folder(place: Place, children: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
-    folders = _folders_of(children)
-    if len(folders) != 1:
-        return place, dict(children)
-    below = place.below(folders[0])
-    return below, below.children()
-
-
-_BESIDE = {"d2l": ("index.html",), "gradescope": (METADATA,)}  # files that come with an export
-_INNER = (*BY_NAME, "gradescope")  # exports, which may lie in a folder of their own
-
-
-def _fits(layout: str, name: str, kind: str) -> bool:
-    if layout == "gradescope":
-        return kind == "folder" and re.fullmatch(r"submission_\d+", name) is not None
-    return BY_NAME[layout](name, kind) is not None
+def _one_of_each(found: Iterable[Location]) -> Iterator[Location]:
+    """One entry a student; whoever is there more than once cannot be graded until the teacher has chosen."""
+    for _, group in groupby(sorted(found, key=lambda each: each.student), key=lambda each: each.student):
+        first, *others = group
+        if others:
+            places = [each.members[0][0] if each.members else each.path.name for each in (first, *others)]
+            where = ", ".join(map(readable, places))
+            problem = f"There are {len(places)} submissions of this student ({where}): keep one."
+            first = replace(first, problem=problem)
+        yield first
 
 
 # ---- which layout --------------------------------------------------------------------------------------------
 
 
-def _layout_of(place: Place, children: Mapping[str, str]) -> str:
-    """The layout of a place. Raises `Refused` where its names leave it open."""
-    folders = _folders_of(children)
-    lower = {name.lower() for name in children}
-    if place.zip is None and place.path.resolve().name == "submitted":
+def _fits(layout: str, name: str, kind: str) -> bool:
+    if layout == "gradescope":
+        return kind == "folder" and re.fullmatch(r"submission_\d+", name) is not None
+    return parse_name(layout, name, kind) is not None
+
+
+def _fitting(layout: str, folder: Folder) -> int:
+    return sum(_fits(layout, name, kind) for name, kind in folder.children.items())
+
+
+def _layout_of(folder: Folder) -> str:
+    """The layout of a class. Raises `Refused` where its names leave it open."""
+    if folder.zip is None and folder.path.resolve().name == "submitted":
         return "nbgrader"
-    if any(_is_source(place, name) for name in folders) or len(lower & set(FILES)) >= 2:
+    if any(_is_source(folder, name) for name in folder.folders) or _has_modules(folder):
         return "one"
-    entries = [name for name in children if not _NO_STUDENT.fullmatch(name) or children[name] == "folder"]
-    fitting = {
-        layout: sum(_fits(layout, name, kind) for name, kind in children.items())
-        for layout in _INNER
-        if layout != "gradescope" or METADATA in children
-    }
+    entries = [name for name, kind in folder.children.items() if kind == "folder" or not _NO_STUDENT.fullmatch(name)]
+    possible = EXPORTS if METADATA in folder.children else tuple(PLATFORMS)
+    fitting = {layout: _fitting(layout, folder) for layout in possible}
     best = max(fitting, key=lambda layout: fitting[layout])
-    if 2 * fitting[best] > len(entries) and fitting[best]:
+    if fitting[best] and 2 * fitting[best] > len(entries):
         return best
-    if "submitted" in folders:
-        strange = [name for name in folders if name not in _NBGRADERS]
-        if strange:
-            raise Refused(
-                f"it holds `submitted`, as nbgrader's courses do, and {_some(strange)}. Say --layout nbgrader, or "
-                "--layout folders where `submitted` is a student"
-            )
-        return "nbgrader"
-    return "folders"
+    if "submitted" not in folder.folders:
+        return "folders"
+    if others := [name for name in folder.folders if name not in _NBGRADERS]:
+        raise Refused(
+            f"it holds `submitted`, as nbgrader's courses do, and {_some(others)}. Say --layout nbgrader, or "
+            "--layout folders where `submitted` is a student"
+        )
+    return "nbgrader"
 
 
-_NBGRADERS = ("source", "release", "submitted", "autograded", "feedback", "grades", "downloaded", "exchange")
+def _has_modules(folder: Folder) -> bool:
+    return len({name.lower() for name in folder.children} & set(FILES)) >= 2
 
 
-def _may_be_a_submission(place: Place) -> bool:
-    names = {name.lower(): kind for name, kind in place.children().items()}
-    return names.get(SOURCE) == "folder" or len(set(names) & set(FILES)) >= 2
+def _may_be_a_submission(folder: Folder) -> bool:
+    return _has_modules(folder) or any(name.lower() == SOURCE for name in folder.folders)
 
 
-def _is_source(place: Place, folder: str) -> bool:
+def _is_source(folder: Folder, name: str) -> bool:
     """Whether the folder is `solution` of one submission, and not a student of that name."""
-    return folder.lower() == SOURCE and SOURCE not in {name.lower() for name in place.below(folder).children()}
+    return name.lower() == SOURCE and SOURCE not in {below.lower() for below in folder.below(name).children}
 
 
-def _doubt(place: Place, children: Mapping[str, str], layout: str) -> str:
+def _doubt(folder: Folder, layout: str) -> str:
     """Why another layout may have been meant; "" for no reason. It is told, not believed: a student may have written
     what there is in one folder."""
-    folders = _folders_of(children)
     if layout == "one":
-        others = [name for name in folders if not _is_source(place, name) and _may_be_a_submission(place.below(name))]
-        others += [name for name in children if name.lower().endswith(".zip")]
-        return (
-            f"it was taken for one submission: if {_some(others)} are students', say --layout folders" if others else ""
-        )
-    if layout != "folders" or len(folders) != 1 or len(children) != 1:
+        others = [each for each in _that_may_be_submissions(folder) if not _is_source(folder, each)]
+        said = f"it was taken for one submission: if {_some(others)} are students', say --layout folders"
+        return said if others else ""
+    if layout != "folders" or list(folder.children.values()) != ["folder"]:
         return ""
-    (folder,) = folders
-    below = place.below(folder)
-    children = below.children()
+    below = folder.below(*folder.folders)
     if _may_be_a_submission(below):
         return ""
-    here = f"{readable(folder)}/ was taken for one student's, and"
-    for layout in _INNER:
-        if any(_fits(layout, name, kind) for name, kind in children.items()):
-            return f"{here} has names in it as in an export of {layout}: if it is one, say --layout {layout}"
-    several = [name for name, kind in children.items() if kind == "folder" and _may_be_a_submission(below.below(name))]
-    several += [name for name in children if name.lower().endswith(".zip")]
-    inner = f"name that folder, {place.path / folder}" if place.zip is None else "unpack it, and name that folder"
+    here = f"{readable(*folder.folders)}/ was taken for one student's, and"
+    for export in EXPORTS:
+        if _fitting(export, below):
+            return f"{here} has names in it as in an export of {export}: if it is one, say --layout {export}"
+    several = _that_may_be_submissions(below)
+    inner = f"name that folder, {below.path}" if folder.zip is None else "unpack it, and name that folder"
     return f"{here} holds {_some(several)}: if these are students', {inner}" if len(several) > 1 else ""
+
+
+def _that_may_be_submissions(folder: Folder) -> list[str]:
+    folders = [name for name in folder.folders if _may_be_a_submission(folder.below(name))]
+    return folders + [name for name in folder.children if name.lower().endswith(".zip")]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -200,93 +203,81 @@ def _some(names: Sequence[str]) -> str:
 # ---- the layouts ---------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Hunt:
-    """The search of one place."""
-
-    place: Place
-    children: Mapping[str, str]
-    layout: str
-    assignment: str
-    found: list[Found] = field(default_factory=list)
-    not_taken: dict[str, str] = field(default_factory=dict)
-
-    def leave_out(self, name: str, reason: str) -> None:
-        self.not_taken[name] = reason
+def _location(folder: Folder, student: str, name: str) -> Location:
+    """The entry of this name as a student's own."""
+    if folder.zip is None:
+        return Location(student, folder.path / name)
+    return Location(student, folder.path, ((folder.prefix + name, ""),))
 
 
-def _one(hunt: Hunt) -> None:
-    place = hunt.place
-    student = place.path.stem if place.zip else place.path.resolve().name
-    hunt.found.append(Found(student or "submission", place.path, "zip" if place.zip else "folder"))
+def _entries_of(folder: Folder, layout: str, assignment: str) -> Entries:
+    match layout:
+        case "folders":
+            return _folders(folder)
+        case "nbgrader":
+            return _nbgrader(folder, assignment)
+        case "gradescope":
+            return _gradescope(folder)
+        case "one":
+            student = folder.path.stem if folder.zip else folder.path.resolve().name
+            return iter([Location(student or "submission", folder.path)])
+        case platform:
+            return _platform(folder, platform)
 
 
-def _folders(hunt: Hunt) -> None:
-    for name, kind in hunt.children.items():
+def _folders(folder: Folder) -> Entries:
+    for name, kind in folder.children.items():
         if name in ("/", ".", ".."):
-            hunt.leave_out(name, "its path leads out of the zip")
-        elif kind == "folder":
-            hunt.found.append(hunt.place.found(name, "folder", name))
-        elif _NO_STUDENT.fullmatch(name) and not name.lower().endswith(".zip"):
-            hunt.leave_out(name, "it is neither a folder nor a zip, and its name is not that of a submission")
+            yield NotTaken(name, "its path leads out of the zip")
+        elif kind != "folder" and _NO_STUDENT.fullmatch(name) and not name.lower().endswith(".zip"):
+            yield NotTaken(name, "it is neither a folder nor a zip, and its name is not that of a submission")
         else:
-            hunt.found.append(hunt.place.found(PurePosixPath(name).stem, "zip", name))
+            yield _location(folder, name if kind == "folder" else PurePosixPath(name).stem, name)
 
 
-def _nbgrader(hunt: Hunt) -> None:
+def _nbgrader(folder: Folder, assignment: str) -> Entries:
     """submitted/STUDENT/ASSIGNMENT/. Raises `Refused` where no student has the assignment and others are there."""
-    if hunt.children.get("submitted") == "folder":
-        hunt.place = hunt.place.below("submitted")
-        hunt.children = hunt.place.children()
-    inside = {name: hunt.place.below(name).children() for name, kind in hunt.children.items() if kind == "folder"}
-    names = {name for each in inside.values() for name, kind in each.items() if kind == "folder"}
-    assignment = hunt.assignment
+    if "submitted" in folder.folders:
+        folder = folder.below("submitted")
+    students = {name: folder.below(name) for name in folder.folders}
+    names = {name for student in students.values() for name in student.folders}
     if assignment not in names:
         if len(names) != 1:
             there = ", ".join(sorted(map(readable, names))) or "none at all"
             raise Refused(f"no student has a folder {assignment}; there are {there}")
         (assignment,) = names
-    for name in hunt.children:
-        if name not in inside:
-            hunt.leave_out(name, "it is no student's folder")
-        elif inside[name].get(assignment) == "folder":
-            hunt.found.append(hunt.place.below(name).found(name, "nbgrader", assignment))
+    for name in folder.children:
+        if name not in students:
+            yield NotTaken(name, "it is no student's folder")
+        elif assignment in students[name].folders:
+            yield _location(students[name], name, assignment)
         else:
-            there = _some(list(inside[name])) or "nothing"
-            hunt.leave_out(name, f"it has no folder {assignment}, but {there}")
+            there = _some(list(students[name].children)) or "nothing"
+            yield NotTaken(name, f"it has no folder {assignment}, but {there}")
 
 
-def _gradescope(hunt: Hunt) -> None:
+def _gradescope(folder: Folder) -> Entries:
     """submission_NNN/ folders; the students of each stand in submission_metadata.yml, one or a group."""
     known: dict[str, list[str]] = {}
     try:
-        known = _submitters(hunt.place.read(METADATA, MAX_METADATA))
-    except (
-        Refused,
-        yaml.YAMLError,
-        RecursionError,
-        UnicodeError,
-        OSError,
-        zipfile.BadZipFile,
-        KeyError,
-        StopIteration,
-    ):
-        hunt.leave_out(METADATA, "it cannot be read, so that submissions are named by their folders")
-    for name, kind in hunt.children.items():
+        known = _submitters(folder.read(METADATA, MAX_METADATA))
+    except (Refused, yaml.YAMLError, OSError, zipfile.BadZipFile, KeyError, RecursionError, UnicodeError):
+        yield NotTaken(METADATA, "it cannot be read, so that submissions are named by their folders")
+    for name, kind in folder.children.items():
         if _fits("gradescope", name, kind):
-            hunt.found += [hunt.place.found(student, "gradescope", name) for student in known.get(name) or [name]]
+            for student in known.get(name) or [name]:
+                yield _location(folder, student, name)
         elif name != METADATA:
-            hunt.leave_out(name, "it is no folder submission_NNN")
+            yield NotTaken(name, "it is no folder submission_NNN")
     for name, students in known.items():
-        if name not in hunt.children:
-            hunt.leave_out(f"{name} ({', '.join(students)})", f"{METADATA} names it, and there is no such folder")
+        if name not in folder.children:
+            yield NotTaken(f"{name} ({', '.join(students)})", f"{METADATA} names it, and there is no such folder")
 
 
 def _submitters(data: bytes) -> dict[str, list[str]]:
     """Folder -> its students: the id, else the e-mail address, else the name. The loader makes strings, lists and dicts
     of them, nothing else."""
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    table = yaml.load(data, Loader=loader)
+    table = yaml.load(data, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     known: dict[str, list[str]] = {}
     for folder, record in table.items() if isinstance(table, dict) else ():
         people = record.get(":submitters") if isinstance(record, dict) else None
@@ -298,57 +289,26 @@ def _submitters(data: bytes) -> dict[str, list[str]]:
     return known
 
 
-def _by_name(hunt: Hunt) -> None:
+def _platform(folder: Folder, platform: str) -> Entries:
     """Exports whose names say whose each entry is. Of several attempts the last counts, and a remark says so."""
-    students: dict[str, list[tuple[str, NamedEntry]]] = {}
-    for name, kind in hunt.children.items():
-        parsed = BY_NAME[hunt.layout](name, kind)
+    students: dict[str, Named] = {}
+    for name, kind in folder.children.items():
+        parsed = parse_name(platform, name, kind)
         if parsed is not None:
             students.setdefault(parsed.student, []).append((name, parsed))
-        elif name not in _BESIDE.get(hunt.layout, ()):
-            hunt.leave_out(
-                name, f"its name is none that {hunt.layout} gives; --layout folders takes it for a student's"
-            )
-    if hunt.layout == "blackboard":
+        elif (platform, name) != ("d2l", "index.html"):  # which comes with each export
+            yield NotTaken(name, f"its name is none that {platform} gives; --layout folders takes it for a student's")
+    if platform == "blackboard":
         students = without_assignment(students)
     for student, entries in students.items():
-        members, remarks = last_attempt(hunt.layout, [entry for entry in entries if not entry[1].nothing])
+        members, remarks = last_attempt(platform, [(name, parsed) for name, parsed in entries if not parsed.extra])
         if any(parsed.late for _, parsed in entries):
-            remarks.append(f"Handed in late, by the mark of {hunt.layout.capitalize()}.")
-        hunt.found.append(_found(hunt, student, members, remarks))
-
-
-def _found(hunt: Hunt, student: str, members: list[tuple[str, NamedEntry]], remarks: Sequence[str]) -> Found:
-    place, kind = hunt.place, hunt.layout
-    if not members:
-        return Found(student, place.path, kind, problem="Only a text was handed in, no files.", remarks=tuple(remarks))
-    if len(members) == 1 and not members[0][1].file:
-        return replace(place.found(student, kind, members[0][0]), remarks=tuple(remarks))
-    named = tuple((place.prefix + name, parsed.file or name) for name, parsed in members)
-    return Found(student, place.path, kind, named, remarks=tuple(remarks))
-
-
-LAYOUTS: dict[str, Callable[[Hunt], None]] = {
-    "folders": _folders,
-    "nbgrader": _nbgrader,
-    "gradescope": _gradescope,
-    **dict.fromkeys(BY_NAME, _by_name),
-    "one": _one,
-}
-
-
-def _without_doubles(found: Sequence[Found]) -> list[Found]:
-    """One entry a student; whoever is there more than once cannot be graded until the teacher has chosen."""
-    students: dict[str, list[Found]] = {}
-    for each in found:
-        students.setdefault(each.student, []).append(each)
-    single = []
-    for several in students.values():
-        first = several[0]
-        if len(several) > 1:
-            places = ", ".join(readable(each.members[0][0] if each.members else each.path.name) for each in several)
-            first = replace(
-                first, problem=f"There are {len(several)} submissions of this student ({places}): keep one."
-            )
-        single.append(first)
-    return sorted(single, key=lambda each: each.student)
+            remarks.append(f"Handed in late, by the mark of {platform.capitalize()}.")
+        if not members:
+            location = Location(student, folder.path, problem="Only a text was handed in, no files.")
+        elif len(members) == 1 and not members[0][1].file:
+            location = _location(folder, student, members[0][0])
+        else:
+            named = tuple((folder.prefix + name, parsed.file or name) for name, parsed in members)
+            location = Location(student, folder.path, named)
+        yield replace(location, remarks=tuple(remarks))

@@ -1,4 +1,4 @@
-"""Who is in the course: ids and names, and which of them a submission's name means.
+"""The class roster: ids and names of all students, and which of them a submission's name means.
 
 Names are compared by their letters, in any order of their words, as platforms write them. What two students share
 decides nothing.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autograder.intake.submission import Found
+from autograder.intake.submission import Location
 from hw7 import HW7Error
 from hw7.support.account import expanded
 
@@ -48,8 +48,8 @@ def read_roster(path: Path) -> dict[str, str]:
 
 
 def by_roster(
-    found: Sequence[Found], roster: Mapping[str, str], exactly: bool
-) -> tuple[list[Found], list[str], list[str]]:
+    found: Sequence[Location], roster: Mapping[str, str], exactly: bool
+) -> tuple[list[Location], list[str], list[str]]:
     """The submissions under the ids of the roster; who has handed in nothing; submissions that are nobody's there.
 
     exactly: by id, byte for byte. Otherwise a name counts, too, where only one student has it.
@@ -58,18 +58,14 @@ def by_roster(
     for id_, name in roster.items():
         for word in {_plain(id_), *_spellings(name)} - {""}:
             by_word.setdefault(word, set()).add(id_)
-    mapped, strangers = list[Found](), list[str]()
+    whose = {word: ids.pop() for word, ids in by_word.items() if len(ids) == 1}
+    mapped, strangers = list[Location](), list[str]()
     for each in found:
-        ids = {each.student} & set(roster)
-        for word in [] if exactly or ids else _words_of(each.student):
-            ids = by_word.get(word, set())
-            if len(ids) == 1:
-                break
-        if len(ids) == 1:
-            mapped.append(replace(each, student=next(iter(ids))))
-        else:
-            mapped.append(each)
+        guesses = [] if exactly else [whose[word] for word in _words_of(each.student) if word in whose]
+        known = each.student if each.student in roster else next(iter(guesses), "")
+        if not known:
             strangers.append(each.student)
+        mapped.append(replace(each, student=known or each.student))
     present = {each.student for each in mapped}
     return mapped, [f"{id_} ({name})" for id_, name in roster.items() if id_ not in present], strangers
 

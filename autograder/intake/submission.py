@@ -1,4 +1,4 @@
-"""What one student handed in, whatever it is, made into a `Submission`: bytes in memory, of files the contract lists.
+"""One submission, read into memory: bytes of the files that the contract lists, whatever was handed in.
 
 `take_in` lists the student's entries (`entries`), looks for the folder `solution` among them and reads what
 belongs to a submission. Nothing is written to disk; everything is counted and bounded before it is read. All that was
@@ -21,10 +21,9 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from autograder.intake.entries import (
-    MAX_ENTRIES,
-    TOO_MANY,
     Entry,
     Refused,
+    file_entry,
     folder_entries,
     open_beneath,
     open_zip,
@@ -32,35 +31,24 @@ from autograder.intake.entries import (
     zip_entries,
     zip_entry,
 )
-from hw7.solution import (
-    HANDED_OUT,
-    HANDED_OUT_ABOVE,
-    MAX_SOURCE_FILES,
-    MODULES,
-    MOST_READ,
-    NOTEBOOK,
-    SOURCE,
-    WEIGHTS,
-)
+from hw7.solution import HANDED_OUT, HANDED_OUT_ABOVE, MAX_SOURCE_FILES, MODULES, MOST_READ, NOTEBOOK, SOURCE, WEIGHTS
 
 FILES = tuple(f"{module}.py" for module in MODULES)
-
-NBGRADERS = "timestamp.txt"  # which it writes into each submission
-
+TIMESTAMP = "timestamp.txt"  # nbgrader writes it into each submission
 MAX_ZIP = 256_000_000  # of a student's zip, packed
 MAX_INNER_ZIP = 64_000_000  # of a zip in a zip or folder, unpacked into memory
 MAX_INNER_ZIPS = 8
 MAX_REMARKS = 30
+_COMMON_ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "us-ascii", "iso-8859-1", "iso-8859-15", "cp1252", "latin-1")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One student's place. members: where `path` is shared, the entries in it that are this student's, each with the
-    name it has in the submission ("" for a folder: its content is the submission)."""
+class Location:
+    """Where one student's submission is. members: where `path` is shared, the entries in it that are this student's,
+    each with the name it has in the submission ("" for a folder: its content is the submission)."""
 
     student: str  # as it stands there, byte for byte: the key of grades
     path: Path
-    kind: str  # "folder", "zip", or the layout of the whole that it was found in
     members: tuple[tuple[str, str], ...] = ()
     problem: str = ""
     remarks: tuple[str, ...] = ()
@@ -79,115 +67,120 @@ class Submission:
     problem: str = ""
 
 
-def take_in(found: Found) -> Submission:
+def take_in(location: Location) -> Submission:
     """Reads one submission. Never raises for anything in it: what cannot be graded has a `problem`."""
-    intake = _Intake(found)
+    reader = _Reader(location.remarks)
+    problem = location.problem
     try:
-        if found.problem:
-            raise Refused(found.problem)
         with ExitStack() as stack:
-            intake.read(stack)
+            if not problem:
+                reader.read(list(_entries(location, stack)), stack)
     except Refused as reason:
-        intake.problem = str(reason)
+        problem = str(reason)
     except Exception as error:  # whatever else a submission leads to, it must not end the run
-        intake.problem = f"It cannot be read ({readable(str(error))})."
-    if intake.problem:
-        intake.files, intake.weights, intake.notebook = {}, None, None
-    return Submission(
-        student=found.student,
-        files=intake.files,
-        weights=intake.weights,
-        notebook=intake.notebook,
-        digest=_digest(intake),
-        remarks=tuple(intake.remarks),
-        problem=intake.problem,
-    )
+        problem = f"It cannot be read ({readable(str(error))})."
+    taken = ({}, None, None) if problem else (reader.files, reader.weights, reader.notebook)
+    return Submission(location.student, *taken, _digest(*taken, problem), tuple(reader.remarks), problem)
 
 
-class _Intake:
-    def __init__(self, found: Found) -> None:
-        self.found = found
+def _digest(files: dict[str, bytes], weights: bytes | None, notebook: bytes | None, problem: str) -> str:
+    """sha256 over length-prefixed records: no two submissions that are graded differently have the same."""
+    digest = hashlib.sha256()
+    for name, data in (*files.items(), (WEIGHTS, weights), (NOTEBOOK, notebook), ("problem", problem.encode())):
+        if data is not None:
+            for part in (name.encode(), data):
+                digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+class _Reader:
+    """Reads what belongs to a submission from its entries, and remarks on all else."""
+
+    def __init__(self, remarks: Sequence[str]) -> None:
         self.files: dict[str, bytes] = {}
         self.weights: bytes | None = None
         self.notebook: bytes | None = None
-        self.remarks: list[str] = list(found.remarks)
-        self.problem = ""
-        self.used: set[int] = set()  # entries that were taken or remarked on, by identity
+        self.remarks = list(remarks)
+        self.entries: list[Entry] = []
+        self.done: set[int] = set()  # entries that were taken or remarked on, by identity
+
+    def read(self, entries: list[Entry], stack: ExitStack) -> None:
+        """Raises `Refused` where there is no submission among the entries."""
+        self.entries = entries
+        folder = self.locate()
+        if folder is None and (zips := [entry for entry in entries if entry.name.lower().endswith(".zip")]):
+            self.unpack(zips, stack)
+            folder = self.locate()
+        for entry in self.entries:
+            if entry.refused and entry.name.lower().endswith((".py", WEIGHTS, NOTEBOOK)):
+                self.remark(f"{readable(entry.path)} {entry.refused}: not read.", entry)
+        if folder is None:
+            raise Refused(self.nothing())
+        self.take_source(folder)
+        base = folder[:-1] if _is_source(folder) else folder
+        self.weights = self.take_one(base, WEIGHTS)
+        self.notebook = self.take_one(base, NOTEBOOK)
+        self.pass_over_what_was_given(base)
+        self.remark_leftovers()
 
     def remark(self, text: str, entry: Entry | None = None) -> None:
         if entry is not None:
-            self.used.add(id(entry))
+            self.done.add(id(entry))
         if len(self.remarks) < MAX_REMARKS:
             self.remarks.append(text)
         elif len(self.remarks) == MAX_REMARKS:
             self.remarks.append("There is more to remark on that is not listed here.")
 
-    def read(self, stack: ExitStack) -> None:
-        entries = list(_entries(self.found, stack))
-        folder = self.locate(entries)
-        if folder is None and (zips := [entry for entry in entries if entry.name.lower().endswith(".zip")]):
-            entries = self.unpacked(entries, zips, stack)
-            folder = self.locate(entries)
-        for entry in entries:
-            if entry.refused and entry.name.lower().endswith((".py", WEIGHTS, NOTEBOOK)):
-                self.remark(f"{readable(entry.path)} {entry.refused}: not read.", entry)
-        if folder is None:
-            raise Refused(self.nothing(entries))
-        self.take_source(entries, folder)
-        base = folder[:-1] if folder and folder[-1].lower() == SOURCE else folder
-        self.weights = self.take_one(entries, base, WEIGHTS)
-        self.notebook = self.take_one(entries, base, NOTEBOOK)
-        self.pass_over_what_was_given(entries, base)
-        self.remark_leftovers(entries)
-
-    @staticmethod
-    def bytes_of(entry: Entry, limit: int) -> bytes:
-        """Raises `Refused` with a whole sentence."""
+    def take(self, entry: Entry, limit: int) -> bytes | None:
+        """All its bytes; None, and a remark, where they cannot be read."""
+        self.done.add(id(entry))
         try:
-            if entry.refused:
-                raise Refused(entry.refused)
-            return entry.read(limit)
+            return _bytes_of(entry, limit)
         except Refused as reason:
-            raise Refused(f"{readable(entry.path)} {reason}: not read.") from reason
+            self.remark(str(reason))
+            return None
 
     # ---- where the submission is ---------------------------------------------------------------------------
 
-    def locate(self, entries: Sequence[Entry]) -> tuple[str, ...] | None:
+    def locate(self) -> tuple[str, ...] | None:
         """The folder with the source. Raises `Refused` where there are several and none is in its right place."""
         modules: dict[tuple[str, ...], set[str]] = {}
-        for entry in entries:
+        for entry in self.entries:
             if not entry.refused and entry.name.lower().endswith(".py"):
                 modules.setdefault(entry.parts[:-1], set()).add(entry.name.lower())
-        named = {folder: names for folder, names in modules.items() if folder and folder[-1].lower() == SOURCE}
-        candidates = [folder for folder, names in named.items() if names & set(FILES)] or list(named)
+        named = [folder for folder in modules if _is_source(folder)]
+        candidates = [folder for folder in named if modules[folder] & set(FILES)] or named
         if not candidates:  # the modules, but not in a folder of this name
             candidates = [folder for folder, names in modules.items() if len(names & set(FILES)) >= 2]
         outermost = [f for f in candidates if not any(f != g and f[: len(g)] == g for g in candidates)]
         if not outermost:
             return None
-        chosen = next((folder for folder in outermost if folder in ((SOURCE,), ())), outermost[0])
-        others = sorted("/".join((*folder, "")) for folder in outermost if folder != chosen)
+        right = [folder for folder in outermost if folder in ((SOURCE,), ())]
+        chosen, *_ = right or outermost
         shown = readable("/".join((*chosen, "")))
-        if others and chosen not in ((SOURCE,), ()):
-            listed = ", ".join([shown, *map(readable, others[:4])])
-            raise Refused(f"There are {len(outermost)} folders that could be your submission ({listed}): hand in one.")
-        if others:
-            self.remark(f"Only {shown or 'the first level'} was graded, not {', '.join(map(readable, others[:4]))}.")
+        if others := sorted("/".join((*folder, "")) for folder in outermost if folder != chosen):
+            listed = ", ".join(map(readable, others[:4]))
+            if not right:
+                many = f"There are {len(outermost)} folders that could be your submission"
+                raise Refused(f"{many} ({shown}, {listed}): hand in one.")
+            self.remark(f"Only {shown or 'the first level'} was graded, not {listed}.")
         if chosen != (SOURCE,):
             self.remark(f"{shown or 'The first level'} was taken for solution/.")
         return chosen
 
-    def unpacked(self, entries: Sequence[Entry], zips: Sequence[Entry], stack: ExitStack) -> list[Entry]:
-        """The entries, and those of the zips among them, as if each zip were a folder."""
-        alone = len(entries) == 1  # then the zip is the submission, as if it had been unpacked all along
-        result = [] if alone else list(entries)
+    def unpack(self, zips: Sequence[Entry], stack: ExitStack) -> None:
+        """Adds the entries of these zips, as if each were a folder. A zip that is all there is counts as what was
+        handed in."""
+        alone = len(self.entries) == 1
+        if alone:
+            self.entries = []
         if len(zips) > MAX_INNER_ZIPS:
             self.remark(f"Of {len(zips)} zips only {MAX_INNER_ZIPS} were opened.")
         for entry in sorted(zips, key=lambda entry: entry.parts)[:MAX_INNER_ZIPS]:
             name = readable(entry.path)
             try:
-                inner = stack.enter_context(open_zip(BytesIO(self.bytes_of(entry, MAX_INNER_ZIP)), name))
-                result += zip_entries(inner, inner.infolist(), () if alone else entry.parts)
+                inner = stack.enter_context(open_zip(BytesIO(_bytes_of(entry, MAX_INNER_ZIP)), name))
+                self.entries += zip_entries(inner, () if alone else entry.parts)
             except Refused as reason:
                 if alone:
                     raise
@@ -195,123 +188,105 @@ class _Intake:
             else:
                 if not alone:
                     self.remark(f"{name} was unpacked.", entry)
-        return result
 
-    def nothing(self, entries: Sequence[Entry]) -> str:
+    def nothing(self) -> str:
         reason = "There is no folder solution/ with Python files in it."
-        if entries and all(entry.refused for entry in entries):
-            first = entries[0]
+        if not self.entries:
+            return f"{reason} It is empty."
+        if all(entry.refused for entry in self.entries):
+            first = self.entries[0]
             return f"{reason} Nothing could be read: {readable(first.path)} {first.refused}."
-        names = ", ".join(sorted({readable(entry.parts[0]) for entry in entries})[:6])
-        return f"{reason} What is there: {names}." if names else f"{reason} It is empty."
+        return f"{reason} What is there: {', '.join(sorted({readable(e.parts[0]) for e in self.entries})[:6])}."
 
     # ---- what is taken --------------------------------------------------------------------------------------
 
-    def take_source(self, entries: Sequence[Entry], folder: tuple[str, ...]) -> None:
-        below = [
-            entry
-            for entry in entries
-            if entry.parts[: len(folder)] == folder and entry.name.lower().endswith(".py") and not entry.refused
-        ]
-        if not folder or folder[-1].lower() != SOURCE:  # loose modules: what lies below is not theirs
-            below = [entry for entry in below if len(entry.parts) == len(folder) + 1]
-        if len(below) > MAX_SOURCE_FILES:
-            raise Refused(f"{len(below)} Python files are too many: at most {MAX_SOURCE_FILES}.")
-        total = sum(entry.size for entry in below)
+    def take_source(self, folder: tuple[str, ...]) -> None:
+        found = [(_below(entry.parts, folder), entry) for entry in self.entries if not entry.refused]
+        found = [(inside, entry) for inside, entry in found if inside and inside[-1].lower().endswith(".py")]
+        if not _is_source(folder):  # loose modules: what lies in folders beside them is not theirs
+            found = [(inside, entry) for inside, entry in found if len(inside) == 1]
+        if len(found) > MAX_SOURCE_FILES:
+            raise Refused(f"{len(found)} Python files are too many: at most {MAX_SOURCE_FILES}.")
+        total = sum(entry.size for _, entry in found)
         if total > MOST_READ[SOURCE]:
             raise Refused(f"The source under solution/ has {total:,} bytes; at most {MOST_READ[SOURCE]:,} are allowed.")
-        exact = {entry.parts[len(folder) :] for entry in below}
-        for entry in below:
-            inside = entry.parts[len(folder) :]
+        exact = {inside for inside, _ in found}
+        for inside, entry in found:
             wanted = (*inside[:-1], inside[-1][:-3] + ".py")
             if len(inside) == 1 and inside[0].lower() in (*FILES, "__init__.py"):
                 wanted = (inside[0].lower(),)
             path = "/".join((SOURCE, *wanted))
             if (wanted != inside and wanted in exact) or path in self.files:
                 self.remark(f"{readable(entry.path)} was ignored: there is a {path}.", entry)
-                continue
-            try:
-                data = self.bytes_of(entry, MOST_READ[SOURCE])
-            except Refused as reason:
-                self.remark(str(reason), entry)
-                continue
-            self.used.add(id(entry))
-            self.files[path] = data
-            if wanted != inside:
-                self.remark(f"{readable(entry.path)} was taken for {path}.")
-            if trouble := _encoding_trouble(data):
-                self.remark(f"{path} {trouble}")
+            elif (data := self.take(entry, MOST_READ[SOURCE])) is not None:
+                self.files[path] = data
+                if wanted != inside:
+                    self.remark(f"{readable(entry.path)} was taken for {path}.")
+                if trouble := _encoding_trouble(data):
+                    self.remark(f"{path} {trouble}")
         self.files = dict(sorted(self.files.items()))
         if not self.files:
             raise Refused("No Python file under solution/ can be read.")
-        for module in FILES:
-            if f"{SOURCE}/{module}" not in self.files and f"{SOURCE}/{module[:-3]}/__init__.py" not in self.files:
-                self.remark(f"{SOURCE}/{module} is missing.")
+        for module in MODULES:
+            if not self.files.keys() & {f"{SOURCE}/{module}.py", f"{SOURCE}/{module}/__init__.py"}:
+                self.remark(f"{SOURCE}/{module}.py is missing.")
 
-    def take_one(self, entries: Sequence[Entry], base: tuple[str, ...], name: str) -> bytes | None:
+    def take_one(self, base: tuple[str, ...], name: str) -> bytes | None:
         """The file of this name beside solution/, or else the only one anywhere."""
-        alike = [entry for entry in entries if entry.name.lower() == name and not entry.refused]
+        alike = [entry for entry in self.entries if entry.name.lower() == name and not entry.refused]
         beside = [entry for entry in alike if entry.parts[:-1] == base]
-        beside = [entry for entry in beside if entry.name == name] or beside
-        chosen = beside or alike
-        if not chosen:
-            self.remark(f"{name} is missing.")
-            return None
+        chosen = [entry for entry in beside if entry.name == name] or beside or alike
         if len(chosen) > 1:
             self.remark(f"There are {len(chosen)} files {name}, none of them beside solution/: none was taken.")
-            return None
-        (entry,) = chosen
-        try:
-            data = self.bytes_of(entry, MOST_READ[name])
-        except Refused as reason:
-            self.remark(str(reason), entry)
-            return None
-        self.used.add(id(entry))
-        if entry.parts != (*base, name):
-            self.remark(f"{readable(entry.path)} was taken for {name}.")
-        return data
+        elif not chosen:
+            self.remark(f"{name} is missing.")
+        else:
+            data = self.take(chosen[0], MOST_READ[name])
+            if data is not None and chosen[0].parts != (*base, name):
+                self.remark(f"{readable(chosen[0].path)} was taken for {name}.")
+            return data
+        return None
 
-    def pass_over_what_was_given(self, entries: Sequence[Entry], base: tuple[str, ...]) -> None:
+    def pass_over_what_was_given(self, base: tuple[str, ...]) -> None:
         """What was handed out, and what nbgrader adds, is nothing to remark on."""
-        above = base[:-2] if base[-2:] == ("assignments", "hw7") else None
-        for entry in entries:
-            inside = entry.parts[len(base) :] if entry.parts[: len(base)] == base else ()
-            beside = entry.parts[len(above) :] if above is not None and entry.parts[: len(above)] == above else ()
-            given = inside[:1] in [(name,) for name in HANDED_OUT] or inside == (NBGRADERS,)
-            if given or beside[:1] in [(name,) for name in HANDED_OUT_ABOVE]:
-                self.used.add(id(entry))
+        given = [(*base, name) for name in (*HANDED_OUT, TIMESTAMP)]
+        if base[-2:] == ("assignments", "hw7"):
+            given += [(*base[:-2], name) for name in HANDED_OUT_ABOVE]
+        self.done |= {id(e) for e in self.entries if any(e.parts[: len(path)] == path for path in given)}
 
-    def remark_leftovers(self, entries: Sequence[Entry]) -> None:
+    def remark_leftovers(self) -> None:
         """What is no part of a submission, by its first folder."""
-        left = [entry for entry in entries if id(entry) not in self.used]
+        left = [entry for entry in self.entries if id(entry) not in self.done]
         for entry in left:
             if entry.refused:
                 self.remark(f"{readable(entry.path)} {entry.refused}: not read.")
-        counts = Counter(
-            entry.parts[0] if len(entry.parts) == 1 else f"{entry.parts[0]}/" for entry in left if not entry.refused
-        )
-        if counts:
-            names = [
-                f"{readable(name)} ({count:,} files)" if name.endswith("/") else readable(name)
-                for name, count in counts.most_common(6)
-            ]
+        counts = Counter(e.parts[0] + "/" * (len(e.parts) > 1) for e in left if not e.refused)
+        names = [
+            f"{readable(name)} ({count:,} file{'s' * (count > 1)})" if name.endswith("/") else readable(name)
+            for name, count in counts.most_common(6)
+        ]
+        if names:
             more = f" and {len(counts) - 6} more" if len(counts) > 6 else ""
             self.remark(f"No part of a submission, ignored: {', '.join(names)}{more}.")
 
 
-def _digest(intake: _Intake) -> str:
-    """sha256 over length-prefixed records: no two submissions that are graded differently have the same."""
-    records: list[tuple[str, bytes | None]] = list(intake.files.items())
-    records += [(WEIGHTS, intake.weights), (NOTEBOOK, intake.notebook), ("problem", intake.problem.encode())]
-    digest = hashlib.sha256()
-    for name, data in records:
-        if data is not None:
-            for part in (name.encode(), data):
-                digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
+def _is_source(folder: tuple[str, ...]) -> bool:
+    return bool(folder) and folder[-1].lower() == SOURCE
 
 
-_COMMON_ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "us-ascii", "iso-8859-1", "iso-8859-15", "cp1252", "latin-1")
+def _below(parts: tuple[str, ...], folder: tuple[str, ...]) -> tuple[str, ...]:
+    """A path from this folder on; () for one that does not lead into it."""
+    return parts[len(folder) :] if parts[: len(folder)] == folder else ()
+
+
+def _bytes_of(entry: Entry, limit: int) -> bytes:
+    """Raises `Refused` with a whole sentence."""
+    try:
+        if entry.refused:
+            raise Refused(entry.refused)
+        return entry.read(limit)
+    except Refused as reason:
+        raise Refused(f"{readable(entry.path)} {reason}: not read.") from reason
 
 
 def _encoding_trouble(data: bytes) -> str:
@@ -324,55 +299,49 @@ def _encoding_trouble(data: bytes) -> str:
         encoding, _ = tokenize.detect_encoding(BytesIO(data).readline)
         if encoding in _COMMON_ENCODINGS:
             data.decode(encoding)
-        return (
-            ""
-            if encoding in ("utf-8", "utf-8-sig")
-            else f"is not UTF-8 but {readable(encoding)}: better save it as UTF-8."
-        )
     except (SyntaxError, UnicodeError, LookupError, ValueError):
         return "is not UTF-8 text, and does not say what else it is: save it as UTF-8."
+    utf8 = encoding in ("utf-8", "utf-8-sig")
+    return "" if utf8 else f"is not UTF-8 but {readable(encoding)}: better save it as UTF-8."
 
 
-# ---- the entries of a place ---------------------------------------------------------------------------------------
+# ---- the entries of one student -----------------------------------------------------------------------------------
 
 
-def _entries(found: Found, stack: ExitStack) -> Iterator[Entry]:
+def _entries(location: Location, stack: ExitStack) -> Iterator[Entry]:
     """Everything that is this student's, without litter. Raises `Refused` for what is too much or no submission."""
-    kind = stat.S_IFMT(os.lstat(found.path).st_mode) if not found.members else 0
-    if found.members:
-        yield from _member_entries(found, stack)
-    elif kind == stat.S_IFDIR:
-        yield from folder_entries(found.path)
-    elif kind == stat.S_IFLNK:
-        raise Refused("The submission is a link, which is not followed.")
-    elif kind != stat.S_IFREG:
-        raise Refused("The submission is neither a folder nor a file.")
-    elif found.path.suffix.lower() != ".zip":
-        raise Refused(f"{readable(found.path.name)} is neither a folder nor a zip: hand in a zip.")
-    else:
-        (entry,) = folder_entries(found.path.parent, [found.path.name])
-        if entry.refused:
-            raise Refused(f"{readable(found.path.name)} {entry.refused}: not read.")
-        file = stack.enter_context(open_beneath(found.path.parent, entry.parts))
-        if entry.size > MAX_ZIP:
-            raise Refused(f"{readable(found.path.name)} has {entry.size:,} bytes; at most {MAX_ZIP:,} are read.")
-        opened = stack.enter_context(open_zip(file, readable(found.path.name)))
-        yield from zip_entries(opened, opened.infolist())
-
-
-def _member_entries(found: Found, stack: ExitStack) -> Iterator[Entry]:
-    """The members of a shared folder or zip."""
-    if found.path.is_dir():
-        listed = folder_entries(found.path, [name for name, _ in found.members])
-        for (_, called), entry in zip(found.members, listed, strict=True):
-            yield replace(entry, parts=(called,))
+    if location.members:
+        yield from _member_entries(location, stack)
         return
-    outer = stack.enter_context(zipfile.ZipFile(found.path))
-    for name, called in found.members:
-        folder = [info for info in outer.infolist() if info.filename.startswith(f"{name}/")]
-        if len(folder) > MAX_ENTRIES:
-            raise Refused(TOO_MANY)
-        yield from zip_entries(outer, folder, (called,) if called else (), f"{name}/")
+    path, name, mode = location.path, readable(location.path.name), os.lstat(location.path).st_mode
+    if stat.S_ISDIR(mode):
+        yield from folder_entries(path)
+        return
+    if stat.S_ISLNK(mode):
+        raise Refused("The submission is a link, which is not followed.")
+    if not stat.S_ISREG(mode):
+        raise Refused("The submission is neither a folder nor a file.")
+    if path.suffix.lower() != ".zip":
+        raise Refused(f"{name} is neither a folder nor a zip: hand in a zip.")
+    entry = file_entry(path)
+    if entry.refused:
+        raise Refused(f"{name} {entry.refused}: not read.")
+    if entry.size > MAX_ZIP:
+        raise Refused(f"{name} has {entry.size:,} bytes; at most {MAX_ZIP:,} are read.")
+    file = stack.enter_context(open_beneath(path.parent, entry.parts))
+    opened = stack.enter_context(open_zip(file, name))
+    yield from zip_entries(opened)
+
+
+def _member_entries(location: Location, stack: ExitStack) -> Iterator[Entry]:
+    """The members of a shared folder or zip."""
+    if location.path.is_dir():
+        for name, called in location.members:
+            yield replace(file_entry(location.path / name), parts=(called,))
+        return
+    outer = stack.enter_context(zipfile.ZipFile(location.path))
+    for name, called in location.members:
+        yield from zip_entries(outer, (called,) if called else (), f"{name}/")
         for info in outer.infolist():
             if info.filename == name:
                 yield zip_entry(outer, info, (called or PurePosixPath(name).name,))

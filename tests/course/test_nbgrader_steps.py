@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,20 +86,20 @@ def released(tmp_path: Path) -> Path:
 
 
 def test_a_good_notebook_is_read_as_it_is(released: Path) -> None:
-    assert nbgrader_steps.mended(to_bytes(answered()), released) == answered()
+    assert nbgrader_steps.repaired(to_bytes(answered()), released) == answered()
 
 
-def test_what_was_mended_stands_at_the_top_once(released: Path) -> None:
+def test_what_was_repaired_stands_at_the_top_once(released: Path) -> None:
     notebook = answered()
     del notebook["cells"][at(notebook, "task-1-1")]
-    mended = nbgrader_steps.mended(to_bytes(notebook), released)
-    assert "task-1-1 was deleted" in mended.cells[0].source
-    assert nbgrader_steps.mended(to_bytes(mended), released) == mended
+    repaired = nbgrader_steps.repaired(to_bytes(notebook), released)
+    assert "task-1-1 was deleted" in repaired.cells[0].source
+    assert nbgrader_steps.repaired(to_bytes(repaired), released) == repaired
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b"{}", RELEASED[:-100], b"[" * 10_000])
 def test_what_cannot_be_read_is_an_unanswered_notebook_that_says_why(released: Path, data: bytes) -> None:
-    reader = nbgrader_steps.ReadMended(released=str(released))
+    reader = nbgrader_steps.ReadRepaired(released=str(released))
     stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
     text, _ = reader.from_file(stream, resources={})
     assert "cannot be read, so this one is as it was released" in text
@@ -108,7 +109,7 @@ def test_what_cannot_be_read_is_an_unanswered_notebook_that_says_why(released: P
 def test_what_no_format_allows_is_told_too(released: Path) -> None:
     notebook = answered()
     notebook["cells"][0]["attachments"] = {"a.png": "no dictionary"}
-    assert "no valid notebook" in nbgrader_steps.mended(to_bytes(notebook), released).cells[0].source
+    assert "no valid notebook" in nbgrader_steps.repaired(to_bytes(notebook), released).cells[0].source
 
 
 def test_a_note_has_no_markup_of_a_students(released: Path) -> None:
@@ -121,17 +122,26 @@ def test_a_note_has_no_markup_of_a_students(released: Path) -> None:
             "metadata": {"nbgrader": {"grade_id": "<script>alert(1)</script>"}},
         }
     )
-    note = nbgrader_steps.mended(to_bytes(notebook), released).cells[0].source
+    note = nbgrader_steps.repaired(to_bytes(notebook), released).cells[0].source
     assert "alert" in note
     assert "<" not in note
 
 
 def test_without_a_released_notebook_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HW7Error, match="run `nbgrader generate_assignment hw7` first"):
-        nbgrader_steps.mended(RELEASED, tmp_path / "none.ipynb")
+        nbgrader_steps.repaired(RELEASED, tmp_path / "none.ipynb")
 
 
 # ---- running notebooks -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known_of_jails() -> Iterator[None]:
+    """Whether there is one is found out once; in here, the answers differ."""
+    find_out = nbgrader_kernel.why_not
+    find_out.cache_clear()
+    yield
+    find_out.cache_clear()
 
 
 def notebook() -> Any:
@@ -141,8 +151,7 @@ def notebook() -> Any:
 def test_without_a_jail_nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "bubblewrap is not installed" in nbgrader_kernel.why_not()
-    monkeypatch.setattr(nbgrader_kernel, "_why_not", nbgrader_kernel.why_not)
-    with pytest.raises(HW7Error, match=r"in no jail: bubblewrap is not installed.*--no-execute"):
+    with pytest.raises(HW7Error, match=r"no jail to run them in: bubblewrap is not installed.*--no-execute"):
         nbgrader_kernel.JailedExecute().preprocess(notebook(), {"metadata": {"path": str(tmp_path)}})
 
 
@@ -154,7 +163,7 @@ def test_a_jail_that_does_not_start_is_none(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_when_told_not_to_it_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nbgrader_kernel, "_why_not", lambda: "no jail")
+    monkeypatch.setattr(nbgrader_kernel, "why_not", lambda: "no jail")
     given = notebook()
     same, _ = nbgrader_kernel.JailedExecute(enabled=False).preprocess(given, {})
     assert same.cells[0].outputs == []

@@ -131,7 +131,7 @@ def test_stubs_of_the_reference_have_its_signatures_and_docstrings(path: Path) -
     assert [name for _, name in tasks] == list(asked(stubs))
 
 
-# ---- broken code and its mending ---------------------------------------------------------------------------------
+# ---- broken code and its fix ------------------------------------------------------------------------------------
 
 BUG = '''\
 def total(values: list[float]) -> float:
@@ -149,7 +149,7 @@ def total(values: list[float]) -> float:
 '''
 
 
-def test_broken_code_stands_where_the_mended_was() -> None:
+def test_broken_code_stands_where_the_fixed_code_was() -> None:
     stripped = strip_python(BUG, "bug.py")
     assert stripped == (
         'def total(values: list[float]) -> float:\n    """The sum."""\n    result = 1.0\n\n    for value in values:\n'
@@ -202,12 +202,12 @@ REFUSED = {
     "twice in a function": (function(BEGIN, "    x = 1", END, BEGIN, "    return x", END), 6, "already"),
     "no task in the docstring": (function(BEGIN, "    return 1", END).replace("Task 9.9", "A task"), 1, "does not say"),
     "not Python": (function(BEGIN, "    return (1", END), 4, "not Python"),
-    "broken without mending": (
+    "broken without a fix": (
         function("    ### BEGIN BROKEN", "    # x", "    ### END BROKEN", "    x = 1"),
         5,
         "comes the SOLUTION",
     ),
-    "a gap before mending": (
+    "a gap before the fix": (
         function("    ### BEGIN BROKEN", "    # return 2", "    ### END BROKEN", "", BEGIN, "    return 1", END),
         7,
         "without a gap",

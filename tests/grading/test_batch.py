@@ -25,8 +25,7 @@ from autograder import batch
 from autograder.batch import Settings, current_grades, grade_one, grader_digest, hidden_seed
 from autograder.exports.csv_table import export_csv
 from autograder.grades import Grade
-from autograder.intake import submission
-from autograder.intake.submission import Submission
+from autograder.intake.submission import Location, Submission
 from autograder.journal import Key, read_journals
 from autograder.rubric import Rubric, load_rubric
 from hw7 import HW7Error
@@ -62,17 +61,18 @@ def test_another_seed_is_another_key(a_class: Class, settings: Settings) -> None
 def test_no_more_are_out_than_asked_for(a_class: Class, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken in and not graded yet is held in memory: it must be bounded."""
     taken, most = 0, 0
-    take_in = submission.take_in
+    take_in = batch.take_in
 
-    def counting(found: object) -> Submission:
+    def counting(location: Location) -> Submission:
         nonlocal taken, most
         taken += 1
-        most = max(most, taken - a_class.lines() if a_class.out.exists() else taken)
-        return take_in(found)  # type: ignore[arg-type]
+        most = max(most, taken - a_class.lines())
+        return take_in(location)
 
-    monkeypatch.setattr(submission, "take_in", counting)
+    monkeypatch.setattr(batch, "take_in", counting)
     with ThreadPoolExecutor(1) as executor:
         a_class.run(executor=executor, in_flight=3)
+    assert taken == 12
     assert most <= 4
 
 
@@ -154,7 +154,7 @@ def test_the_digest_of_the_grader_changes_with_its_files(tmp_path: Path, monkeyp
     for package in batch.PACKAGES:
         (tmp_path / package).mkdir()
         (tmp_path / package / "code.py").write_text("1")
-    monkeypatch.setattr(batch, "_ROOT", tmp_path)
+    monkeypatch.setattr(batch, "PROJECT", tmp_path)
     digest = grader_digest.__wrapped__
     first = digest("A")
     assert digest("A") == first
@@ -211,13 +211,13 @@ def test_the_graders_own_failure_is_not_for_ever(a_class: Class) -> None:
     assert a_class.run().graded == 2  # the failed one is tried again
 
 
-def test_what_the_teacher_must_mend_stops_the_run_and_keeps_the_rest(a_class: Class) -> None:
-    a_class.hand_in(student09="mend")
+def test_what_the_teacher_must_fix_stops_the_run_and_keeps_the_rest(a_class: Class) -> None:
+    a_class.hand_in(student09="refuse")
     with pytest.raises(HW7Error, match="no thresholds"):
         a_class.run(jobs=1)
     assert 1 <= a_class.lines() <= 11
     assert len(a_class.csv()) == a_class.lines()
-    a_class.hand_in(student09="# mended")
+    a_class.hand_in(student09="# fixed")
     assert len(a_class.run().grades) == 12
 
 
@@ -226,7 +226,7 @@ def test_a_foreign_executor_that_breaks_loses_nothing(a_class: Class) -> None:
     with processes() as executor, pytest.raises(HW7Error, match="broken"):
         a_class.run(executor=executor, in_flight=1)
     assert a_class.lines() == 9
-    a_class.hand_in(student09="# mended")
+    a_class.hand_in(student09="# fixed")
     assert len(a_class.run().grades) == 12
 
 
@@ -461,10 +461,10 @@ def test_leaving_stops_what_is_not_waited_for() -> None:
 
 # ---- progress -------------------------------------------------------------------------------------------------
 def test_progress_counts_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    with batch.Progress(4, every=0.0) as progress:
-        progress.add(made_up_grades.grade("a"), new=False)
-        progress.add(made_up_grades.grade("b", 0.0))
-        progress.add(made_up_grades.broken("c"))
+    progress = batch.Progress(4, every=0.0)
+    progress.add(made_up_grades.grade("a"), new=False)
+    progress.add(made_up_grades.grade("b", 0.0))
+    progress.add(made_up_grades.broken("c"))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[-1].startswith("graded 3 of 4: 1 right, 1 wrong, 1 failed; ")

@@ -15,7 +15,7 @@ import submissions
 from made_up_class import REAL_RUBRIC, Class, graded
 from processes import until
 
-from autograder.batch import Result, Settings, grade_one
+from autograder.batch import RunReport, Settings, grade_one
 from autograder.jail import best_tier
 from autograder.journal import read_journals
 from autograder.rubric import load_rubric
@@ -49,7 +49,7 @@ class Unreadable:
         return refuse, ()
 
 
-def run_on(cluster: "distributed.LocalCluster", made: Class, **options: object) -> Result:
+def run_on(cluster: "distributed.LocalCluster", made: Class, **options: object) -> RunReport:
     with Cluster(cluster.scheduler_address) as executor:
         return made.run(executor=executor, in_flight=8, **options)
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 import submissions
-from made_up_class import REAL_RUBRIC
+from made_up_class import REAL_RUBRIC, comparable
 from processes import descendants, living, until
 
-from autograder.batch import comparable, current_grades
+from autograder.batch import current_grades
 from autograder.grades import Grade
 from autograder.jail import best_tier
 from autograder.journal import Key, read_journals

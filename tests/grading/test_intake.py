@@ -14,7 +14,7 @@ from handed_in import RIGHT, SOURCE, assert_right, packed, said, under, write
 
 from autograder.intake import entries
 from autograder.intake.layouts import find_submissions
-from autograder.intake.submission import MAX_REMARKS, Found, Submission, take_in
+from autograder.intake.submission import MAX_REMARKS, Location, Submission, take_in
 from hw7.solution import MOST_READ, WEIGHTS
 
 
@@ -60,7 +60,7 @@ PLACES: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "with more": (
         {**RIGHT, "README.md": b"", "data/1.png": b"", "data/2.png": b"", "solution/notes.txt": b""},
-        "No part of a submission, ignored: data/ (2 files), README.md, solution/ (1 files)",
+        "No part of a submission, ignored: data/ (2 files), README.md, solution/ (1 file)",
     ),
     "weights elsewhere": (
         {**SOURCE, "hw7.ipynb": b"{}", "out/Weights.safetensors": b"weights"},
@@ -432,7 +432,7 @@ def test_any_damage_is_survived(tmp_path: Path) -> None:
     path = tmp_path / "ann.zip"
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
-        submission = take_in(Found("ann", path, "zip"))
+        submission = take_in(Location("ann", path))
         assert submission.problem or submission.files
 
 
