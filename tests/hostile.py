@@ -197,12 +197,12 @@ FIELDS |= {"quick", "files", "constants", "hurts", "breaks"}
 
 @cache
 def attacks() -> tuple[Attack, ...]:
-    """tests/attacks: a file for each kind."""
+    """tests/attacks: the group of an attack is its file's name up to the first "-"."""
     found = []
     for path in sorted(HERE.glob("*.toml")):
         for raw in tomllib.loads(path.read_text())["attack"]:
             assert not set(raw) - FIELDS, f"{raw['id']}: {set(raw) - FIELDS}"
-            found.append(_attack(path.stem, raw))
+            found.append(_attack(path.stem.partition("-")[0], raw))
     return tuple(found)
 
 
@@ -406,7 +406,7 @@ def report(aftermath: Aftermath, tier: Tier) -> str:
 
 {len(attacks())} hostile submissions (`tests/attacks/`) and {len(HONEST)} honest ones, graded in one run of two workers,
 in tier {tier}. No attack earned a point that was not its own, saw the canary or said that it had got through; the
-honest students' grades were all the same; no process and no file was left behind. `python tests/test_attacks.py`
+honest students' grades were all the same; no process and no file was left behind. `python tests/jail/test_attacks.py`
 writes this page.
 
 *Loses*: the tasks that it is about, which got nothing; all its other tasks kept their points. *Seen*: the verdicts, and

@@ -1,7 +1,7 @@
 """One jailed process, seen from the grader: asked calls, it gives answers, until it is closed or stopped.
 
 Nothing here trusts it: what it answers is bounded and parsed by `protocol`, what it prints is drained and cut, and how
-it ended is asked of the zygote. Whatever it does, `ask` answers.
+it ended is asked of the fork server. Whatever it does, `ask` answers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from typing import Any
 from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Status
 
-from . import confine, inside
+from . import confine
 from .launch import END_SECONDS, READY_SECONDS, Zygote
 from .protocol import Flood, Limits, Reader, encode
 
 OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
+MAX_FILES = 4096  # in its scratch folder
 MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
+PIPE_BYTES = 2**20
 GRACE_SECONDS = 1.0  # of its clock, between the end of its answers and the word that it has ended
 LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
-PIPE_BYTES = 2**20
 
 
 class Clock:
@@ -45,23 +46,21 @@ class Clock:
 
     def start(self) -> None:
         """From now on."""
-        self._begun = time.monotonic(), *self._read()
+        self._begun = self._read()
 
-    def _read(self) -> tuple[float, float]:
-        """Seconds in the queue, of its first thread; seconds on a processor, of all threads. 0 where nobody tells."""
+    def _read(self) -> tuple[float, float, float]:
+        """Seconds of all clocks, in its first thread's queue, of all its threads on a processor; 0 if nobody tells."""
+        now = time.monotonic()
         try:
             queued = int((self._place / "schedstat").read_text().split()[1]) / 1e9
             ticks = (self._place / "stat").read_text().rpartition(")")[2].split()[11:13]
         except (OSError, IndexError, ValueError):
-            return 0.0, 0.0
-        return queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+            return now, 0.0, 0.0
+        return now, queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
-    def parts(self) -> tuple[float, float, float]:
-        """Seconds since the start: that count, on a processor, in the queue."""
-        begun, queued_before, computed_before = self._begun
-        passed = time.monotonic() - begun
-        queued, computed = self._read()
-        queued, computed = max(0.0, queued - queued_before), max(0.0, computed - computed_before)
+    def seconds(self) -> tuple[float, float, float]:
+        """Since the start: what counts, on a processor, in the queue."""
+        passed, queued, computed = (max(0.0, now - begun) for now, begun in zip(self._read(), self._begun, strict=True))
         return max(passed - queued, computed), computed, queued
 
 
@@ -83,31 +82,31 @@ class Child:
         self.seconds = 0.0  # what the last questions took, by its clock
         self._server = server
         self._status: Status | None = None  # how it was stopped, if it was
-        self._gone = False  # its exit has been reported
+        self._exit: int | None = None  # its wait status, once that has been reported
         self._closed = False
         self._printed = bytearray()
         self._reader = Reader(Limits())
-        self._next = 0  # the index of the next question
-        self._wanted: range = range(0)
+        self._asked = range(0)  # the indices of the last questions
         self._got: dict[int, Answer] = {}
         self._stray = 0
         self._silent_since: float | None = None  # by its clock: its end of the answer pipe is closed
         self._pending = memoryview(b"")
+        self._next_look = 0.0  # at its scratch folder
         self._scratch_mb: int = job["scratch_mb"]
         input_end, self._input = os.pipe()
         self._answers, answers_end = os.pipe()
         self._prints, prints_end = os.pipe()
-        theirs = (input_end, answers_end, prints_end)
-        for descriptor in (self._input, self._answers, self._prints):
+        theirs, self._ours = (input_end, answers_end, prints_end), (self._input, self._answers, self._prints)
+        for descriptor in self._ours:
             os.set_blocking(descriptor, False)
             if confine.LINUX:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        folder = server.spawn(job, theirs)
-        self._folder = folder if server.tier in "CD" else ""  # the others' folders have a size of their own
+        folder = server.spawn({**job, "scratch_files": MAX_FILES}, theirs)
         for descriptor in theirs:
             os.close(descriptor)
-        self._gone = folder is None
+        self._gone = folder is None  # or its exit has been reported
+        self._scratch = f"{folder}/scratch" if folder and server.tier in "CD" else ""  # others have a size of their own
         self._clock = Clock(youngest(server.pid))
         (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
         if ready.status is not Status.RETURNED or not self.alive:
@@ -140,8 +139,8 @@ class Child:
         """
         if not self.alive:
             return [Answer(Status.UNANSWERED)] * len(calls)
-        frames = [encode(self._next + i, 0, call.program, call.inputs) for i, call in enumerate(calls)]
-        return self._exchange(frames, seconds)
+        numbered = enumerate(calls, self._asked.stop)
+        return self._exchange([encode(index, 0, call.program, call.inputs) for index, call in numbered], seconds)
 
     def close(self) -> None:
         """Ends it, and waits until it and all that it had are gone."""
@@ -150,101 +149,94 @@ class Child:
         self._end()
         self._closed = True
         self._read_prints()
-        for descriptor in (self._input, self._answers, self._prints):
+        for descriptor in self._ours:
             os.close(descriptor)
 
     # ---- the exchange --------------------------------------------------------------------------------------
 
     def _exchange(self, frames: Sequence[bytes], seconds: float) -> list[Answer]:
-        self._clock.start()
-        deadline = time.monotonic() + seconds
-        self._wanted = range(self._next, self._next + len(frames))
-        self._next += len(frames)
-        self._got = {}
-        self._silent_since = None
+        self._asked = range(self._asked.stop, self._asked.stop + len(frames))
+        self._got, self._silent_since = {}, None
         self._reader.forgive()
         self._pending = memoryview(b"".join(frames))
-        look = time.monotonic() + LOOK_SECONDS
+        self._clock.start()
+        deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ, self._read_answers)
             selector.register(self._prints, selectors.EVENT_READ, self._read_prints)
             selector.register(self._server, selectors.EVENT_READ, self._read_control)
             selector.register(self._input, selectors.EVENT_WRITE, self._write_input)
-            writing = True
             while len(self._got) < len(frames) and self._status is None:
                 if self._gone:
                     self._read_answers()
-                    self._explain()
+                    if self._status is None and len(self._got) < len(frames):
+                        self._read_prints()
+                        self._status, self.stopped_by = Status.DIED, self._ending()
                     break
-                now = time.monotonic()
-                if self._silent_since is not None and self._clock.parts()[0] >= self._silent_since + GRACE_SECONDS:
-                    self._stop(Status.DIED, "its answer pipe was closed")
-                    if self._exit is not None and self._exit != signal.SIGKILL:  # it was at its end already
-                        self.stopped_by = self._ending()
-                    break
-                if now >= deadline:
-                    counted, computed, queued = self._clock.parts()
-                    if counted >= seconds:
-                        parts = f"computed {computed:.1f} s, waited {queued:.1f} s for a processor"
-                        self._stop(Status.TIME, f"deadline {seconds:g} s: {parts}")
-                        break
-                    deadline = now + seconds - counted
-                if writing and not self._pending:
-                    selector.unregister(self._input)
-                    writing = False
-                if self._folder and now >= look:
-                    look = now + LOOK_SECONDS
-                    self._look_at_folder()
-                soon = LOOK_SECONDS if self._folder or self._silent_since is not None else 60.0
-                for key, _ in selector.select(min(deadline - now, soon)):
-                    action: Callable[[], bool | None] = key.data
-                    if action() is False:  # its end is closed
+                deadline = self._watch(deadline, seconds)
+                soon = LOOK_SECONDS if self._scratch or self._silent_since is not None else 60.0
+                for key, _ in selector.select(min(deadline - time.monotonic(), soon)) if self.alive else ():
+                    more: Callable[[], bool] = key.data
+                    if not more():
                         selector.unregister(key.fileobj)
-                        writing = writing and key.fileobj != self._input
-        self.seconds = self._clock.parts()[0]
-        return self._answers_in_order()
+        self.seconds = self._clock.seconds()[0]
+        return self._in_order()
 
-    def _answers_in_order(self) -> list[Answer]:
-        answers, missing = [], self._status
-        for index in self._wanted:
-            if index in self._got:
-                answers.append(self._got[index])
-            else:
-                answers.append(Answer(missing if missing is not None else Status.UNANSWERED))
-                missing = Status.UNANSWERED
+    def _watch(self, deadline: float, seconds: float) -> float:
+        """Stops it where it is silent, out of time or has written too much; until when it may go on unseen."""
+        now = time.monotonic()
+        if self._silent_since is not None and self._clock.seconds()[0] >= self._silent_since + GRACE_SECONDS:
+            self._stop(Status.DIED, "its answer pipe was closed")
+            if self._exit is not None and self._exit != signal.SIGKILL:  # it was at its end already
+                self.stopped_by = self._ending()
+        elif now >= deadline:
+            counted, computed, queued = self._clock.seconds()
+            deadline = now + seconds - counted
+            if counted >= seconds:
+                spent = f"computed {computed:.1f} s, waited {queued:.1f} s for a processor"
+                self._stop(Status.TIME, f"deadline {seconds:g} s: {spent}")
+        elif self._scratch and now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._look_at_scratch()
+        return deadline
+
+    def _in_order(self) -> list[Answer]:
+        answers, missing = [], Status.UNANSWERED if self._status is None else self._status
+        for index in self._asked:
+            if index not in self._got:  # the first one is what it was at
+                self._got[index], missing = Answer(missing), Status.UNANSWERED
+            answers.append(self._got[index])
         return answers
 
+    # Each of these does what can be done without waiting, and says whether there may be more.
+
     def _write_input(self) -> bool:
-        if not self._pending:
-            return True
         try:
             self._pending = self._pending[os.write(self._input, self._pending[:PIPE_BYTES]) :]
         except BlockingIOError:
             return True
-        except OSError:
-            self._pending = memoryview(b"")
+        except OSError:  # it has closed its end
             return False
-        return True
+        return bool(self._pending)
 
     def _read_answers(self) -> bool:
-        """Reads what is there, at most a pipe full; whether more may come."""
         try:
             data = os.read(self._answers, PIPE_BYTES)
         except BlockingIOError:
             return True
         if not data:
-            self._silent_since = self._clock.parts()[0]
+            self._silent_since = self._clock.seconds()[0]
             return False
         try:
             for record in self._reader.feed(data):
-                if record.index >= self._next:
+                if record.index >= self._asked.stop:
                     raise Flood("an answer to what was not asked")
-                if record.index not in self._wanted or record.index in self._got:
-                    self._stray += 1
-                    if self._stray > MAX_STRAY:
-                        raise Flood("many answers to one question")
+                if record.index in self._asked and record.index not in self._got:
+                    self._got[record.index] = Answer(Status(record.status), record.tensors, record.note[:2000])
                     continue
-                self._got[record.index] = Answer(Status(record.status), record.tensors, record.note[:2000])
+                self._stray += 1
+                if self._stray > MAX_STRAY:
+                    raise Flood("many answers to one question")
         except Flood as flood:
             self._stop(Status.FLOOD, f"flood: {flood}")
         return True
@@ -258,25 +250,17 @@ class Child:
         return bool(data)
 
     def _read_control(self) -> bool:
-        self._server.waiting += self._server.receive()
-        for message in self._server.waiting:
-            if "exit" in message:
-                self._gone, self._exit = True, int(message["exit"])
-        self._server.waiting.clear()
-        if not self._server.alive:
-            self._gone, self._exit = True, None
+        self._hear()
         return self._server.alive
 
-    _exit: int | None = None
+    def _hear(self, deadline: float = 0.0) -> None:
+        """Takes what the fork server says until it is that this child has ended, or the deadline has passed."""
+        while not self._gone and (message := self._server.message(deadline)) is not None:
+            if "exit" in message:
+                self._gone, self._exit = True, int(message["exit"])
+        self._gone = self._gone or not self._server.alive
 
     # ---- the end -------------------------------------------------------------------------------------------
-
-    def _explain(self) -> None:
-        """It ended by itself: what can be seen of that from outside."""
-        if self._status is not None or len(self._got) == len(self._wanted):
-            return
-        self._read_prints()
-        self._status, self.stopped_by = Status.DIED, self._ending()
 
     def _ending(self) -> str:
         """What its exit status says."""
@@ -293,22 +277,18 @@ class Child:
         self._end()
 
     def _end(self) -> None:
-        """Kills it and waits until the zygote says that it is gone; a zygote that does not is ended itself."""
+        """Kills it and waits until the fork server says that it is gone; one that does not is ended itself."""
+        if self._gone:
+            return
+        self._server.kill_child()
+        self._hear(time.monotonic() + END_SECONDS)
         if not self._gone:
-            self._server.kill_child()
-        deadline = time.monotonic() + END_SECONDS
-        while not self._gone:
-            message = self._server.message(deadline)
-            if message is None:
-                self._server.alive, self._gone = False, True
-            elif "exit" in message:
-                self._gone, self._exit = True, int(message["exit"])
+            self._server.alive, self._gone = False, True
 
-    def _look_at_folder(self) -> None:
+    def _look_at_scratch(self) -> None:
         """A scratch folder on a disk has no size of its own: it is measured, and the child stopped when it is full."""
-        size, count = 0, 0
-        folders = [f"{self._folder}/scratch"]
-        while folders and count <= inside.MAX_FILES:
+        size, count, folders = 0, 0, [self._scratch]
+        while folders and count <= MAX_FILES:
             try:
                 for entry in os.scandir(folders.pop()):
                     count += 1
@@ -316,6 +296,6 @@ class Child:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
             except OSError as error:  # gone again, or deeper than any name may be long
-                count += inside.MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
-        if size > self._scratch_mb * 2**20 or count > inside.MAX_FILES:
-            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {inside.MAX_FILES} files")
+                count += MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
+        if size > self._scratch_mb * 2**20 or count > MAX_FILES:
+            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {MAX_FILES} files")

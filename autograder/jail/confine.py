@@ -1,6 +1,6 @@
-"""What takes a process's powers away: namespaces, a root of its own, uid, capabilities, limits, Landlock, seccomp.
+"""Confinement: namespaces, a root of its own, limits, uid and capabilities, Landlock (the filter is `seccomp`'s).
 
-Linux's own calls by ctypes, in the order in which `zygote` uses them; each function does one thing and raises OSError
+Linux's own calls by ctypes, in the order in which a jail uses them; each function does one thing and raises OSError
 where the kernel refuses. Everything here runs while the process has one thread only: Landlock and seccomp close the
 jail for the thread that calls them and for those that it starts.
 """
@@ -12,6 +12,7 @@ import ctypes
 import os
 import platform
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,6 @@ def _prctl(what: str, option: int, *arguments: int) -> int:
 
 # ---- namespaces ------------------------------------------------------------------------------------------------
 
-
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 EVERY_NAMESPACE = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
@@ -69,7 +69,6 @@ def map_one_id(inside: int, uid: int, gid: int) -> None:
 
 # ---- mounts ----------------------------------------------------------------------------------------------------
 
-
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _MNT_DETACH, _AT_FDCWD, _AT_RECURSIVE = 2, -100, 0x8000
@@ -91,10 +90,14 @@ def read_only(target: str) -> None:
     _mount(None, target, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | _NOEXEC)
 
 
-def _set_attributes(target: str, attributes: int) -> None:
-    """Adds attributes to a mount and all below it, whatever it has already."""
-    request = struct.pack("<QQQQ", attributes, 0, 0, 0)
-    syscall("mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, request, len(request))
+def empty(target: str) -> None:
+    """Covers a folder with an empty one."""
+    tmpfs(target, "size=4k,nr_inodes=1,mode=755")
+    read_only(target)
+
+
+def _file_to_mount_on(target: str) -> None:
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
 def enter_new_root(root: str, readable: Sequence[str], hidden: Sequence[str], folders: Sequence[str]) -> None:
@@ -114,20 +117,17 @@ def enter_new_root(root: str, readable: Sequence[str], hidden: Sequence[str], fo
         if os.path.islink(path):
             os.symlink(os.readlink(path), target)
             continue
-        if os.path.isdir(path):
-            os.mkdir(target)
-        else:
-            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        (os.mkdir if os.path.isdir(path) else _file_to_mount_on)(target)
         _mount(path, target, None, _BIND | _REC)
-        _set_attributes(target, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
+        request = struct.pack("<QQQQ", _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV, 0, 0, 0)  # added to what it has
+        syscall("mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, request, len(request))
     for path in hidden:
         if os.path.isdir(root + path):
-            tmpfs(root + path, "size=4k,nr_inodes=1,mode=755")
-            read_only(root + path)
+            empty(root + path)
     os.mkdir(root + "/dev")
-    for name in ("null", "zero", "urandom"):
-        os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY, 0o644))
-        _mount(f"/dev/{name}", f"{root}/dev/{name}", None, _BIND)
+    for device in ("/dev/null", "/dev/zero", "/dev/urandom"):
+        _file_to_mount_on(root + device)
+        _mount(device, root + device, None, _BIND)
     for path in folders:
         os.makedirs(root + path)
     os.umask(umask)
@@ -144,16 +144,12 @@ def enter_new_root(root: str, readable: Sequence[str], hidden: Sequence[str], fo
 def set_limits(limits: dict[str, int]) -> None:
     """{"CPU": seconds, "AS": bytes, …}: soft and hard. What a system does not know is left out."""
     for name, limit in limits.items():
-        kind = getattr(resource, f"RLIMIT_{name}", None)
-        if kind is None:
+        if (kind := getattr(resource, f"RLIMIT_{name}", None)) is None:
             continue
         hard = resource.getrlimit(kind)[1]
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        try:
+        with contextlib.nullcontext() if LINUX else contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (limit, limit))
-        except (ValueError, OSError):
-            if LINUX:
-                raise
 
 
 def close_descriptors(keep: Iterable[int]) -> None:
@@ -196,17 +192,15 @@ CAPABILITIES = {
     "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_DAC_READ_SEARCH": 2, "CAP_FOWNER": 3, "CAP_KILL": 5, "CAP_SETGID": 6,
     "CAP_SETUID": 7, "CAP_SYS_ADMIN": 21,
 }  # fmt: skip
-CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = CAPABILITIES["CAP_DAC_READ_SEARCH"], CAPABILITIES["CAP_SYS_ADMIN"]
 
 
-def has_capability(capability: int) -> bool:
+def has_capability(name: str) -> bool:
     """Whether this process has it in effect."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    (effective,) = (line for line in lines if line.startswith("CapEff:"))
-    return bool(int(effective.split()[1], 16) >> capability & 1)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> CAPABILITIES[name] & 1)
 
 
-def become(uid: int | None, keep: int | None = None) -> None:
+def become(uid: int | None, keep: str | None = None) -> None:
     """Another uid and gid (None: stays), no groups beside it, no capability but `keep`, and no way to gain any.
 
     The bounding set is emptied where this process may do that.
@@ -221,20 +215,18 @@ def become(uid: int | None, keep: int | None = None) -> None:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     _libc.prctl(47, ctypes.c_ulong(4), 0, 0, 0)  # PR_CAP_AMBIENT, clear all
-    bits = 0 if keep is None else 1 << keep
-    header = struct.pack("<Ii", 0x20080522, 0)
-    syscall("capset", header, struct.pack("<6I", bits, bits, 0, 0, 0, 0))
+    bits = 0 if keep is None else 1 << CAPABILITIES[keep]
+    syscall("capset", struct.pack("<Ii", 0x20080522, 0), struct.pack("<6I", bits, bits, 0, 0, 0, 0))
     _prctl("no new privileges", 38, 1)
     _prctl("dumpable", 4, 0)
 
 
 def die_with_parent() -> None:
     """SIGKILL when the thread that started this process ends. To be called after the uid has changed."""
-    _prctl("parent death signal", 1, 9)
+    _prctl("parent death signal", 1, signal.SIGKILL)
 
 
 # ---- Landlock --------------------------------------------------------------------------------------------------
-
 
 _FS_EXECUTE, _FS_WRITE, _FS_READ, _FS_READ_DIR, _FS_TRUNCATE = 1, 2, 4, 8, 1 << 14
 _MAKE_CHAR, _MAKE_SOCK, _MAKE_FIFO, _MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 10, 1 << 11
@@ -248,15 +240,15 @@ def landlock_abi() -> int:
         return 0
 
 
-def landlock(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], listed: Iterable[str]) -> int:
+def landlock(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], listed: Iterable[str]) -> None:
     """From now on only these paths: to read, to change things below, to read and write; `listed` may be listed only.
 
-    TCP, abstract sockets and signals to others are closed too, as far as the kernel's version goes. Gives the version.
+    TCP, abstract sockets and signals to others are closed too, as far as the kernel's version goes.
     """
     abi = landlock_abi()
     if not abi:
         raise OSError(38, "the kernel has no Landlock")
-    handled = (1 << (13 if abi < 2 else 14 if abi < 3 else 15 if abi < 5 else 16)) - 1
+    handled = (1 << (13 if abi < 2 else 14 if abi < 3 else 15 if abi < 5 else 16)) - 1  # all that this version knows
     attributes = struct.pack("<QQQ", handled, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     ruleset = syscall("landlock_create_ruleset", attributes, len(attributes), 0)
     no_files = _FS_EXECUTE | _MAKE_CHAR | _MAKE_SOCK | _MAKE_FIFO | _MAKE_BLOCK | 1 << 15
@@ -278,4 +270,3 @@ def landlock(readable: Iterable[str], writable: Iterable[str], devices: Iterable
             os.close(descriptor)
     syscall("landlock_restrict_self", ruleset, 0)
     os.close(ruleset)
-    return abi

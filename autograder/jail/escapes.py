@@ -1,4 +1,4 @@
-"""What a jail must not let happen: this file runs inside it as solution/pruning.py, and raises where one works.
+"""The self-test's attempts to escape: this file runs in the jail as solution/pruning.py, and raises where one works.
 
 It answers a question as well: that nothing was raised tells nothing of a file that was never run.
 """

@@ -1,4 +1,4 @@
-"""The grader's side of the jail: which tiers there are, what a zygote is started with, and how a child is asked.
+"""The jail's tiers: which there are, the best one that works here, and a child for each piece of work.
 
     A   namespaces and a root of its own, made by the zygote; Landlock, seccomp, limits in each child
     B   the same zygote inside bubblewrap, a new one for each submission
@@ -11,6 +11,7 @@ Whatever a child does ends in an Answer. HW7Error is raised only where the jail 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,16 +23,13 @@ from hw7 import HW7Error
 from hw7.checks.cases import Call, Status
 
 from . import confine
+from .launch import Tier, Zygote, missing_powers
 
 if TYPE_CHECKING:
     from .child import Child
-from .launch import Tier, Zygote, missing_powers
 
 Library = Literal["full", "minimal"]
 SELF_TEST_SECONDS = 120.0
-
-
-# ---- the jail ----------------------------------------------------------------------------------------------------
 
 
 class Jail:
@@ -45,7 +43,7 @@ class Jail:
             raise HW7Error(f"tier {tier!r} is not known; there are {', '.join(get_args(Tier))}")
         self.tier: Tier = tier
         self._zygote: Zygote | None = None
-        self._files: Mapping[str, bytes] | None = None
+        self._files: Mapping[str, bytes] = {}
         self._child: Child | None = None
 
     def __enter__(self) -> Jail:
@@ -62,6 +60,11 @@ class Jail:
             self._zygote = None
             atexit.unregister(self.close)
 
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
     def start(self) -> Zygote:
         """Starts its zygote where none runs, and does not wait for it: `child` does. Raises HW7Error."""
         if self._zygote is None or not self._zygote.alive:
@@ -71,35 +74,32 @@ class Jail:
         return self._zygote
 
     def child(
-        self,
-        files: Mapping[str, bytes],
-        *,
-        library: Library = "full",
-        memory_mb: int = 1024,
-        scratch_mb: int = 16,
+        self, files: Mapping[str, bytes], *, library: Library = "full", memory_mb: int = 1024, scratch_mb: int = 16
     ) -> Child:
         """A fresh process that can import these files, {"solution/losses.py": b"…"}; the one before is ended.
 
         Raises HW7Error where the jail does not work.
         """
-        from .child import Child  # which needs torch, while the zygote can load beside that
-
         self._end_child()
-        if self.tier == "B" and self._files is not None and dict(files) != self._files:
+        if self.tier == "B" and dict(files) != self._files:
             self.close()  # a cold process for each submission
         self._files = dict(files)
         job = {"library": library, "memory_mb": memory_mb, "scratch_mb": scratch_mb}
-        for attempt in (1, 2):
-            try:
-                server = self.start()
-                server.wait()
-                self._child = Child(server, job, files)
-                return self._child
-            except HW7Error:
-                self.close()
-                if attempt == 2:
-                    raise
-        raise AssertionError("not reached")
+        with contextlib.suppress(HW7Error):
+            return self._start_child(job)
+        return self._start_child(job)  # once more, with a new zygote
+
+    def _start_child(self, job: Mapping[str, object]) -> Child:
+        from .child import Child  # which needs torch, while the zygote can load beside that
+
+        try:
+            server = self.start()
+            server.wait()
+            self._child = Child(server, job, self._files)
+        except HW7Error:
+            self.close()
+            raise
+        return self._child
 
     def self_test(self) -> None:
         """Raises HW7Error unless code in this jail runs, under the uid of its job, fails in all that must not succeed,
@@ -111,19 +111,13 @@ class Jail:
         with self.child({"solution/__init__.py": b"", "solution/pruning.py": escapes}) as child:
             call = Call("select_channels", {"importance": question, "keep": 3})
             (answer,) = child.ask([call], SELF_TEST_SECONDS)
+        reason = ""
         if answer.status is not Status.RETURNED:
             reason = answer.note or child.stopped_by
+        elif not answer.tensors or not torch.equal(answer.tensors[0], 3 * question.flip(0)):
+            reason = "a submitted file was not run, or not whole"
+        if reason:
             raise HW7Error(f"the self-test of tier {self.tier} failed: {reason[:300]}")
-        if not answer.tensors or not torch.equal(answer.tensors[0], 3 * question.flip(0)):
-            raise HW7Error(f"the self-test of tier {self.tier} failed: a submitted file was not run, or not whole")
-
-    def _end_child(self) -> None:
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-# ---- which tier --------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -132,10 +126,10 @@ def best_tier() -> tuple[Tier, dict[Tier, str]]:
 
     Each is started for real, and code in it tries what must not succeed (see `escapes.py`).
     """
+    *secure, insecure = get_args(Tier)
     with ThreadPoolExecutor(2) as pool:
-        secure = get_args(Tier)[:3]
         reasons: dict[Tier, str] = dict(zip(secure, pool.map(_try, secure), strict=True))
-    reasons["D"] = "works"
+    reasons[insecure] = "works"
     return next(tier for tier, reason in reasons.items() if reason == "works"), reasons
 
 

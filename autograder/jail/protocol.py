@@ -1,4 +1,4 @@
-"""Framed raw values: how calls reach a jailed process, and how its answers come back. Nothing is ever unpickled.
+"""The wire protocol: calls and answers as frames of raw values. Nothing is ever unpickled.
 
     frame = magic, index, status, length of the note, number of values, length of the body | note | body
     value = length of the name, kind, number of dimensions, length of the payload | dimensions | name | payload
@@ -26,6 +26,7 @@ MAX_DIMS = 8
 MAX_SIZE = 2**40  # entries along the dimensions that are not 0: far from where any product overflows
 
 KINDS = {"none": 0, "bool": 1, "int": 2, "float": 3, "str": 4, "ints": 5, "bytes": 6}
+_SCALARS = {KINDS["bool"]: (bool, "<?"), KINDS["int"]: (int, "<q"), KINDS["float"]: (float, "<d")}
 DTYPES = dict(
     enumerate(
         (
@@ -43,7 +44,9 @@ class Flood(Exception):
 
 
 class Unsendable(ValueError):
-    """A value that has no place in a frame."""
+    """A value that has no place in a frame, and its name there."""
+
+    name = ""
 
 
 @dataclass(frozen=True)
@@ -88,28 +91,29 @@ def encode(index: int, status: int, note: str, values: Mapping[str, Any]) -> byt
 
 
 def _value(name: str, value: Any) -> tuple[bytes, ...]:
-    kind, dims, payload = _payload(value)
     label = name.encode()
-    if len(label) > Limits.name:
-        raise Unsendable(f"a name of {len(label)} bytes")
+    try:
+        if len(label) > Limits.name:
+            raise Unsendable(f"a name of {len(label)} bytes")
+        kind, dims, payload = _payload(value)
+    except Unsendable as error:
+        error.name = name
+        raise
     sizes = struct.pack(f"<{len(dims)}Q", *dims)
     return _VALUE.pack(len(label), kind, len(dims), len(payload)), sizes, label, payload
 
 
 def _payload(value: Any) -> tuple[int, tuple[int, ...], bytes]:
     """Kind, dimensions and bytes."""
+    if isinstance(value, Tensor):
+        return _tensor_payload(value)
     try:
+        for kind, (scalar, form) in _SCALARS.items():  # bool before int, which it is, too
+            if isinstance(value, scalar):
+                return kind, (), struct.pack(form, value)
         match value:
-            case Tensor():
-                return _tensor_payload(value)
             case None:
                 return KINDS["none"], (), b""
-            case bool():
-                return KINDS["bool"], (), struct.pack("<?", value)
-            case int():
-                return KINDS["int"], (), struct.pack("<q", value)
-            case float():
-                return KINDS["float"], (), struct.pack("<d", value)
             case str():
                 return KINDS["str"], (), value.encode()
             case bytes():
@@ -177,12 +181,7 @@ class Reader:
 
 
 def _parse(frame: bytes, limits: Limits) -> Record:
-    _, index, status, note_length, count, _ = _FRAME.unpack_from(frame)
-    view = memoryview(frame)
-    position = _FRAME.size
-    note = str(view[position : position + note_length], "utf-8", "replace")
-    position += note_length
-    values: dict[str, Any] = {}
+    view, position = memoryview(frame), 0
 
     def take(length: int) -> memoryview:
         nonlocal position
@@ -191,6 +190,9 @@ def _parse(frame: bytes, limits: Limits) -> Record:
         position += length
         return view[position - length : position]
 
+    _, index, status, note_length, count, _ = _FRAME.unpack(take(_FRAME.size))
+    note = str(take(note_length), "utf-8", "replace")
+    values: dict[str, Any] = {}
     for number in range(count):
         name_length, kind, dims, length = _VALUE.unpack(take(_VALUE.size))
         if kind not in limits.kinds:
@@ -211,24 +213,15 @@ def _read_value(kind: int, shape: tuple[int, ...], payload: memoryview) -> Any:
     if kind in DTYPES:
         return _read_tensor(DTYPES[kind], shape, payload)
     try:
-        match kind:
-            case 0:
-                return None
-            case 1:
-                return struct.unpack("<?", payload)[0]
-            case 2:
-                return struct.unpack("<q", payload)[0]
-            case 3:
-                return struct.unpack("<d", payload)[0]
-            case 4:
-                return str(payload, "utf-8")
-            case 5:
-                return struct.unpack(f"<{len(payload) // 8}q", payload)
-            case 6:
-                return bytes(payload)
+        if kind in _SCALARS:
+            return struct.unpack(_SCALARS[kind][1], payload)[0]
+        if kind == KINDS["ints"]:
+            return struct.unpack(f"<{len(payload) // 8}q", payload)
+        if kind == KINDS["none"]:
+            return None
+        return str(payload, "utf-8") if kind == KINDS["str"] else bytes(payload)
     except (struct.error, UnicodeDecodeError) as error:
         raise Flood(f"a value that cannot be read: {error}") from error
-    raise Flood(f"a value of kind {kind}")
 
 
 def _read_tensor(dtype: torch.dtype, shape: tuple[int, ...], payload: memoryview) -> Tensor:

@@ -1,4 +1,4 @@
-"""The seccomp filter: an allow list of system calls, checked with the architecture."""
+"""The seccomp filter: an allow list of system calls, checked with the architecture (`syscalls` has the table)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from collections.abc import Sequence
 
 from . import syscalls
 from .confine import MACHINE, syscall
-
-# ---- seccomp ---------------------------------------------------------------------------------------------------
-
 
 _Instruction = tuple[int, int, int, int]  # code, where to go if true, if false, operand
 _LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
@@ -42,8 +39,8 @@ def _one_of(argument: int, values: Sequence[int], otherwise: int = _EPERM) -> li
     return [_argument(argument), *tests, _result(_ERROR | otherwise), _result(_ALLOW)]
 
 
-def _judged(pid: int) -> dict[str, list[_Instruction]]:
-    """For each call of syscalls.JUDGED what follows once it is known to be that call."""
+def _conditions(pid: int) -> dict[str, list[_Instruction]]:
+    """For each call of syscalls.CONDITIONAL what follows once it is known to be that call."""
     refused = _result(_ERROR | _EPERM)
 
     def opened(flags: int) -> list[_Instruction]:
@@ -69,9 +66,7 @@ def _judged(pid: int) -> dict[str, list[_Instruction]]:
             _argument(2), (_EQUAL, 1, 0, 0), refused,
             _argument(2, half=1), (_EQUAL, 1, 0, 0), refused, _result(_ALLOW),
         ],
-        "kill": _one_of(0, (pid,)),
-        "tkill": _one_of(0, (pid,)),
-        "tgkill": _one_of(0, (pid,)),
+        **dict.fromkeys(("kill", "tkill", "tgkill"), _one_of(0, (pid,))),
     }  # fmt: skip
 
 
@@ -80,8 +75,8 @@ def filter_program(pid: int, machine: str = MACHINE) -> list[_Instruction]:
     program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), _result(_KILL), (_LOAD, 0, 0, 0)]
     if machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32), _result(_KILL)]
-    judged = _judged(pid)
-    blocks = {number: judged[name] for name, number in syscalls.numbers(syscalls.JUDGED, machine).items()}
+    conditions = _conditions(pid)
+    blocks = {number: conditions[name] for name, number in syscalls.numbers(syscalls.CONDITIONAL, machine).items()}
     for table, result in (
         (syscalls.ALLOWED, _ALLOW),
         (syscalls.MISSING, _ERROR | _ENOSYS),
@@ -95,13 +90,15 @@ def filter_program(pid: int, machine: str = MACHINE) -> list[_Instruction]:
     return [*program, _result(_ERROR | _EPERM)]
 
 
-class _Program(ctypes.Structure):
+class _SockFprog(ctypes.Structure):
+    """The kernel's struct sock_fprog: how many instructions, and where."""
+
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 @functools.cache
 def filter_bytes(pid: int) -> bytes:
-    """The same, as the kernel takes it."""
+    """The filter program as the kernel takes it."""
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in filter_program(pid))
 
 
@@ -109,5 +106,5 @@ def close_system_calls() -> None:
     """Closes all system calls but those of the filter. Needs no_new_privs."""
     instructions = filter_bytes(os.getpid())
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
-    program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
+    program = _SockFprog(len(instructions) // 8, ctypes.addressof(buffer))
     syscall("seccomp", 1, 0, ctypes.byref(program))

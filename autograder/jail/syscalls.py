@@ -1,4 +1,4 @@
-"""Which system calls a jailed process may make: the table from which `confine` compiles its seccomp filter.
+"""The table of system calls: which of them a jailed process may make. `seccomp` compiles its filter from it.
 
 Numbers are Linux's own, x86_64 then aarch64 ("-" where there is no such call), as in the kernel's unistd headers.
 """
@@ -34,8 +34,8 @@ sched_getscheduler 145 120; sched_get_priority_max 146 125; sched_get_priority_m
 getpriority 140 141; getrandom 318 278; exit 60 93; exit_group 231 94
 """
 
-# Allowed with some arguments only: `confine` has a rule for each.
-JUDGED = """
+# Allowed with some arguments only: `seccomp` has a condition for each.
+CONDITIONAL = """
 open 2 -; openat 257 56; mmap 9 222; ioctl 16 29; fcntl 72 25; prctl 157 167; prlimit64 302 261; clone 56 220;
 kill 62 129; tkill 200 130; tgkill 234 131
 """

@@ -1,21 +1,18 @@
-"""What a jailed process may see of the machine: Python, its packages, and nothing that could stand in for an answer."""
+"""The visible paths: Python, its packages, and nothing of the machine that could stand in for an answer."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import hw7
 from hw7 import HW7Error
+from hw7.solution import PROJECT
 
 NEEDED = ("torch", "torchvision", "numpy", "safetensors", "PIL")
 HIDDEN_PACKAGES = ("hw7", "autograder")  # where they are installed and not only checked out
-
-
-# ---- what a zygote is started with -------------------------------------------------------------------------------
 
 
 def module_folders() -> list[str]:
@@ -25,10 +22,8 @@ def module_folders() -> list[str]:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise HW7Error(f"the jail needs {name}, which is not installed")
-        folder = str(Path(spec.origin).parent.parent)
-        if folder not in found:
-            found.append(folder)
-    return found
+        found.append(str(Path(spec.origin).parent.parent))
+    return list(dict.fromkeys(found))
 
 
 def _below(path: str, folder: str) -> bool:
@@ -49,26 +44,21 @@ def hidden_folders(readable: Sequence[str], modules: Sequence[str]) -> list[str]
     stdlib = sysconfig.get_paths()["stdlib"]
     sites = {*modules, f"{stdlib}/site-packages", f"{stdlib}/dist-packages", "/usr/lib/python3/dist-packages"}
     candidates = [f"{site}/{name}" for site in sorted(sites) for name in HIDDEN_PACKAGES]
-    project = Path(hw7.__file__).resolve().parent.parent
-    candidates += [str(project / name) for name in ("hw7", "autograder", "reference_solutions", "assignments", "tests")]
+    candidates += [f"{PROJECT}/{name}" for name in (*HIDDEN_PACKAGES, "reference_solutions", "assignments", "tests")]
     return [p for p in dict.fromkeys(candidates) if os.path.isdir(p) and any(_below(p, q) for q in readable)]
 
 
-def split_at(path: str, hidden: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """A path as those that have nothing hidden below them, and (True) folders that may be listed only."""
-    if path in hidden:
-        return
-    if not any(_below(other, path) for other in hidden):
-        yield path, False
-        return
-    yield path, True
-    for entry in os.scandir(path):
-        yield from split_at(entry.path, hidden)
-
-
-def parents(path: str) -> list[Path]:
-    """The folders above a path, from the top."""
-    return list(reversed(Path(path).parents[:-1]))
+def around(hidden: Sequence[str], readable: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Readable paths that have nothing hidden below them, and the folders between, which may be listed only."""
+    whole, listed, left = [], [], [path for path in readable if path not in hidden]
+    while left:
+        path = left.pop()
+        if any(_below(other, path) for other in hidden):
+            listed.append(path)
+            left += [entry.path for entry in os.scandir(path) if entry.path not in hidden]
+        else:
+            whole.append(path)
+    return whole, listed
 
 
 def readable_by_all(paths: Sequence[str], *, parents: bool) -> bool:
@@ -77,11 +67,6 @@ def readable_by_all(paths: Sequence[str], *, parents: bool) -> bool:
     They may have been installed by somebody whose umask is strict.
     """
     packages = [f"{path}/{name}" for path in paths for name in NEEDED if os.path.isdir(f"{path}/{name}")]
-    for path in [*paths, *packages, *(f"{package}/__init__.py" for package in packages)]:
-        here = Path(path).resolve()
-        for folder in [here, *(here.parents if parents else ())]:
-            if not os.stat(folder).st_mode & 0o001 and folder.is_dir():
-                return False
-        if not os.stat(here).st_mode & 0o004:
-            return False
-    return True
+    read = [Path(path).resolve() for path in [*paths, *packages, *(f"{package}/__init__.py" for package in packages)]]
+    passed = {folder for path in read for folder in (path, *(path.parents if parents else ())) if folder.is_dir()}
+    return all(path.stat().st_mode & 4 for path in read) and all(folder.stat().st_mode & 1 for folder in passed)

@@ -1,12 +1,14 @@
 """The fork server: loads torch once, then forks a jailed process for each piece of work. It holds nothing secret.
 
 It runs from a staged copy of this package and of `hw7`, in an environment of its own, and takes orders in lines of JSON
-over a Unix socket; the three pipes of a job come along as descriptors. It never reads them: the forked child does, once
-it is a process of its own, so that no byte of a submission and no hidden input is ever in here for the next child to
-find. When the other end of the socket is gone, so are all children, the staged files and this process.
+over a Unix socket; the three pipes of a job come along as descriptors. It never reads them: the forked process does,
+so that no byte of a submission and no hidden input is ever in here for the next one to find. When the other end of the
+socket is gone, so are all children, the staged files and this process.
 
     grader -> zygote    {"spawn": job} + descriptors (input, answers, output)     {"kill": true}
     zygote -> grader    {"ready": true}    {"started": folder}    {"exit": wait status}    {"map": pid}
+
+Nothing here imports torch or `hw7` at its top: where they are is known once the configuration has been read.
 """
 
 from __future__ import annotations
@@ -25,15 +27,40 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from . import confine, seccomp
-from .inside import Inside, use_library
-from .trees import remove_tree
+from .library import use_library
+from .removal import remove_tree
 
 ONE_ID = 60000  # the uid inside a user namespace that knows only one
-MESSAGE = 2**16
+MESSAGE = 2**16  # bytes, more than any order has
+
+
+def main() -> None:
+    """`python -c "…; main()" CONFIGURATION`: see `launch.Zygote` for what is in it. Ends when the grader hangs up."""
+    config = json.loads(sys.argv[1])
+    control = socket.socket(fileno=config["control"])
+    own_pids = None
+    if config["tier"] == "A":
+        _become_init(config, control)
+        own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    use_library(f"{config['stage']}/full", config["paths"])
+    _preload()
+    config["address_space"] = 0
+    if confine.LINUX:
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise RuntimeError("something that was imported started threads: a fork would lose them")
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+        config["address_space"] = pages * resource.getpagesize()
+    if config["tier"] == "A":
+        readable = [*config["visible"], *(f"{config['stage']}/{view}" for view in ("full", "minimal"))]
+        root, folders = f"{config['stage']}/root", ("/scratch", "/submission")
+        confine.enter_new_root(root, readable, config["hidden"], folders)
+        seccomp.filter_bytes(1)  # every child's pid, in a namespace of its own: one filter for all
+    server = ForkServer(config, control, own_pids)
+    _send(control, {"ready": True})
+    server.run()
 
 
 def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
@@ -41,19 +68,10 @@ def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
         control.sendall(json.dumps(message).encode() + b"\n")
 
 
-def main() -> None:
-    """`python -c "…; main()" CONFIGURATION`: see `launch.Zygote` for what is in it."""
-    config = json.loads(sys.argv[1])
-    control = socket.socket(fileno=config["control"])
-    if config["tier"] == "A":
-        _become_init(config, control)
-    serve(config, control)
-
-
 def _become_init(config: Mapping[str, Any], control: socket.socket) -> None:
     """Makes namespaces and goes on as the first process in them: when it ends, the kernel ends all others."""
     uid, gid = os.getuid(), os.getgid()
-    if confine.has_capability(confine.CAP_SYS_ADMIN):
+    if confine.has_capability("CAP_SYS_ADMIN"):
         confine.unshare(confine.EVERY_NAMESPACE)
     else:
         confine.unshare(confine.CLONE_NEWUSER | confine.EVERY_NAMESPACE)
@@ -71,33 +89,30 @@ def _become_init(config: Mapping[str, Any], control: socket.socket) -> None:
     confine.die_with_parent()
 
 
-def preload(config: Mapping[str, Any]) -> Any:
-    """Imports and warms up whatever a submission may need, so that a child starts with it. Gives the programs."""
-    use_library(config["libraries"]["full"], config["paths"])
-    importlib.import_module(f"{__package__}.protocol")
-    programs = importlib.import_module("hw7.checks.calls.run")
+def _preload() -> None:
+    """Imports and warms up whatever a submission may need, so that a child starts with it."""
+    for name in ("hw7.support.torchvision_import", "torchvision.transforms.v2.functional", f"{__package__}.inside"):
+        importlib.import_module(name)  # in this order: torchvision may need the first one
     _warm_up()
-    _seed()
     sys.path_importer_cache.clear()  # names of thousands of files: a child that dropped them would copy their pages
     gc.collect()
     gc.freeze()  # children would copy every page whose counters a collection touches
     if confine.LINUX:
         confine.use_huge_pages()
-    return programs
 
 
 def _warm_up() -> None:
+    """Has done before the fork what torch does at the first use of many things, and seeds the random numbers.
+
+    The same ones in every child: the same submission gets the same grade. `random` seeds itself anew after a fork, so
+    its turn comes in the child.
+    """
     import numpy
     import safetensors.torch
     import torch
 
     from hw7.models import StudentNet
 
-    for name in (
-        "hw7.support.torchvision_import",
-        "torchvision.transforms.v2.functional",
-    ):  # in this order: the first opens the door
-        importlib.import_module(name)
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     safetensors.torch.save({"": torch.zeros(1)})
@@ -111,59 +126,25 @@ def _warm_up() -> None:
         torch.nn.Conv2d(16, 16, 3, padding=1)(torch.rand(16, 16, 32, 32))
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         torch.rand(64).to(dtype).float()
-
-
-def _seed() -> None:
-    """The same random numbers in every child: the same submission gets the same grade.
-
-    `random` seeds itself anew after a fork, so its turn comes in the child.
-    """
-    import numpy
-    import torch
-
     numpy.random.seed(0)  # noqa: NPY002  (the one that a submission uses without asking)
     torch.manual_seed(0)
 
 
-# ---- the server -----------------------------------------------------------------------------------------------
+class ForkServer:
+    """Forks one child at a time, kills it when it is told to, and reports its end."""
 
-
-def serve(config: Mapping[str, Any], control: socket.socket) -> None:
-    """Forks children until the other end hangs up."""
-    programs = preload(config)
-    if confine.LINUX:
-        if len(os.listdir("/proc/self/task")) > 1:
-            raise RuntimeError("something that was imported started threads: a fork would lose them")
-        size = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
-    else:
-        size = 0
-    own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY) if config["tier"] == "A" else None
-    if config["tier"] == "A":
-        confine.enter_new_root(config["root"], config["readable"], config["hidden"], ["/scratch", "/submission"])
-        seccomp.filter_bytes(1)  # every child's pid, in a namespace of its own: one filter for all
-    server = Server(config, control, programs, size, own_pids)
-    _send(control, {"ready": True})
-    server.run()
-
-
-class Server:
-    """One child at a time."""
-
-    def __init__(
-        self, config: Mapping[str, Any], control: socket.socket, programs: Any, size: int, own_pids: int | None
-    ) -> None:
-        self.config, self.control, self.programs, self.size, self.own_pids = config, control, programs, size, own_pids
-        self.pid: int | None = None
-        self.folder = ""  # of the running job, where it has one on a disk
-        self.started = 0
-        self.first_uid = config["uids"][0] + random.SystemRandom().randrange(config["uids"][1]) if config["uids"] else 0
+    def __init__(self, config: Mapping[str, Any], control: socket.socket, own_pids: int | None) -> None:
+        self.config, self.control, self.own_pids = config, control, own_pids
+        self.pid: int | None = None  # of the running child
+        self.folder = ""  # of its own on a disk, where it has one
+        self.started = random.SystemRandom().randrange(2**30)  # jails side by side use other uids
         self.woken, self._wake = os.pipe()
         os.set_blocking(self.woken, False)
         os.set_blocking(self._wake, False)
 
     def run(self) -> None:
         signal.set_wakeup_fd(self._wake)
-        signal.signal(signal.SIGCHLD, _nothing)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # which only wakes `select`
         try:
             while True:
                 ready, _, _ = select.select([self.control.fileno(), self.woken], [], [])
@@ -177,7 +158,7 @@ class Server:
             if self.pid:
                 os.waitpid(self.pid, 0)
             with contextlib.suppress(OSError):
-                remove_tree(self.config["parent"], self.config["name"])
+                remove_tree(self.config["parent"], os.path.basename(self.config["stage"]))
 
     def obey(self) -> bool:
         """Does what one message says; whether there was one."""
@@ -210,7 +191,7 @@ class Server:
     def reap(self) -> None:
         if self.pid is None:
             return
-        pid, status, _ = os.wait4(self.pid, os.WNOHANG)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
             self.kill_group(pid)
             self.pid = None
@@ -220,19 +201,19 @@ class Server:
             _send(self.control, {"exit": status})
 
     def spawn(self, job: Mapping[str, Any], descriptors: list[int]) -> None:
-        uid = None
-        if self.config["uids"]:
-            first, count = self.config["uids"]
-            uid = first + (self.first_uid - first + self.started) % count
+        from .inside import JailedProcess  # loaded by `_preload`
+
         self.started += 1
+        first, count = self.config["uids"] or (0, 0)
+        uid = first + self.started % count if count else None
         self.folder = f"{self.config['jobs']}/{self.started}" if self.config["jobs"] else ""
-        parent = os.getpid()
+        server = os.getpid()
         if self.own_pids is not None:
             confine.unshare(confine.CLONE_NEWPID)
         pid = os.fork()
         if pid == 0:
             try:
-                Inside(self.config, self.programs, self.size, self.folder, job, uid, parent).run(descriptors)
+                JailedProcess(self.config, job, self.folder, uid, server).run(descriptors)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -243,7 +224,3 @@ class Server:
         for descriptor in descriptors:
             os.close(descriptor)
         _send(self.control, {"started": self.folder})
-
-
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """A handler that only wakes `select`."""

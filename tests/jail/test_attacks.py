@@ -9,8 +9,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # where `hostile` is, when this file is run by itself
+
 from hostile import HONEST, SIZES, TASKS, Aftermath, Attack, adopt_orphans, attacks, graded, report
 
 from autograder.grades import Grade
