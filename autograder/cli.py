@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hw7 import HW7Error, __version__
-from hw7.support import terminal
+from hw7.support import system
+from hw7.support.words import counted
 
 if TYPE_CHECKING:
     from autograder import batch
@@ -171,7 +172,7 @@ def export(
     grades, rubric, missing = current_grades(out)
     path = make(to.value, grades, rubric, target or out / "exports" / to.value)
     _warn_of_missing(missing)
-    typer.echo(f"wrote {path}: {len(grades)} students")
+    typer.echo(f"wrote {path}: {counted(len(grades), 'student')}")
 
 
 @cli.command()
@@ -281,7 +282,9 @@ def _tell(result: batch.RunReport, out: Path, shard: tuple[int, int] | None) -> 
     counts = Counter(standing(grade) for grade in result.grades)
     of = len(result.grades) + len(result.missing)
     words = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "failed"))
-    typer.echo(f"{len(result.grades)} of {of} students have a grade ({words}), {result.graded} of them new")
+    typer.echo(
+        f"{len(result.grades)} of {counted(of, 'student')} {'has' if of == 1 else 'have'} a grade ({words}), {result.graded} of them new"
+    )
     typer.echo(f"wrote {out / 'grades.csv'}")
     if result.failures:
         names = ", ".join(visible(name) for name in result.failures[:10])
@@ -296,7 +299,7 @@ def _tell(result: batch.RunReport, out: Path, shard: tuple[int, int] | None) -> 
 
 def _tell_of(submissions: FoundSubmissions) -> None:
     """How the folder was read, and every entry that is nobody's submission."""
-    typer.echo(f"{len(submissions.found)} submissions, layout {submissions.layout}")
+    typer.echo(f"{counted(len(submissions.found), 'submission')}, layout {submissions.layout}")
     if submissions.doubt:
         typer.echo(f"hw7-grade: {visible(submissions.doubt)}", err=True)
     for name, reason in submissions.not_taken.items():
@@ -309,11 +312,9 @@ def _tell_of(submissions: FoundSubmissions) -> None:
 
 def _warn_of_missing(missing: list[str]) -> None:
     if missing:
-        typer.echo(
-            f"hw7-grade: {len(missing)} students have no grade under the present rubric and grader; "
-            "run `hw7-grade run` again",
-            err=True,
-        )
+        students = f"{counted(len(missing), 'student')} {'has' if len(missing) == 1 else 'have'}"
+        again = "under the present rubric and grader; run `hw7-grade run` again"
+        typer.echo(f"hw7-grade: {students} no grade {again}", err=True)
 
 
 def _of_student(student: str, grades: list[Grade], missing: list[str]) -> Grade:
@@ -368,4 +369,4 @@ def visible(text: str) -> str:
 
 def app() -> None:
     """The entry point."""
-    terminal.run(cli, "hw7-grade")
+    system.run_cli(cli, "hw7-grade")

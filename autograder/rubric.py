@@ -18,7 +18,7 @@ from autograder.tasks.hidden import Hidden
 from autograder.tasks.table import PARTS
 from hw7 import HW7Error
 from hw7.checks.cases import Task
-from hw7.support.account import expanded
+from hw7.support.system import expanded
 
 DEFAULT_RUBRIC = Path(__file__).with_name("rubric.toml")
 TOTAL = 100

@@ -1,15 +1,16 @@
 """HW7: compress an image classifier. The course library: everything that is given, and no answer to any task.
 
-    models, measure          the given networks, and how large and how fast any network is
-    data, plates, augment    pictures: where they come from, how they are drawn, how they are varied
-    training, solution       the one training loop, and the solution directory it takes losses and networks from
-    ledger, experiments      the report's figures, and the runs that measure them again
-    verdicts, report         printed beside measured, and the page that shows it
-    checking, packing        the public tests on a student's machine, and the zip that is handed in
-    cli, doctor              the `hw7` command, and what may be wrong with an installation
-    jobs                     processes and clusters that work side by side
-    terminal, account        streams and Ctrl-C, names and homes, as they are on any system
-    vision, files, errors    the door to torchvision, whole files or none, the error that is a plain message
+    solution            what a submission is: file names, limits, loading
+    models, measure     the given networks; how large and how fast any network is
+    data                pictures: where they come from, how they are drawn, how they are varied
+    training            the one training loop, and the steps that it takes
+    checks              the public tests: cases, calls, judges, known mistakes
+    report              the report's figures, the runs that measure them again, and the page that shows both
+    notebook            the report notebook's Lab
+    handin              the zip that is handed in, and the repair of the notebook in it
+    doctor              what is wrong with an installation
+    cli                 the `hw7` command
+    support             what any program needs: whole files, workers, what differs between systems
 
 Importing `hw7` itself imports nothing else, so that `hw7 doctor` can speak where torch is missing.
 """

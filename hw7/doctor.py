@@ -1,7 +1,8 @@
-"""What is wrong with an installation and what to do about it: a table of small checks, each with one finding.
+"""The doctor: what is wrong with an installation and what to do about it, in small checks with one finding each.
 
-Nothing heavy is imported here. Torch, torchvision, the data and the solution are asked in Python processes of their
-own (`_ask`), so that a library that is missing, broken or crashes is a finding, not the end of the doctor.
+Nothing heavy is imported here. Torch, torchvision, the data and the solution are asked in Python processes
+of their own (`_ask`), so that a library that is missing, broken or crashes is a finding, not the end of the doctor.
+Without `packaging`, which reads the versions that hw7 needs, no version is too old, and that is the finding.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +20,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hw7 import HW7Error
 from hw7.solution import PROJECT
+from hw7.support.system import expanded
+from hw7.support.words import counted
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PATIENCE_S = 300  # a first `import torch` takes a minute or two from a slow network disk or on a very busy machine
 PYTHON = (3, 11)
@@ -67,7 +73,7 @@ def format_findings(findings: Iterable[Finding]) -> str:
         if finding.advice:
             lines.append(f"{'':{width + 8}}-> {finding.advice}")
     failures, notes = ([finding.ok for finding in findings].count(ok) for ok in (False, None))
-    return "\n".join([*lines, "", f"{failures} to mend, {notes} to know about" if failures or notes else "all is well"])
+    return "\n".join([*lines, "", f"{failures} to fix, {notes} to know about" if failures or notes else "all is well"])
 
 
 # ---- asking another process --------------------------------------------------------------------------------
@@ -108,8 +114,6 @@ def _answer(function: Callable[..., Facts], arguments: list[str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    from hw7 import HW7Error
-
     return str(error) if isinstance(error, HW7Error) else f"{type(error).__name__}: {error}"
 
 
@@ -166,7 +170,6 @@ def _count(source: str) -> Facts:
 
 
 def _solution_facts() -> Facts:
-    from hw7 import HW7Error
     from hw7.solution import default_directory, load_solution
 
     try:
@@ -185,8 +188,8 @@ class Machine:
 
     source: str | None
     out: Path
-    lowest: dict[str, str]
-    """The lowest version of each package that hw7 needs; empty where hw7 is not installed."""
+    needs: dict[str, Requirement]
+    """What hw7 needs, by the packages' names; empty where it is not installed, or `packaging` is not."""
     torch: Facts
     torchvision: Facts
     data: Facts
@@ -194,29 +197,21 @@ class Machine:
 
 
 def _look(source: str | None, out: Path | None) -> Machine:
-    questions: tuple[tuple[Callable[..., Facts], tuple[str, ...]], ...] = (
-        (_torch_facts, ()),
-        (_torchvision_facts, ()),
-        (_data_facts, (source,) if source else SOURCES),
-        (_solution_facts, ()),
-    )
+    sources = (source,) if source else SOURCES
     with ThreadPoolExecutor() as pool:  # each imports torch, which takes seconds
-        answers = pool.map(lambda question: _ask(question[0], *question[1]), questions)
-        return Machine(source, out or Path(), _lowest(), *answers)
+        asked = [pool.submit(_ask, facts) for facts in (_torch_facts, _torchvision_facts)]
+        asked += [pool.submit(_ask, _data_facts, *sources), pool.submit(_ask, _solution_facts)]
+        return Machine(source, out or Path(), _needs(), *(answer.result() for answer in asked))
 
 
-def _lowest() -> dict[str, str]:
+def _needs() -> dict[str, Requirement]:
     try:
-        lines = importlib.metadata.requires("hw7") or []
-    except importlib.metadata.PackageNotFoundError:
+        from packaging.requirements import Requirement
+
+        needs = [Requirement(line) for line in importlib.metadata.requires("hw7") or []]
+    except ModuleNotFoundError:  # a package that is not installed, too
         return {}
-    matches = (re.match(r"([\w.-]+)>=([\d.]+)", line) for line in lines if "extra ==" not in line)
-    return {match[1]: match[2] for match in matches if match}
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """ "2.13.0+cu130" -> (2, 13, 0)."""
-    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0]))
+    return {need.name: need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})}
 
 
 def _python(machine: Machine) -> Finding:
@@ -224,19 +219,18 @@ def _python(machine: Machine) -> Finding:
     if sys.version_info < PYTHON:
         needed = ".".join(map(str, PYTHON))
         return Finding("Python", False, version, f"Python {needed} or newer is needed")
-    own = sys.prefix != sys.base_prefix or "CONDA_PREFIX" in os.environ
-    if not own:
+    if sys.prefix == sys.base_prefix and "CONDA_PREFIX" not in os.environ:
         advice = "so other projects can change its packages; better: python -m venv .venv, and install there"
         return Finding("Python", None, f"{version}, not in a virtual environment", advice)
     return Finding("Python", True, f"{version} in {sys.prefix}")
 
 
 def _packages(machine: Machine) -> Finding:
-    if not machine.lowest:
-        advice = f"python -m pip install -e {PROJECT}"
-        return Finding("packages", False, "hw7 itself is not installed in this Python", advice)
+    if not machine.needs:
+        missing = "hw7 itself, or `packaging`, is not installed in this Python"
+        return Finding("packages", False, missing, f"python -m pip install -e {PROJECT}")
     found, wrong = [], []
-    for name, lowest in machine.lowest.items():
+    for name, need in machine.needs.items():
         if name in ("torch", "torchvision"):  # have checks of their own
             continue
         try:
@@ -244,38 +238,39 @@ def _packages(machine: Machine) -> Finding:
         except importlib.metadata.PackageNotFoundError:
             version = ""
         found.append(f"{name} {version or 'missing'}")
-        if _numbers(version) < _numbers(lowest):
-            wrong.append(f'"{name}>={lowest}"')
+        if not version or not need.specifier.contains(version, prereleases=True):
+            wrong.append(f'"{need}"')
     advice = f"python -m pip install {' '.join(wrong)}" if wrong else ""
     return Finding("packages", not wrong, ", ".join(found), advice)
 
 
+def _missing_or_old(name: str, machine: Machine, facts: Facts) -> Finding | None:
+    """What is wrong with torch or torchvision, where it does not import or is older than hw7 needs."""
+    if error := facts.get("error"):
+        return Finding(name, False, error, f"install torch and torchvision (again): {GET_TORCH}")
+    need = machine.needs.get(name)
+    if need and not need.specifier.contains(facts["version"], prereleases=True):
+        return Finding(name, False, facts["version"], f"{need} is needed: {GET_TORCH}")
+    return None
+
+
 def _torch(machine: Machine) -> Finding:
     facts = machine.torch
-    if error := facts.get("error"):
-        return Finding("torch", False, error, f"install torch and torchvision (again): {GET_TORCH}")
-    found = f"{facts['version']}, built for {_platform(facts['built_for'])}"
-    lowest = machine.lowest.get("torch", "0")
-    if _numbers(facts["version"]) < _numbers(lowest):
-        return Finding("torch", False, found, f"{lowest} or newer is needed: {GET_TORCH}")
-    return Finding("torch", True, found)
-
-
-def _platform(built_for: str | None) -> str:
-    return f"GPUs (CUDA or ROCm {built_for})" if built_for else "the CPU only"
+    if wrong := _missing_or_old("torch", machine, facts):
+        return wrong
+    built_for = f"GPUs (CUDA or ROCm {facts['built_for']})" if facts["built_for"] else "the CPU only"
+    return Finding("torch", True, f"{facts['version']}, built for {built_for}")
 
 
 def _torchvision(machine: Machine) -> Finding:
     facts = machine.torchvision
-    if error := facts.get("error"):
-        return Finding("torchvision", False, error, f"install torch and torchvision (again): {GET_TORCH}")
+    if wrong := _missing_or_old("torchvision", machine, facts):
+        return wrong
     found = facts["version"]
-    lowest = machine.lowest.get("torchvision", "0")
-    if _numbers(found) < _numbers(lowest):
-        return Finding("torchvision", False, found, f"{lowest} or newer is needed: {GET_TORCH}")
-    major, minor, *_ = _numbers(machine.torch.get("version", "0.0"))
-    if major == 2 and _numbers(found)[:2] != (0, minor + 15):  # torch 2.11 and torchvision 0.26 are one release, …
-        advice = f"torch {major}.{minor} belongs with torchvision 0.{minor + 15}: {GET_TORCH}"
+    major, minor, *_ = machine.torch.get("version", "0.0").split(".")
+    fitting = f"0.{int(minor) + 15}"  # torch 2.11 and torchvision 0.26 are one release, …
+    if major == "2" and found.split(".")[:2] != fitting.split("."):
+        advice = f"torch {major}.{minor} belongs with torchvision {fitting}: {GET_TORCH}"
         return Finding("torchvision", None, found, advice)
     if facts["operators"]:
         advice = (
@@ -307,27 +302,25 @@ def _gpu(machine: Machine) -> Finding:
 
 def _nvidia_driver() -> str:
     """The GPUs that the NVIDIA driver sees, whatever torch says of them; "" where there are none."""
-    if shutil.which("nvidia-smi") is None:
-        return ""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         ended = subprocess.run(query, capture_output=True, text=True, timeout=PATIENCE_S)
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired):  # the first where there is no such command
         return ""
     gpus = [line.replace(",", ", driver") for line in ended.stdout.splitlines()]
     return "; ".join(gpus) if ended.returncode == 0 else ""
 
 
 def _memory(machine: Machine) -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-        return Finding("memory", True, f"{cores} cores; the memory is not known on this system")
+        return Finding("memory", True, f"{counted(cores, 'core')}; the memory is not known on this system")
     gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    enough = gigabytes >= MEMORY_GB
-    advice = (
-        "" if enough else f"with less than {MEMORY_GB} GB take small images and few of them: --size 64 --limit 2000"
-    )
-    return Finding("memory", True if enough else None, f"{gigabytes:.1f} GB, {cores} cores", advice)
+    found = f"{gigabytes:.1f} GB, {counted(cores, 'core')}"
+    if gigabytes >= MEMORY_GB:
+        return Finding("memory", True, found)
+    advice = f"with less than {MEMORY_GB} GB take small images and few of them: --size 64 --limit 2000"
+    return Finding("memory", None, found, advice)
 
 
 def _cache(machine: Machine) -> Finding:
@@ -341,9 +334,7 @@ def _results(machine: Machine) -> Finding:
 
 
 def _folder(check: str, folder: Path, gigabytes: float, otherwise: str) -> Finding:
-    """Whether there is room in a folder, which need not exist yet, and leave to write there."""
-    from hw7.support.account import expanded
-
+    """Whether there is room in a folder, which need not exist yet, and permission to write there."""
     folder = expanded(folder).absolute()
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     try:
@@ -361,7 +352,7 @@ def _folder(check: str, folder: Path, gigabytes: float, otherwise: str) -> Findi
 
 def _data(machine: Machine) -> Finding:
     if error := machine.data.get("error"):
-        return Finding("data", False, f"hw7.data does not work: {error}", "mend what is wrong above, first")
+        return Finding("data", False, f"hw7.data does not work: {error}", "fix what is wrong above, first")
     sources = machine.data["sources"]
     if machine.source is None:
         usable = [source for source, facts in sources.items() if "error" not in facts]
@@ -369,7 +360,7 @@ def _data(machine: Machine) -> Finding:
         return Finding("data", "plates" in usable, f"{' and '.join(usable) or 'nothing'} can be used", advice)
     facts = sources[machine.source]
     if error := facts.get("error"):
-        return Finding("data", False, error, "mend that, or take `--data plates`, which needs no files")
+        return Finding("data", False, error, "fix that, or take `--data plates`, which needs no files")
     counts = ", ".join(f"{count:,} {split}" for split, count in facts["counts"].items())
     found = f"{machine.source}: {counts} images"
     return Finding("data", None if facts["complaint"] else True, found, facts["complaint"])
@@ -385,14 +376,5 @@ def _solution(machine: Machine) -> Finding:
 
 
 CHECKS: tuple[Callable[[Machine], Finding], ...] = (
-    _python,
-    _packages,
-    _torch,
-    _torchvision,
-    _gpu,
-    _memory,
-    _cache,
-    _results,
-    _data,
-    _solution,
-)
+    _python, _packages, _torch, _torchvision, _gpu, _memory, _cache, _results, _data, _solution,
+)  # fmt: skip

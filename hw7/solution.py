@@ -1,8 +1,8 @@
-"""A submission's own code as the library uses it: one directory, imported by the name it knows itself by, `solution`.
+"""What a submission is: its file names, its limits, and loading its code, by the name it knows itself by, `solution`.
 
 A solution directory holds a package `solution` (models, losses, pruning, quantization), be it the reference, the stubs
-or a student's. One is loaded at a time; loading another forgets the first. This is for code one trusts with one's own
-machine, that is one's own; the autograder never imports a submission.
+or a student's. One is loaded at a time; loading another forgets the first. This is for your own code, which you trust
+with your own machine; the autograder never imports a submission.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hw7 import HW7Error
-from hw7.support.account import expanded
+from hw7.support.system import expanded
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE, WEIGHTS, NOTEBOOK = "solution", "weights.safetensors", "hw7.ipynb"  # what is handed in
@@ -68,33 +68,27 @@ def need_clone(*names: str) -> None:
 def load_solution(directory: Path | str | None = None) -> Solution:
     """Imports `solution` from this directory and nowhere else. Raises HW7Error where that fails, with the reason."""
     directory = expanded(directory or default_directory()).resolve()
-    package = directory / "solution"
-    missing = [name for name in ("__init__", *MODULES) if not (package / f"{name}.py").is_file()]
-    if missing:
-        files = ", ".join(f"solution/{name}.py" for name in missing)
-        raise HW7Error(f"{directory} is not a solution directory: it lacks {files}")
+    names = [f"{SOURCE}/{name}.py" for name in ("__init__", *MODULES)]
+    if missing := [name for name in names if not (directory / name).is_file()]:
+        raise HW7Error(f"{directory} is not a solution directory: it lacks {', '.join(missing)}")
     select_solution(directory)
     modules = {}
     for name in MODULES:
         with running(f"import solution.{name}", directory):
             modules[name] = importlib.import_module(f"solution.{name}")
-    return Solution(directory, _digest(package), **modules)
+    return Solution(directory, _digest(directory / SOURCE), **modules)
 
 
 def select_solution(directory: Path) -> None:
-    """From now on `import solution` finds the package in this directory; what was imported of another is forgotten."""
-    _forget_solution()
-    sys.path.insert(0, str(directory.resolve()))
-    importlib.invalidate_caches()
-
-
-def _forget_solution() -> None:
-    """Without this, the first solution loaded would answer for every later one."""
+    """From now on `import solution` finds the package in this directory; what was imported of another is forgotten,
+    or the first solution loaded would answer for every later one."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "solution"]:
         file = getattr(sys.modules[name], "__file__", None)
         if name == "solution" and file:
             sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(file).resolve().parent.parent]
         del sys.modules[name]
+    sys.path.insert(0, str(directory.resolve()))
+    importlib.invalidate_caches()
 
 
 def _digest(package: Path) -> str:
@@ -115,15 +109,10 @@ def running(what: str, directory: Path) -> Iterator[None]:
         raise
     except Exception as error:
         trace = traceback.extract_tb(error.__traceback__)
-        frames = [frame for frame in trace if _inside(frame.filename, directory)]
-        stub = isinstance(error, NotImplementedError) and _inside(trace[-1].filename, directory)
-        if stub:
+        frames = [frame for frame in trace if Path(frame.filename).is_relative_to(directory)]
+        if isinstance(error, NotImplementedError) and trace[-1] in frames:  # raised by a stub, not below it
             raise HW7Error(f"{what}: not done yet: {error}") from error
         if not frames and not isinstance(error, ImportError | SyntaxError):
             raise
         place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
         raise HW7Error(f"{what} raised {type(error).__name__}{place}: {error}") from error
-
-
-def _inside(filename: str, directory: Path) -> bool:
-    return Path(filename).is_relative_to(directory)

@@ -1,7 +1,11 @@
-"""What several tests do to networks: count their parameters, and give their batch norms values that show mistakes."""
+"""What several tests do to networks: count, keep and compare them, and give batch norms values that show mistakes."""
+
+import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+NARROW = (4, 6, 8, 20, 24, 24, 24, 10)  # widths of a StudentNet that is quick
 
 
 def count(network: nn.Module) -> int:
@@ -22,3 +26,12 @@ def scramble(network: nn.Module, seed: int = 0) -> nn.Module:
                 module.running_mean.normal_(generator=generator)
                 module.running_var.uniform_(0.5, 2, generator=generator)
     return network
+
+
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(dict(network.state_dict()))
+
+
+def same(state: dict[str, Tensor], network: nn.Module) -> bool:
+    other = network.state_dict()
+    return state.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in state.items())

@@ -18,7 +18,7 @@ from traitlets import Unicode
 
 from autograder.exports.nbgrader import cell_name
 from hw7 import HW7Error
-from hw7.handin.notebook_repair import Finding, Notebook, examine, grade_id
+from hw7.handin.notebook_repair import Notebook, grade_id, repair_notebook
 
 NOTE = {"tags": ["repaired"]}
 PICTURES, WORDS = ("image/png", "image/jpeg"), ("text/markdown", "text/latex", "text/plain")  # output that is shown
@@ -45,21 +45,21 @@ def repaired(data: bytes, released: Path) -> nbformat.NotebookNode:
         original = released.read_bytes()
     except OSError as error:
         raise HW7Error(f"{released} cannot be read ({error}): run `nbgrader generate_assignment hw7` first") from error
-    examined = examine(data, original)
-    findings = examined.findings
-    if examined.notebook is not None:
+    repair = repair_notebook(data, original)
+    findings = (*repair.fixed, *repair.to_fix)
+    if repair.notebook is not None:
         try:
-            return _noted(examined.notebook, findings, "Before grading, this notebook was repaired")
+            return _noted(repair.notebook, findings, "Before grading, this notebook was repaired")
         except nbformat.ValidationError as error:
-            findings = (*findings, Finding(f"It is no valid notebook: {str(error).partition(chr(10))[0]}", False))
-    blank = examine(original, original).notebook
+            findings = (*findings, f"It is no valid notebook: {str(error).partition(chr(10))[0]}")
+    blank = repair_notebook(original, original).notebook
     assert blank is not None
     return _noted(blank, findings, "The notebook that was handed in cannot be read, so this one is as it was released")
 
 
-def _noted(notebook: Notebook, findings: tuple[Finding, ...], heading: str) -> nbformat.NotebookNode:
+def _noted(notebook: Notebook, findings: tuple[str, ...], heading: str) -> nbformat.NotebookNode:
     if findings:
-        lines = [f"**{heading}:**", "", *(f"- {_plain(finding.text)}" for finding in findings)]
+        lines = [f"**{heading}:**", "", *(f"- {_plain(finding)}" for finding in findings)]
         note = {"cell_type": "markdown", "metadata": NOTE, "source": "\n".join(lines), "id": "repaired"}
         notebook = notebook | {"cells": [note, *notebook["cells"]]}
     node = nbformat.from_dict(notebook)

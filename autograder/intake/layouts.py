@@ -31,7 +31,7 @@ from autograder.intake.roster import by_roster, read_roster
 from autograder.intake.submission import FILES, Location
 from hw7 import HW7Error
 from hw7.solution import SOURCE
-from hw7.support.account import expanded
+from hw7.support.system import expanded
 
 MAX_METADATA = 50_000_000  # Gradescope keeps the output of its own grader there
 METADATA = "submission_metadata.yml"

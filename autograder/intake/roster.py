@@ -15,7 +15,7 @@ from pathlib import Path
 
 from autograder.intake.submission import Location
 from hw7 import HW7Error
-from hw7.support.account import expanded
+from hw7.support.system import expanded
 
 
 def read_roster(path: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hw7.checks.cases import Call
 from hw7.doctor import Finding
-from hw7.support.account import login
+from hw7.support.system import login
 
 from .jail import Jail, best_tier
 from .launch import subordinate_ids

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import hw7
 from hw7 import HW7Error
-from hw7.support.account import login
+from hw7.support.system import login
 
 from . import confine, visible, zygote
 from .removal import remove_tree

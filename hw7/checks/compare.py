@@ -31,11 +31,6 @@ def words(tensor: Tensor) -> str:
     return f"[{', '.join(numbers)}{more}] ({kind(tensor)})"
 
 
-def counted(number: float, noun: str) -> str:
-    """ "1 tensor", "2 tensors"."""
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
-
-
 def sentence(name: str, verb: str, rest: str) -> str:
     """About a tensor, with the verb ("is" or "has") in the right number: "The outputs are wrong."."""
     head = re.split(r" (?:after|of|that|in) ", name)[0].removesuffix(" after")

@@ -31,7 +31,6 @@ from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
 from hw7.checks.compare import (
     SHOWN,
     compared_names,
-    counted,
     difference,
     fits_mistake,
     kind,
@@ -41,6 +40,7 @@ from hw7.checks.compare import (
     words,
 )
 from hw7.checks.tensors import ROLES, pack_names
+from hw7.support.words import counted
 
 MOST = 2 / 3  # of the numbers of a quantized tensor: enough to know how it was rounded, if all tensors say the same
 MAX_NAMES, MAX_NAME = 10_000, 1_000  # of a compressed state_dict: entries, characters

@@ -21,15 +21,15 @@ from hw7 import HW7Error
 from hw7.checks.calls.contract import LazySolution
 from hw7.checks.calls.run import PROGRAMS, run_call
 from hw7.checks.cases import Answer, Call, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.compare import counted
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.own_test import try_test
 from hw7.checks.scoring import AnswerSheet, score
 from hw7.checks.storage import load_cases
 from hw7.checks.time_limit import OutOfTime, TimeLimit
 from hw7.solution import PROJECT, SOURCE, WEIGHTS, default_directory, running, select_solution
-from hw7.support.account import expanded
 from hw7.support.files import read_json
+from hw7.support.system import expanded
+from hw7.support.words import counted
 
 TESTS = PROJECT / "assignments" / "hw7" / "tests"
 IMAGES = 330  # public images for task 5.2, 30 of each class: one standard error is 2 to 3 points

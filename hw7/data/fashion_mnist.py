@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hw7 import HW7Error
 from hw7.data.source import SplitPlan, choose_subset, file_stamp, name_some
-from hw7.support.account import expanded
+from hw7.support.system import expanded
 
 FASHION_MNIST_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),

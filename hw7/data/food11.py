@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hw7 import HW7Error
 from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, cores, file_stamp, list_folder, name_some
-from hw7.support.account import expanded
+from hw7.support.system import expanded
 
 FOOD11_CLASSES = (
     *("Bread", "Dairy product", "Dessert", "Egg", "Fried food", "Meat"),

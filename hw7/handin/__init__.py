@@ -1,1 +1,1 @@
-"""What is handed in: the zip, and the report notebook in it, put right where it was damaged."""
+"""What is handed in: the zip, and the report notebook in it, repaired where it was damaged."""

@@ -1,15 +1,14 @@
-"""Whether a report notebook can be graded: a student's hw7.ipynb beside the released one, and its mending where not.
+"""Notebook repair: a student's hw7.ipynb beside the released one, and what must be put right before it can be graded.
 
 Grading goes by the cells that have a grade_id: questions, whose text is the student's, and locked cells, whose text is
-the course's. `examine` finds what is deleted, doubled, moved or edited among them and puts it right. No text of a
-student is dropped: what cannot stay where it is becomes an ordinary cell. Needs nothing but json, for students run it.
+the course's. What is deleted, doubled, moved or edited among them is put right. No text of a student is dropped: what
+cannot stay where it is becomes an ordinary cell. Needs nothing but json, because students run it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,53 +25,52 @@ KINDS = ("code", "markdown", "raw")
 GRADED_BY = ("grade_id", "cell_type", "grade", "solution", "locked", "task", "points")  # of the metadata `nbgrader`
 SHOWN = 60  # characters of a cell that has no name
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)", re.MULTILINE)
+_MARKS = "the marks <<<<<<<, =======, >>>>>>>"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is wrong with a notebook, in words for its student. mended: whether it is put right in what is returned."""
+class Repair:
+    """What became of a notebook, in words for its student.
 
-    text: str
-    mended: bool = True
-
-
-@dataclass(frozen=True)
-class Examined:
-    """notebook: mended, or None where nothing can be made of it. unanswered: the questions as they were released."""
+    notebook: the repaired one, or None where nothing can be made of it. fixed: what was wrong and is right in
+    `notebook`. to_fix: what only the student can put right. unanswered: the questions as they were released.
+    """
 
     notebook: Notebook | None
-    findings: tuple[Finding, ...]
+    fixed: tuple[str, ...] = ()
+    to_fix: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
 
 
-def examine(data: bytes, released: bytes) -> Examined:
+class _UnreadableError(Exception):
+    """Nothing can be made of this notebook; the reason is for its student."""
+
+
+def repair_notebook(data: bytes, released: bytes) -> Repair:
     """Compares the bytes of a notebook with those of the released one. Never raises for anything in `data`.
 
     Raises HW7Error where `released` is no notebook.
     """
-    wanted, trouble = _parsed(released)
-    if wanted is None:
-        raise HW7Error(f"the released notebook cannot be used: {trouble[0].text}")
-    wanted["cells"] = list(_readable_cells(wanted["cells"], []))
+    try:
+        wanted = _parsed(released, [])
+    except _UnreadableError as error:
+        raise HW7Error(f"the released notebook cannot be used: {error}") from error
+    fixed: list[str] = []
+    try:
+        notebook = _parsed(data, fixed)
+    except _UnreadableError as error:
+        return Repair(None, to_fix=(str(error),))
     _make_valid(wanted)
-    notebook, findings = _parsed(data)
-    if notebook is None:
-        return Examined(None, tuple(findings))
-    cells = notebook["cells"] = list(_readable_cells(notebook["cells"], findings))
     graded = {grade_id(cell): cell for cell in wanted["cells"] if grade_id(cell)}
-    notebook["cells"] = _with_graded_cells(cells, graded, findings)
+    cells = notebook["cells"] = _with_graded_cells(notebook["cells"], graded, fixed)
     if "kernelspec" in wanted["metadata"]:
         notebook["metadata"]["kernelspec"] = wanted["metadata"]["kernelspec"]
     notebook["nbformat_minor"] = max(notebook["nbformat_minor"], wanted["nbformat_minor"])
-    _cut_outputs(notebook["cells"], findings)
+    _cut_outputs(cells, fixed)
     _make_valid(notebook)
-    _find_conflicts(notebook["cells"], findings)
-    unanswered = [
-        name
-        for name, cell in graded.items()
-        if _is_answer(cell) and any(grade_id(own) == name and text(own) == text(cell) for own in notebook["cells"])
-    ]
-    return Examined(notebook, tuple(findings), tuple(unanswered))
+    own = {(grade_id(cell), text(cell)) for cell in cells}
+    unanswered = tuple(name for name, cell in graded.items() if _is_answer(cell) and (name, text(cell)) in own)
+    return Repair(notebook, tuple(fixed), tuple(_conflicts(cells)), unanswered)
 
 
 def to_bytes(notebook: Notebook) -> bytes:
@@ -111,43 +109,27 @@ def _is_answer(cell: Mapping[str, Any]) -> bool:
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
-def _parsed(data: bytes) -> tuple[Notebook | None, list[Finding]]:
-    """A dict that has a list of cells, of notebook format 4; or None, and why."""
+def _parsed(data: bytes, fixed: list[str]) -> Notebook:
+    """A notebook of format 4 whose cells have a kind, a text and metadata. Raises _UnreadableError."""
     if len(data) > MOST_READ[NOTEBOOK]:
-        return None, [
-            Finding(
-                f"The notebook has {len(data):,} bytes; at most {MOST_READ[NOTEBOOK]:,} are read: clear its outputs.",
-                False,
-            )
-        ]
-    findings = []
+        size, most = f"{len(data):,}", f"{MOST_READ[NOTEBOOK]:,}"
+        raise _UnreadableError(f"The notebook has {size} bytes; at most {most} are read: clear its outputs.")
     try:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return None, [
-            Finding("The notebook is not UTF-8 text, so it is no notebook: open it in JupyterLab and save it.", False)
-        ]
+        why = "The notebook is not UTF-8 text, so it is no notebook: open it in JupyterLab and save it."
+        raise _UnreadableError(why) from None
     try:
         notebook = _json(content)
     except (ValueError, RecursionError) as error:
-        conflict = _CONFLICT.search(content)
-        if conflict is None:
-            why = f"The notebook is no JSON ({error}), so no notebook: copy your text into an older copy."
-            return None, [Finding(why, False)]
-        where = content.count("\n", 0, conflict.start()) + 1
-        notebook = _merged(content)
-        if notebook is None:
-            why = "keep one side of each place in a text editor, take out the marks <<<<<<<, =======, >>>>>>>, save."
-            return None, [
-                Finding(f"The notebook has a merge conflict in line {where} whose sides differ: {why}", False)
-            ]
-        findings.append(Finding(f"The notebook had a merge conflict in line {where}; both sides had the same text."))
+        notebook = _merged(content, error, fixed)
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
-        return None, [Finding("This is no notebook of format 4: open it in JupyterLab and save it.", False)]
+        raise _UnreadableError("This is no notebook of format 4: open it in JupyterLab and save it.")
     minor, metadata = notebook.get("nbformat_minor"), notebook.get("metadata")
     notebook["nbformat_minor"] = minor if type(minor) is int else 0
     notebook["metadata"] = metadata if isinstance(metadata, dict) else {}
-    return notebook, findings
+    notebook["cells"] = list(_readable_cells(notebook["cells"], fixed))
+    return notebook
 
 
 def _json(content: str) -> Any:
@@ -156,8 +138,13 @@ def _json(content: str) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _merged(content: str) -> Notebook | None:
-    """The first side of all conflicts, if the second one differs from it in outputs, counts and the like only."""
+def _merged(content: str, why: Exception, fixed: list[str]) -> Any:
+    """What is no JSON for its merge conflicts: their first side, where the second one differs from it in outputs,
+    counts and the like only."""
+    conflict = _CONFLICT.search(content)
+    if conflict is None:
+        raise _UnreadableError(f"The notebook is no JSON ({why}), so no notebook: copy your text into an older copy.")
+    where = content.count("\n", 0, conflict.start()) + 1
     sides: tuple[list[str], list[str]] = ([], [])
     on: tuple[int, ...] = (0, 1)  # the sides that the present line belongs to
     for line in content.split("\n"):
@@ -168,64 +155,64 @@ def _merged(content: str) -> Notebook | None:
             sides[side].append(line)
     try:
         first, second = (_json("\n".join(side)) for side in sides)
-        return first if _texts(first) == _texts(second) else None
+        same = _texts(first) == _texts(second)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return None
+        same = False
+    if not same:
+        how = f"keep one side of each place in a text editor, take out {_MARKS}, save."
+        raise _UnreadableError(f"The notebook has a merge conflict in line {where} whose sides differ: {how}")
+    fixed.append(f"The notebook had a merge conflict in line {where}; both sides had the same text.")
+    return first
 
 
 def _texts(notebook: Notebook) -> list[tuple[str, str, str]]:
     return [(cell["cell_type"], grade_id(cell), text(cell)) for cell in notebook["cells"]]
 
 
-def _readable_cells(raw: Sequence[Any], findings: list[Finding]) -> Iterator[Cell]:
-    """Cells with a kind, a text and metadata."""
+def _readable_cells(raw: Sequence[Any], fixed: list[str]) -> Iterator[Cell]:
     for number, cell in enumerate(raw, 1):
-        source = cell.get("source") if isinstance(cell, dict) else None
-        if isinstance(source, list) and all(isinstance(line, str) for line in source):
-            source = "".join(source)
-        if not isinstance(source, str):
-            findings.append(Finding(f"Cell {number} is no cell: it was left out."))
+        source: Any = cell.get("source") if isinstance(cell, dict) else None
+        if not _is_text(source):
+            fixed.append(f"Cell {number} is no cell: it was left out.")
             continue
         kind = cell.get("cell_type") if cell.get("cell_type") in KINDS else "raw"
         metadata = cell["metadata"] if isinstance(cell.get("metadata"), dict) else {}
-        yield cell | {"cell_type": kind, "source": source, "metadata": metadata}
+        yield cell | {"cell_type": kind, "source": _joined(source), "metadata": metadata}
 
 
 # ---- graded cells -----------------------------------------------------------------------------------------------
 
 
-def _with_graded_cells(cells: list[Cell], graded: Mapping[str, Cell], findings: list[Finding]) -> list[Cell]:
+def _with_graded_cells(cells: list[Cell], graded: Mapping[str, Cell], fixed: list[str]) -> list[Cell]:
     """The student's cells, and among them each graded one once, in the released order, as it was released."""
-    places = _places(cells, graded, findings)
+    places = _places(cells, graded, fixed)
     result: list[tuple[str, Cell]] = []  # with the grade_id, "" for ordinary cells
-    kept = {name: _choice(name, graded[name], [cells[i] for i in found]) for name, found in places.items() if found}
+    kept = {name: _choice(graded[name], [cells[i] for i in found]) for name, found in places.items() if found}
     owner = {place: name for name, found in places.items() for place in found}
     for place, cell in enumerate(cells):
         name = owner.get(place, "")
         if not name:
             if grade_id(cell):
-                findings.append(Finding(f"{grade_id(cell)} is no cell of this notebook: kept as an ordinary cell."))
+                fixed.append(f"{grade_id(cell)} is no cell of this notebook: kept as an ordinary cell.")
             result.append(("", _ordinary(cell)))
         elif cell is kept[name]:
-            result += _restored(name, cell, graded[name], findings)
+            result += _restored(name, cell, graded[name], fixed)
         else:
-            result += _copy(name, cell, kept[name], graded[name], findings)
-    _put_in_order(result, list(graded), findings)
+            result += _copy(name, cell, kept[name], graded[name], fixed)
+    _put_in_order(result, list(graded), fixed)
     for name, cell in graded.items():
         if name not in kept:
             answer = ", without an answer" if _is_answer(cell) else ""
-            findings.append(Finding(f"{name} was deleted: it is back{answer}."))
+            fixed.append(f"{name} was deleted: it is back{answer}.")
             result.insert(_place_of(name, result, list(graded)), (name, deepcopy(cell)))
     return [cell for _, cell in result]
 
 
-def _places(cells: Sequence[Cell], graded: Mapping[str, Cell], findings: list[Finding]) -> dict[str, list[int]]:
+def _places(cells: Sequence[Cell], graded: Mapping[str, Cell], fixed: list[str]) -> dict[str, list[int]]:
     """Where each graded cell stands, by its grade_id; where that is lost, by its id or its text."""
-    places: dict[str, list[int]] = {name: [] for name in graded}
-    for place, cell in enumerate(cells):
-        if grade_id(cell) in places:
-            places[grade_id(cell)].append(place)
-    free = {place: cell for place, cell in enumerate(cells) if grade_id(cell) not in places}
+    ids = [grade_id(cell) for cell in cells]
+    places = {name: [place for place, own in enumerate(ids) if own == name] for name in graded}
+    free = {place: cell for place, cell in enumerate(cells) if ids[place] not in places}
     for name, released in graded.items():
         if places[name]:
             continue
@@ -234,70 +221,67 @@ def _places(cells: Sequence[Cell], graded: Mapping[str, Cell], findings: list[Fi
         for place in (same_id or same_text)[:1]:
             places[name].append(place)
             del free[place]
-            findings.append(Finding(f"{name} had lost its name, by which it is graded: it has it again."))
+            fixed.append(f"{name} had lost its name, by which it is graded: it has it again.")
     return places
 
 
-def _choice(name: str, released: Cell, found: Sequence[Cell]) -> Cell:
+def _choice(released: Cell, found: Sequence[Cell]) -> Cell:
     """Of several cells of one name: the first answer that is one, or the first locked cell that is as released."""
     wanted = [cell for cell in found if (text(cell) != text(released)) == _is_answer(released)]
     return (wanted or found)[0]
 
 
-def _restored(name: str, cell: Cell, released: Cell, findings: list[Finding]) -> list[tuple[str, Cell]]:
+def _restored(name: str, cell: Cell, released: Cell, fixed: list[str]) -> list[tuple[str, Cell]]:
     """A graded cell in its released frame: kind, metadata and, of a locked one, text."""
     marks, wanted = _nbgrader(cell), _nbgrader(released)
-    # A name that was lost has been told of already.
+    # A name that was lost has been reported already.
     if marks.get("grade_id") == name and any(marks.get(key) != wanted.get(key) for key in GRADED_BY):
-        findings.append(Finding(f"{name} had other data for grading: they are as released."))
+        fixed.append(f"{name} had other data for grading: they are as released.")
     if cell["cell_type"] != released["cell_type"]:
-        findings.append(Finding(f"{name} had become a {cell['cell_type']} cell: it is {released['cell_type']} again."))
-    fixed = {**deepcopy(released), "metadata": cell["metadata"] | deepcopy(released["metadata"])}
-    fixed |= {key: cell[key] for key in ("id", "attachments") if key in cell}
+        fixed.append(f"{name} had become a {cell['cell_type']} cell: it is {released['cell_type']} again.")
+    frame = {**deepcopy(released), "metadata": cell["metadata"] | deepcopy(released["metadata"])}
+    frame |= {key: cell[key] for key in ("id", "attachments") if key in cell}
     edited = text(cell) != text(released)
     if _is_answer(released):
-        fixed["source"] = cell["source"]
+        frame["source"] = cell["source"]
     if released["cell_type"] == "code" == cell["cell_type"] and (_is_answer(released) or not edited):
-        fixed |= {key: cell[key] for key in ("outputs", "execution_count") if key in cell}
-    result = [(name, fixed)]
+        frame |= {key: cell[key] for key in ("outputs", "execution_count") if key in cell}
+    result = [(name, frame)]
     if edited and not _is_answer(released):
-        findings.append(Finding(f"{name} is locked and was edited: it is as released, your version stands below it."))
+        fixed.append(f"{name} is locked and was edited: it is as released, your version stands below it.")
         result.append(("", _ordinary(cell, "raw" if cell["cell_type"] == "code" else cell["cell_type"])))
     return result
 
 
-def _copy(name: str, cell: Cell, kept: Cell, released: Cell, findings: list[Finding]) -> list[tuple[str, Cell]]:
+def _copy(name: str, cell: Cell, kept: Cell, released: Cell, fixed: list[str]) -> list[tuple[str, Cell]]:
     """What becomes of a second cell of one name: nothing, if it says nothing new."""
     if text(cell) in (text(released), text(kept)):
-        findings.append(Finding(f"{name} was there twice: the copy was left out."))
+        fixed.append(f"{name} was there twice: the copy was left out.")
         return []
     which = "the first answer is graded" if _is_answer(released) else "the one as released stays"
-    findings.append(Finding(f"{name} was there twice, with other text: {which}, the other is an ordinary cell."))
+    fixed.append(f"{name} was there twice, with other text: {which}, the other is an ordinary cell.")
     return [("", _ordinary(cell))]
 
 
 def _ordinary(cell: Cell, kind: str = "") -> Cell:
     """The cell as one that is not graded."""
     kind = kind or cell["cell_type"]
-    keys = ("id", "source", "attachments", *(("outputs", "execution_count") if kind == "code" else ()))
-    metadata = {
-        key: value for key, value in cell["metadata"].items() if key not in ("nbgrader", "deletable", "editable")
-    }
-    ordinary = {key: cell[key] for key in keys if key in cell} | {"cell_type": kind, "metadata": metadata}
-    if kind != cell["cell_type"]:
-        ordinary.pop("id", None)  # it stands beside the one that keeps it
-    return ordinary
+    keys = ["source", "attachments"]
+    keys += ["outputs", "execution_count"] if kind == "code" else []
+    keys += ["id"] if kind == cell["cell_type"] else []  # else it stands beside the one that keeps it
+    hidden = ("nbgrader", "deletable", "editable")
+    metadata = {key: value for key, value in cell["metadata"].items() if key not in hidden}
+    return {key: cell[key] for key in keys if key in cell} | {"cell_type": kind, "metadata": metadata}
 
 
-def _put_in_order(result: list[tuple[str, Cell]], names: Sequence[str], findings: list[Finding]) -> None:
+def _put_in_order(result: list[tuple[str, Cell]], names: Sequence[str], fixed: list[str]) -> None:
     """Moves the fewest graded cells, each behind the one it follows in the release."""
     rank = {name: i for i, name in enumerate(names)}
     present = [name for name, _ in result if name]
     staying = {present[i] for i in _longest_rising([rank[name] for name in present])}
     for name in sorted(set(present) - staying, key=rank.__getitem__):
-        findings.append(Finding(f"{name} had been moved: it is in its place again."))
-        place = next(i for i, (other, _) in enumerate(result) if other == name)
-        cell = result.pop(place)[1]
+        fixed.append(f"{name} had been moved: it is in its place again.")
+        _, cell = result.pop([other for other, _ in result].index(name))
         others = [entry if entry[0] in staying else ("", entry[1]) for entry in result]
         result.insert(_place_of(name, others, names), (name, cell))
         staying.add(name)
@@ -312,24 +296,21 @@ def _place_of(name: str, result: Sequence[tuple[str, Cell]], names: Sequence[str
 
 
 def _longest_rising(ranks: Sequence[int]) -> list[int]:
-    """The places of a longest strictly rising subsequence."""
-    tails: list[int] = []  # place of the smallest end of a rising subsequence of each length
-    previous: list[int] = []
-    for place, value in enumerate(ranks):
-        length = bisect_left([ranks[i] for i in tails], value)
-        previous.append(tails[length - 1] if length else -1)
-        tails[length:] = [place] if length == len(tails) else [place, *tails[length + 1 :]]
-    chosen, place = [], tails[-1] if tails else -1
-    while place >= 0:
-        chosen.append(place)
-        place = previous[place]
-    return chosen[::-1]
+    """The places of a longest rising subsequence; of several, of one that ends lowest."""
+
+    def longest(chains: Sequence[list[int]]) -> list[int]:
+        return max(chains, key=lambda chain: (len(chain), -ranks[chain[-1]]), default=[])
+
+    chains: list[list[int]] = []  # the longest that ends at each place
+    for place, rank in enumerate(ranks):
+        chains.append([*longest([chain for chain in chains if ranks[chain[-1]] < rank]), place])
+    return longest(chains)
 
 
 # ---- all cells --------------------------------------------------------------------------------------------------
 
 
-def _cut_outputs(cells: Sequence[Cell], findings: list[Finding]) -> None:
+def _cut_outputs(cells: Sequence[Cell], fixed: list[str]) -> None:
     """Leaves out outputs that no grader wants to see: damaged ones, and far too much."""
     for number, cell in enumerate(cells, 1):
         outputs = cell.get("outputs")
@@ -338,7 +319,7 @@ def _cut_outputs(cells: Sequence[Cell], findings: list[Finding]) -> None:
         cell["outputs"] = [output for output in outputs if _is_output(output)]
         size = len(json.dumps(cell["outputs"]))
         if size > MAX_OUTPUT:
-            findings.append(Finding(f"{_called(cell, number)} has {size:,} bytes of output: they were left out."))
+            fixed.append(f"{_called(cell, number)} has {size:,} bytes of output: they were left out.")
             note = f"[{size:,} bytes of output were left out: at most {MAX_OUTPUT:,} are kept]\n"
             cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": note}]
 
@@ -384,13 +365,13 @@ def _make_valid(notebook: Notebook) -> None:
         seen.add(cell["id"])
 
 
-def _find_conflicts(cells: Sequence[Cell], findings: list[Finding]) -> None:
+def _conflicts(cells: Sequence[Cell]) -> Iterator[str]:
     for number, cell in enumerate(cells, 1):
-        if len(set(re.findall(r"^(<{7}|={7}|>{7})(?: |$)", _joined(cell["source"]), re.MULTILINE))) == 3:
-            why = "keep one of its sides, and take out the marks <<<<<<<, =======, >>>>>>>."
-            findings.append(Finding(f"{_called(cell, number)} has a merge conflict in its text: {why}", False))
+        if len(set(re.findall(r"^(<{7}|={7}|>{7})(?: |$)", cell["source"], re.MULTILINE))) == 3:
+            how = f"keep one of its sides, and take out {_MARKS}."
+            yield f"{_called(cell, number)} has a merge conflict in its text: {how}"
 
 
 def _called(cell: Cell, number: int) -> str:
-    first = _joined(cell["source"]).strip().partition("\n")[0][:SHOWN]
+    first = cell["source"].strip().partition("\n")[0][:SHOWN]
     return grade_id(cell) or f"Cell {number} ({first})"

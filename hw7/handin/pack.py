@@ -1,7 +1,7 @@
 """`hw7 pack`: the zip that is handed in, made of the files that count and nothing else, and what is missing in it.
 
-It refuses only what the grader would refuse. Everything else it says and packs: a late zip with a fault in it is worth
-more than none. The same files make the same bytes.
+It refuses only what the grader would refuse. Everything else it reports and packs: a late zip with a fault in it is
+worth more than none. The same files make the same bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from hw7 import HW7Error
 from hw7.checks.public import TESTS, Checks
-from hw7.handin.notebook_repair import Examined, examine, to_bytes
+from hw7.handin.notebook_repair import repair_notebook, to_bytes
 from hw7.solution import HANDED_OUT, LIMITS, MAX_SOURCE_FILES, MODULES, MOST_READ, NOTEBOOK, SOURCE, WEIGHTS
 from hw7.support.files import write_file
+from hw7.support.words import counted
 
 RELEASED = TESTS / "notebook.json"  # the notebook as it was handed out
 KEPT = ".before-repair"  # the end of the name of a notebook as it was
@@ -27,27 +28,27 @@ LITTER = ("__pycache__", "out")  # and everything whose name begins with a dot
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contents:
-    """What would be handed in. files: by path in it. faults: what may cost points. left_out: paths of other files."""
+    """What would be handed in. files: by path in it. to_fix: what may cost points. left_out: paths of other files."""
 
     files: dict[str, bytes]
-    faults: tuple[str, ...]
-    left_out: tuple[str, ...]
+    to_fix: list[str]
+    left_out: list[str]
 
 
 def gather(directory: Path) -> Contents:
     """The files that count of a submission's folder. Raises HW7Error where the grader would refuse them."""
     if not (directory / "solution").is_dir():
         raise HW7Error(f"{directory} holds no folder `solution`; name the one that does: hw7 pack DIR")
-    files, faults, left_out = dict[str, bytes](), list[str](), list[str]()
-    for path in _regular_files(directory, faults):
+    files, to_fix, left_out = dict[str, bytes](), list[str](), list[str]()
+    for path in _regular_files(directory, to_fix):
         name = path.relative_to(directory).as_posix()
         size = path.stat().st_size
         if (name.startswith("solution/") and name.endswith(".py")) or size <= MOST_READ.get(name, -1):
             files[name] = _read(path)
         elif name in MOST_READ:
-            faults.append(f"{name} has {size:,} bytes, more than the grader reads: left out.")
+            to_fix.append(f"{name} has {size:,} bytes, more than the grader reads: left out.")
         elif name.partition("/")[0] not in HANDED_OUT:
             left_out.append(name)
     source = {name: data for name, data in files.items() if name.endswith(".py")}
@@ -57,16 +58,16 @@ def gather(directory: Path) -> Contents:
     largest = ", ".join(sorted(source, key=lambda name: -len(source[name]))[:3])
     if total > MOST_READ[SOURCE] or len(source) > MAX_SOURCE_FILES:
         raise HW7Error(
-            f"the source under {directory / 'solution'} is too large: {len(source)} Python files with {total:,} bytes; "
-            f"at most {MAX_SOURCE_FILES} with {MOST_READ[SOURCE]:,} are read. The largest: {largest}"
+            f"the source under {directory / 'solution'} is too large: {counted(len(source), 'Python file')} with "
+            f"{total:,} bytes; at most {MAX_SOURCE_FILES} with {MOST_READ[SOURCE]:,} are read. The largest: {largest}"
         )
     if total > LIMITS["source"]:
-        faults.append(
+        to_fix.append(
             f"The source under solution/ has {total:,} bytes; more than {LIMITS['source']:,} earn no points in tasks "
             f"5.1 and 5.2. The largest: {largest}"
         )
-    faults += _missing(files, left_out)
-    return Contents(dict(sorted(files.items())), tuple(faults), tuple(left_out))
+    to_fix += _missing(files, left_out)
+    return Contents(dict(sorted(files.items())), to_fix, left_out)
 
 
 def _read(path: Path) -> bytes:
@@ -80,14 +81,14 @@ def _unreadable(error: OSError) -> HW7Error:
     return HW7Error(f"{error.filename} cannot be read ({error.strerror}): it would be missing in what you hand in")
 
 
-def _regular_files(directory: Path, faults: list[str]) -> Iterator[Path]:
+def _regular_files(directory: Path, to_fix: list[str]) -> Iterator[Path]:
     """All files but litter, in order of their names. Links are named and not followed."""
 
     def refuse(error: OSError) -> None:  # without it, os.walk goes on as if the folder were empty
         place = Path(error.filename).relative_to(directory).as_posix()
         if place.partition("/")[0] in ("solution", "."):
             raise _unreadable(error) from error
-        faults.append(f"{place}/ cannot be read ({error.strerror}): left out.")
+        to_fix.append(f"{place}/ cannot be read ({error.strerror}): left out.")
 
     for folder, folders, names in os.walk(directory, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LITTER)
@@ -98,7 +99,7 @@ def _regular_files(directory: Path, faults: list[str]) -> Iterator[Path]:
             if stat.S_ISREG(path.lstat().st_mode):
                 yield path
             elif name.endswith(".py") or name in MOST_READ or path.is_symlink():
-                faults.append(f"{path.relative_to(directory).as_posix()} is no regular file (a link?): left out.")
+                to_fix.append(f"{path.relative_to(directory).as_posix()} is no regular file (a link?): left out.")
 
 
 def _missing(files: dict[str, bytes], left_out: list[str]) -> Iterator[str]:
@@ -116,24 +117,6 @@ def _missing(files: dict[str, bytes], left_out: list[str]) -> Iterator[str]:
         yield f"{WEIGHTS} has {size:,} bytes; more than {LIMITS['weights']:,} earn no points in tasks 5.1 and 5.2."
 
 
-def check_notebook(contents: Contents, released: Path = RELEASED) -> Examined | None:
-    """The notebook beside the one that was handed out; None where one of the two is not there."""
-    if NOTEBOOK not in contents.files or not released.is_file():
-        return None
-    return examine(contents.files[NOTEBOOK], released.read_bytes())
-
-
-def repair(directory: Path, contents: Contents, examined: Examined) -> Contents:
-    """Writes the mended notebook in place of the one that is there, which stays beside it under another name."""
-    mended = to_bytes(examined.notebook) if examined.notebook is not None else contents.files[NOTEBOOK]
-    if any(finding.mended for finding in examined.findings):
-        number = sum(1 for _ in directory.glob(f"{NOTEBOOK}*{KEPT}"))
-        write_file(directory / f"{NOTEBOOK}{f'.{number}' if number else ''}{KEPT}", contents.files[NOTEBOOK])
-        write_file(directory / NOTEBOOK, mended)
-        return Contents(contents.files | {NOTEBOOK: mended}, contents.faults, contents.left_out)
-    return contents
-
-
 def zipped(contents: Contents) -> bytes:
     """The zip. The same files give the same bytes, whenever and wherever they were written."""
     buffer = io.BytesIO()
@@ -147,39 +130,44 @@ def zipped(contents: Contents) -> bytes:
     return buffer.getvalue()
 
 
-def pack(directory: Path, out: Path, mend: bool = False, check: bool = True, released: Path = RELEASED) -> str:
-    """Writes the zip, and says in words what is in it, what it earns in the public tests, and what is still missing.
+def pack(directory: Path, out: Path, repair: bool = False, check: bool = True, released: Path = RELEASED) -> str:
+    """Writes the zip; the lines that say what is in it, what it earns in the public tests, and what is still missing.
 
-    Raises HW7Error where the grader would refuse it; then nothing is written.
+    repair: whether to repair the notebook in `directory`, too. Raises HW7Error where the grader would refuse the zip;
+    then nothing is written.
     """
     contents = gather(directory)
-    examined = check_notebook(contents, released)
-    if mend and examined:
-        contents = repair(directory, contents, examined)
-    lines = []
-    for fault in contents.faults:
-        lines.append(f"to mend: {fault}")
-    lines += _about_notebook(examined, mend, NOTEBOOK in contents.files, released)
+    lines = [f"to fix: {fault}" for fault in contents.to_fix]
+    lines += _check_notebook(directory, contents, repair, released)
     if contents.left_out:
         more = f" and {len(contents.left_out) - 8} more" if len(contents.left_out) > 8 else ""
-        lines.append(f"left out, because it is not graded: {', '.join(contents.left_out[:8])}{more}")
+        lines.append(f"not graded, and so left out: {', '.join(contents.left_out[:8])}{more}")
     lines += _about_tasks(directory) if check else []
     data = zipped(contents)
     write_file(out, data)
-    lines.append(f"wrote {out}: {len(contents.files)} files, {len(data):,} bytes. Hand in this file.")
+    lines.append(f"wrote {out}: {counted(len(contents.files), 'file')}, {len(data):,} bytes. Hand in this file.")
     return "\n".join(lines)
 
 
-def _about_notebook(examined: Examined | None, mended: bool, there: bool, released: Path) -> Iterator[str]:
-    if examined is None:
-        if there:
-            yield f"{NOTEBOOK} was not checked: {released}, the notebook as handed out, is not there."
+def _check_notebook(directory: Path, contents: Contents, repair: bool, released: Path) -> Iterator[str]:
+    """What is wrong with the notebook, beside the one that was handed out. With `repair`, the repaired one takes its
+    place in the folder and in the zip, and the student's stays beside it under another name."""
+    if NOTEBOOK not in contents.files:
         return
-    for finding in examined.findings:
-        state = "to mend" if not finding.mended else "mended" if mended else "with --repair"
-        yield f"{state}: {finding.text}"
-    if examined.unanswered:
-        yield f"not answered yet in {NOTEBOOK}: {', '.join(examined.unanswered)}"
+    if not released.is_file():
+        yield f"{NOTEBOOK} was not checked: {released}, the notebook as handed out, is not there."
+        return
+    before = contents.files[NOTEBOOK]
+    after = repair_notebook(before, released.read_bytes())
+    if repair and after.fixed and after.notebook is not None:
+        number = sum(1 for _ in directory.glob(f"{NOTEBOOK}*{KEPT}"))
+        write_file(directory / f"{NOTEBOOK}{f'.{number}' if number else ''}{KEPT}", before)
+        contents.files[NOTEBOOK] = to_bytes(after.notebook)
+        write_file(directory / NOTEBOOK, contents.files[NOTEBOOK])
+    yield from (f"{'fixed' if repair else 'with --repair'}: {fault}" for fault in after.fixed)
+    yield from (f"to fix: {fault}" for fault in after.to_fix)
+    if after.unanswered:
+        yield f"not answered yet in {NOTEBOOK}: {', '.join(after.unanswered)}"
 
 
 def _about_tasks(directory: Path) -> Iterator[str]:
@@ -192,4 +180,4 @@ def _about_tasks(directory: Path) -> Iterator[str]:
         wrong = [f"{part.part}: {part.outcome.verdict}" for part in parts if not part.right]
         if wrong:
             yield f"task {task.id}, {task.title}: {', '.join(wrong)}; see `hw7 check {task.id}`"
-    yield f"public tests: {points:g} of {out_of:g} points. The grader asks the same of other inputs."
+    yield f"public tests: {points:g} of {counted(out_of, 'point')}. The grader asks the same of other inputs."

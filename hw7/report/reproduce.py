@@ -19,7 +19,7 @@ from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.report.pace import Pace
 from hw7.report.runner import Runner, run_timed
 from hw7.support.files import alone_in, read_json, write_json
-from hw7.support.workers import Here, side_by_side
+from hw7.support.workers import SameProcess, side_by_side
 from hw7.training.loop import TimeIsUp
 
 
@@ -45,7 +45,7 @@ class Reproduction(Runner):
                 # Before anything is written: data that cannot be read leave no folder behind.
                 self.load(name) if executor else self.split(name)
             self._claim()
-            self._run_all(ids, executor or Here(), at_once)
+            self._run_all(ids, executor or SameProcess(), at_once)
             return self.results()
 
     def results(self) -> dict[str, Any]:

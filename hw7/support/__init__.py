@@ -1,1 +1,1 @@
-"""What any program needs: whole files, worker processes, streams and accounts on any system, torchvision."""
+"""What any program needs: whole files, worker processes, what differs between systems, words, torchvision."""

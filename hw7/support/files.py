@@ -1,6 +1,6 @@
-"""Files that are whole or absent: written beside their place, then moved there: a kill leaves nothing half.
+"""Atomic writes: a file is written beside its place, then moved there, so that a kill leaves nothing half-written.
 
-Torch is imported where tensors are written: who writes JSON and pages only need not wait for it.
+Torch is imported where tensors are written: what writes only JSON and pages need not wait for it.
 """
 
 from __future__ import annotations

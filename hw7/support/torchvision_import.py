@@ -1,4 +1,4 @@
-"""The one door to torchvision: it opens even where torchvision's compiled operators do not fit the torch beside them.
+"""Importing torchvision, even where its compiled operators do not fit the torch beside them.
 
 A torchvision built for CUDA beside a CPU-only torch cannot load its operators, and `import torchvision` then dies with
 "operator torchvision::nms does not exist", because it describes operators that nobody declared. Nothing here needs

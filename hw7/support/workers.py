@@ -1,4 +1,4 @@
-"""Tasks that need other tasks, side by side on any concurrent.futures executor: here, in processes, on a cluster."""
+"""Executors that run tasks side by side: in this process, in processes of their own, on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from concurrent.futures import (
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from tqdm import tqdm
 
@@ -63,7 +64,7 @@ def side_by_side(
                 waiting.clear()
 
 
-class Here(Executor):
+class SameProcess(Executor):
     """The executor that runs each task at once, in this process. What ends a process ends it."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -88,24 +89,18 @@ class Workers(Executor):
         self._threads = ThreadPoolExecutor(jobs, "worker")
         self._mine = threading.local()
         self._all: set[_Worker] = set()
-        self._unfinished: set[Future[Any]] = set()
+        self._futures: WeakSet[Future[Any]] = WeakSet()
         self._lock = threading.Lock()
         self._stopped = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future = self._threads.submit(self._call, fn, args, kwargs)
-        with self._lock:
-            self._unfinished.add(future)
-        future.add_done_callback(self._finished)
+        self._futures.add(future)
         return future
-
-    def _finished(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._unfinished.discard(future)
 
     def __exit__(self, *exception: object) -> None:
         """Stops what still runs: whoever waits for a future does so before."""
-        self.shutdown(cancel_futures=bool(self._unfinished))
+        self.shutdown(cancel_futures=not all(future.done() for future in self._futures))
 
     def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         worker = getattr(self._mine, "worker", None) or self._start()

@@ -21,7 +21,7 @@ from autograder.tasks.losses.oracle import kd_loss, with_gradient
 from autograder.tasks.table import OUTSIDE, PARTS, cases
 from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
-from hw7.checks.compare import counted, sentence
+from hw7.checks.compare import sentence
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes.__main__ import as_page, load_mistakes
 from hw7.checks.scoring import AnswerSheet
@@ -29,6 +29,7 @@ from hw7.checks.storage import load_cases, save_cases
 from hw7.checks.tensors import named, noise, pack_names, student_net, to_vector
 from hw7.models import StudentNet
 from hw7.solution import PROJECT, load_solution
+from hw7.support.words import counted
 
 REFERENCE = load_solution(PROJECT / "reference_solutions" / "hw7")
 FUNCTIONS = {

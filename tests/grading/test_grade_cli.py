@@ -144,7 +144,7 @@ def test_export_says_who_is_missing(made: Class) -> None:
     made.hand_in(student99="refuse")
     with pytest.raises(HW7Error):
         made.run(jobs=1)
-    assert "1 students have no grade" in call("export", "--to", "csv", "--out", made.out)
+    assert "1 student has no grade" in call("export", "--to", "csv", "--out", made.out)
 
 
 # ---- show -----------------------------------------------------------------------------------------------------

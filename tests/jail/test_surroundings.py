@@ -24,7 +24,7 @@ from hw7 import HW7Error
 from hw7.checks.cases import Call, Status
 from hw7.data.load import cache_dir
 from hw7.solution import PROJECT
-from hw7.support import account
+from hw7.support import system
 
 BIN = Path(sys.executable).parent
 NAMES = ("Łukasz 李", "Zoë", "İpek ß", "אבג", "🦊")
@@ -129,11 +129,11 @@ def test_an_account_without_a_name_or_a_home(monkeypatch: pytest.MonkeyPatch) ->
     def homeless(path: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(account.getpass, "getuser", unknown)
-    assert account.login() == f"uid-{os.getuid()}"
+    monkeypatch.setattr(system.getpass, "getuser", unknown)
+    assert system.login() == f"uid-{os.getuid()}"
     monkeypatch.setattr(Path, "expanduser", homeless)
     with pytest.raises(HW7Error, match=r"~/x: this home folder is not known here"):
-        account.expanded("~/x")
+        system.expanded("~/x")
     for name in ("HW7_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(HW7Error, match="HW7_CACHE"):

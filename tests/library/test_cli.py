@@ -1,6 +1,7 @@
 """The `hw7` command as its users meet it: what it prints, what it leaves behind, and how it says no."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import torch
 from PIL import Image
 
 from hw7 import __version__
-from hw7.cli import app
+from hw7.cli import app, options
 from hw7.data.plates.source import PLATES_COUNTS
 from hw7.models import StudentNet
+from hw7.report.experiments import NETWORKS
 from hw7.solution import default_directory, load_solution
 from hw7.support.files import load_weights, save_weights
 
@@ -73,6 +75,11 @@ def test_help_lists_every_command(hw7: Hw7) -> None:
 
 def test_version(hw7: Hw7) -> None:
     assert hw7("--version") == (0, f"hw7 {__version__}\n", "")
+
+
+def test_the_help_names_the_networks_that_there_are() -> None:
+    """It cannot ask for them: that would import torch."""
+    assert re.split(", | or ", options.NETWORK_NAMES) == list(NETWORKS)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--help"], ["reproduce", "--help"], ["--version"]])
@@ -349,7 +356,7 @@ def test_a_mistake_in_a_new_process() -> None:
 
 
 def test_a_distillation_by_other_code_in_the_same_folder_is_refused(hw7: Hw7, files: Path, tmp_path: Path) -> None:
-    """A student who mends a loss and trains again must not be shown the old result."""
+    """A student who fixes a loss and trains again must not be shown the old result."""
     shutil.copytree(default_directory() / "solution", tmp_path / "mine" / "solution")
     out = tmp_path / "out"
     options = ("--teacher", files / "good.safetensors", "--solution", tmp_path / "mine", "--out", out, *QUICK)

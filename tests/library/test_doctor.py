@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 from hw7 import doctor
 from hw7.doctor import CHECKS, Finding, Machine, examine, format_findings
@@ -18,12 +19,16 @@ COUNTS = {"counts": {"training": 9866, "validation": 3430, "testing": 3347}, "co
 DRIVER = "NVIDIA T4, driver 470.1"
 
 
+def needed(*lines: str) -> dict[str, Requirement]:
+    return {need.name: need for need in map(Requirement, lines)}
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     """One on which nothing is wrong."""
     data = {"cache": str(tmp_path / "cache"), "sources": {"plates": COUNTS, "fashion-mnist": COUNTS}}
-    lowest = {"torch": "2.11", "torchvision": "0.26", "numpy": "2"}
-    return Machine(None, tmp_path / "out", lowest, TORCH, TORCHVISION, data, {"folder": "reference"})
+    needs = needed("torch>=2.11", "torchvision>=0.26", "numpy>=2")
+    return Machine(None, tmp_path / "out", needs, TORCH, TORCHVISION, data, {"folder": "reference"})
 
 
 def finding(check: str, machine: Machine) -> Finding:
@@ -62,11 +67,11 @@ def test_python(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     ("check", "facts", "ok", "says"),
     [
         ("torch", {"error": "ModuleNotFoundError: No module named 'torch'"}, False, "No module named 'torch'"),
-        ("torch", TORCH | {"version": "2.9.1"}, False, "2.11 or newer"),
+        ("torch", TORCH | {"version": "2.9.1"}, False, "torch>=2.11 is needed"),
         ("torch", TORCH, True, "CPU only"),
         ("torch", CUDA, True, "13.0"),
         ("torchvision", {"error": "ImportError: no image"}, False, "no image"),
-        ("torchvision", {"version": "0.24.1", "operators": ""}, False, "0.26 or newer"),
+        ("torchvision", {"version": "0.24.1", "operators": ""}, False, "torchvision>=0.26 is needed"),
         ("torchvision", {"version": "0.27.0", "operators": ""}, None, "belongs with torchvision 0.28"),
         ("torchvision", TORCHVISION | {"operators": "operator torchvision::nms does not exist"}, None, "nms"),
         ("solution", {"error": "it lacks solution/losses.py"}, False, "lacks solution/losses.py"),
@@ -107,24 +112,35 @@ def test_gpus(machine: Machine, driver: SimpleNamespace, facts: dict, nvidia: st
 
 
 @pytest.mark.parametrize(
-    ("lowest", "ok", "advice"),
+    ("needs", "ok", "advice"),
     [
-        ({"numpy": "2", "torch": "99"}, True, ""),  # torch has a check of its own
-        ({"numpy": "99.1"}, False, 'python -m pip install "numpy>=99.1"'),
-        ({"numpy": "2", "no-such-package": "1"}, False, 'python -m pip install "no-such-package>=1"'),
-        ({}, False, "python -m pip install -e"),
+        (("numpy>=2", "torch>=99"), True, ""),  # torch has a check of its own
+        (("numpy>=99.1",), False, 'python -m pip install "numpy>=99.1"'),
+        (("numpy>=2", "no-such-package>=1"), False, 'python -m pip install "no-such-package>=1"'),
+        ((), False, "python -m pip install -e"),
     ],
 )
-def test_packages(machine: Machine, lowest: dict[str, str], ok: bool, advice: str) -> None:
-    found = finding("packages", replace(machine, lowest=lowest))
+def test_packages(machine: Machine, needs: tuple[str, ...], ok: bool, advice: str) -> None:
+    found = finding("packages", replace(machine, needs=needed(*needs)))
     assert found.ok is ok
     assert found.advice.startswith(advice)
 
 
 def test_the_bounds_are_those_of_pyproject() -> None:
-    lowest = doctor._lowest()
-    assert lowest["torch"] == "2.11"
-    assert "pytest" not in lowest
+    needs = doctor._needs()
+    assert str(needs["torch"]) == "torch>=2.11"
+    assert "pytest" not in needs
+
+
+def test_without_packaging_no_version_is_read_and_that_is_said(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)  # importing it raises
+    assert doctor._needs() == {}
+    bare = replace(machine, needs=doctor._needs(), torch=TORCH | {"version": "1.0.0"})
+    assert finding("packages", bare).ok is False
+    assert "`packaging`" in finding("packages", bare).found
+    assert finding("torch", bare).ok is True
 
 
 @pytest.mark.parametrize(("free", "ok"), [(10e9, True), (1e9, None), (1e8, False)])
@@ -189,7 +205,7 @@ def test_format_shows_marks_and_advice() -> None:
     ]
     lines = format_findings(findings).splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["ok", "warn", "->", "FAIL", "->"]
-    assert lines[-1] == "1 to mend, 1 to know about"
+    assert lines[-1] == "1 to fix, 1 to know about"
 
 
 # Stand-ins for a torch that is missing, and for one that takes the whole process down.

@@ -1,4 +1,4 @@
-"""Notebooks as students leave them, beside the released one: what is found, what is mended, that no text is lost."""
+"""Notebooks as students leave them, beside the released one: what is found, what is fixed, that no text is lost."""
 
 import json
 import random
@@ -10,84 +10,84 @@ import pytest
 from notebooks import ANSWER, RELEASED, Cell, answered, at, graded, released, words
 
 from hw7 import HW7Error
-from hw7.handin.notebook_repair import MAX_OUTPUT, examine, grade_id, text, to_bytes
+from hw7.handin.notebook_repair import MAX_OUTPUT, grade_id, repair_notebook, text, to_bytes
 from hw7.solution import MOST_READ, NOTEBOOK
 
 
-def mend(notebook: Cell) -> tuple[Cell, list[str]]:
-    """Examines it, and sees that what comes back is right in all that must hold for any notebook."""
-    examined = examine(to_bytes(notebook), RELEASED)
-    assert examined.notebook is not None
-    mended = examined.notebook
-    nbformat.validate(nbformat.from_dict(mended))
-    names = [grade_id(cell) for cell in mended["cells"] if grade_id(cell)]
+def repair(notebook: Cell) -> tuple[Cell, list[str]]:
+    """Repairs it, and sees that what comes back is right in all that must hold for any notebook."""
+    result = repair_notebook(to_bytes(notebook), RELEASED)
+    assert result.notebook is not None
+    repaired = result.notebook
+    nbformat.validate(nbformat.from_dict(repaired))
+    names = [grade_id(cell) for cell in repaired["cells"] if grade_id(cell)]
     assert names == [grade_id(cell) for cell in released()["cells"] if grade_id(cell)]
     for name, cell in graded(released()).items():
-        assert graded(mended)[name]["metadata"]["nbgrader"] == cell["metadata"]["nbgrader"]
-        assert graded(mended)[name]["cell_type"] == cell["cell_type"]
+        assert graded(repaired)[name]["metadata"]["nbgrader"] == cell["metadata"]["nbgrader"]
+        assert graded(repaired)[name]["cell_type"] == cell["cell_type"]
         if not cell["metadata"]["nbgrader"]["solution"]:
-            assert graded(mended)[name]["source"] == cell["source"]
-    there = "\n".join(cell["source"] for cell in mended["cells"])
+            assert graded(repaired)[name]["source"] == cell["source"]
+    there = "\n".join(cell["source"] for cell in repaired["cells"])
     for cell in notebook["cells"]:
         assert text(cell) == "YOUR ANSWER HERE" or text(cell) in there
-    again = examine(to_bytes(mended), RELEASED)
-    assert again.notebook == mended
-    assert not again.findings
-    return mended, [finding.text for finding in examined.findings]
+    again = repair_notebook(to_bytes(repaired), RELEASED)
+    assert again.notebook == repaired
+    assert (again.fixed, again.to_fix) == ((), ())
+    return repaired, [*result.fixed, *result.to_fix]
 
 
 def test_a_good_notebook_stays_as_it_is() -> None:
-    mended, found = mend(answered())
+    repaired, found = repair(answered())
     assert found == []
-    assert to_bytes(mended) == to_bytes(answered())
-    assert examine(RELEASED, RELEASED).unanswered == ("question-a", "question-b", "question-c")
-    assert examine(to_bytes(answered()), RELEASED).unanswered == ()
+    assert to_bytes(repaired) == to_bytes(answered())
+    assert repair_notebook(RELEASED, RELEASED).unanswered == ("question-a", "question-b", "question-c")
+    assert repair_notebook(to_bytes(answered()), RELEASED).unanswered == ()
 
 
 def test_deleted_cells_come_back_in_their_places() -> None:
     notebook = answered()
     for name in ("setup", "task-1-2", "question-c"):
         del notebook["cells"][at(notebook, name)]
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == [
         "setup was deleted: it is back.",
         "task-1-2 was deleted: it is back.",
         "question-c was deleted: it is back, without an answer.",
     ]
-    assert at(mended, "setup") == at(mended, "task-1-1") - 1
-    assert graded(mended)["question-a"]["source"] == f"question-a: {ANSWER}"
+    assert at(repaired, "setup") == at(repaired, "task-1-1") - 1
+    assert graded(repaired)["question-a"]["source"] == f"question-a: {ANSWER}"
 
 
 def test_a_notebook_without_any_cell_becomes_the_released_one() -> None:
-    mended, found = mend(released() | {"cells": []})
-    assert len(found) == len(graded(mended)) == 7
+    repaired, found = repair(released() | {"cells": []})
+    assert len(found) == len(graded(repaired)) == 7
 
 
 @pytest.mark.parametrize("name", ["task-1-2", "question-a"])
 def test_an_untouched_copy_is_left_out(name: str) -> None:
     notebook = answered()
     notebook["cells"].append(deepcopy(graded(released())[name]))
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == [f"{name} was there twice: the copy was left out."]
-    assert len(mended["cells"]) == len(answered()["cells"])
+    assert len(repaired["cells"]) == len(answered()["cells"])
 
 
 def test_an_answer_counts_also_where_an_untouched_copy_stands_before_it() -> None:
     notebook = answered()
     notebook["cells"].insert(1, deepcopy(graded(released())["question-b"]))
-    mended, _ = mend(notebook)
-    assert graded(mended)["question-b"]["source"] == f"question-b: {ANSWER}"
+    repaired, _ = repair(notebook)
+    assert graded(repaired)["question-b"]["source"] == f"question-b: {ANSWER}"
 
 
 def test_a_second_answer_is_kept_as_an_ordinary_cell() -> None:
     notebook = answered()
     second = deepcopy(graded(notebook)["question-a"]) | {"source": "Or rather: less."}
     notebook["cells"].insert(at(notebook, "question-a") + 1, second)
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == [
         "question-a was there twice, with other text: the first answer is graded, the other is an ordinary cell."
     ]
-    after = mended["cells"][at(mended, "question-a") + 1]
+    after = repaired["cells"][at(repaired, "question-a") + 1]
     assert after["source"] == "Or rather: less."
     assert "nbgrader" not in after["metadata"]
 
@@ -95,9 +95,9 @@ def test_a_second_answer_is_kept_as_an_ordinary_cell() -> None:
 def test_an_edited_locked_cell_is_as_released_and_the_edit_does_not_run() -> None:
     notebook = answered()
     notebook["cells"][at(notebook, "task-1-1")]["source"] = "5.0"
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == ["task-1-1 is locked and was edited: it is as released, your version stands below it."]
-    fixed, edit = mended["cells"][at(mended, "task-1-1") :][:2]
+    fixed, edit = repaired["cells"][at(repaired, "task-1-1") :][:2]
     assert fixed["outputs"] == []
     assert (edit["cell_type"], edit["source"]) == ("raw", "5.0")
 
@@ -105,10 +105,10 @@ def test_an_edited_locked_cell_is_as_released_and_the_edit_does_not_run() -> Non
 def test_line_ends_are_no_edit() -> None:
     notebook = answered()
     notebook["cells"][at(notebook, "setup")]["source"] = "from hw7.notebook import Lab  \r\nlab = Lab()\r\n"
-    examined = examine(to_bytes(notebook), RELEASED)
-    assert not examined.findings
-    assert examined.notebook is not None
-    assert graded(examined.notebook)["setup"]["source"] == graded(released())["setup"]["source"]
+    result = repair_notebook(to_bytes(notebook), RELEASED)
+    assert (result.fixed, result.to_fix) == ((), ())
+    assert result.notebook is not None
+    assert graded(result.notebook)["setup"]["source"] == graded(released())["setup"]["source"]
 
 
 @pytest.mark.parametrize(
@@ -124,15 +124,15 @@ def test_line_ends_are_no_edit() -> None:
 def test_a_cell_that_lost_its_name_is_found_again(name: str, change: Any) -> None:
     notebook = answered()
     change(notebook["cells"][at(notebook, name)])
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == [f"{name} had lost its name, by which it is graded: it has it again."]
-    assert graded(mended)[name]["source"] == graded(answered())[name]["source"]
+    assert graded(repaired)[name]["source"] == graded(answered())[name]["source"]
 
 
 def test_a_locked_cell_is_also_known_by_its_text() -> None:
     notebook = answered()
     notebook["cells"][at(notebook, "setup")] |= {"id": "another", "metadata": {}}
-    _, found = mend(notebook)
+    _, found = repair(notebook)
     assert found == ["setup had lost its name, by which it is graded: it has it again."]
 
 
@@ -140,25 +140,25 @@ def test_a_locked_cell_is_also_known_by_its_text() -> None:
 def test_data_for_grading_are_as_released(key: str) -> None:
     notebook = answered()
     notebook["cells"][at(notebook, "task-1-1")]["metadata"]["nbgrader"][key] = 100
-    _, found = mend(notebook)
+    _, found = repair(notebook)
     assert found == ["task-1-1 had other data for grading: they are as released."]
 
 
 def test_an_answer_that_was_made_code_is_words_again() -> None:
     notebook = answered()
     notebook["cells"][at(notebook, "question-a")] |= {"cell_type": "code", "outputs": [], "execution_count": None}
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == ["question-a had become a code cell: it is markdown again."]
-    assert graded(mended)["question-a"]["source"] == f"question-a: {ANSWER}"
+    assert graded(repaired)["question-a"]["source"] == f"question-a: {ANSWER}"
 
 
 def test_moved_cells_are_put_back_and_the_others_stay() -> None:
     notebook = answered()
     cell = notebook["cells"].pop(at(notebook, "task-1-1"))
     notebook["cells"].append(cell)
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == ["task-1-1 had been moved: it is in its place again."]
-    assert to_bytes(mended) == to_bytes(answered())
+    assert to_bytes(repaired) == to_bytes(answered())
 
 
 def test_any_order_is_put_right() -> None:
@@ -166,15 +166,15 @@ def test_any_order_is_put_right() -> None:
     for _ in range(30):
         notebook = answered()
         order.shuffle(notebook["cells"])
-        mend(notebook)
+        repair(notebook)
 
 
 def test_cells_of_another_notebook_are_ordinary() -> None:
     notebook = answered()
     notebook["cells"].append(words("old", "homework-6", grade=True, solution=True, points=100))
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == ["homework-6 is no cell of this notebook: kept as an ordinary cell."]
-    assert mended["cells"][-1]["metadata"] == {}
+    assert repaired["cells"][-1]["metadata"] == {}
 
 
 def test_too_much_output_is_left_out_and_damaged_output_too() -> None:
@@ -182,22 +182,21 @@ def test_too_much_output_is_left_out_and_damaged_output_too() -> None:
     flood = {"output_type": "stream", "name": "stdout", "text": "x" * MAX_OUTPUT}
     notebook["cells"][at(notebook, "setup")]["outputs"] = [flood]
     notebook["cells"][at(notebook, "task-1-1")]["outputs"] = [{"output_type": "display_data"}, 7, {"text": "?"}]
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == ["setup has 2,000,057 bytes of output: they were left out."]
-    assert "left out" in graded(mended)["setup"]["outputs"][0]["text"]
-    assert graded(mended)["task-1-1"]["outputs"] == []
+    assert "left out" in graded(repaired)["setup"]["outputs"][0]["text"]
+    assert graded(repaired)["task-1-1"]["outputs"] == []
 
 
 def test_what_is_no_cell_is_left_out() -> None:
     notebook = answered()
     notebook["cells"] += [None, {"cell_type": "code"}, {"source": 5}, {"source": "kept", "cell_type": "what"}]
-    examined = examine(to_bytes(notebook), RELEASED)
-    assert [finding.text for finding in examined.findings] == [
-        f"Cell {number} is no cell: it was left out." for number in (13, 14, 15)
-    ]
-    assert examined.notebook is not None
-    assert examined.notebook["cells"][-1]["source"] == "kept"
-    nbformat.validate(nbformat.from_dict(examined.notebook))
+    result = repair_notebook(to_bytes(notebook), RELEASED)
+    assert result.fixed == tuple(f"Cell {number} is no cell: it was left out." for number in (13, 14, 15))
+    assert result.to_fix == ()
+    assert result.notebook is not None
+    assert result.notebook["cells"][-1]["source"] == "kept"
+    nbformat.validate(nbformat.from_dict(result.notebook))
 
 
 def test_a_merge_conflict_in_outputs_is_resolved() -> None:
@@ -205,12 +204,11 @@ def test_a_merge_conflict_in_outputs_is_resolved() -> None:
     place = next(i for i, line in enumerate(lines) if '"execution_count": 3' in line)
     other = lines[place].replace("3", "17")
     lines[place : place + 1] = ["<<<<<<< HEAD", lines[place], "=======", other, ">>>>>>> laptop"]
-    examined = examine("\n".join(lines).encode(), RELEASED)
-    assert [finding.text for finding in examined.findings] == [
-        f"The notebook had a merge conflict in line {place + 1}; both sides had the same text."
-    ]
-    assert examined.notebook is not None
-    assert to_bytes(examined.notebook) == to_bytes(answered())
+    result = repair_notebook("\n".join(lines).encode(), RELEASED)
+    assert result.fixed == (f"The notebook had a merge conflict in line {place + 1}; both sides had the same text.",)
+    assert result.to_fix == ()
+    assert result.notebook is not None
+    assert to_bytes(result.notebook) == to_bytes(answered())
 
 
 def test_a_merge_conflict_in_an_answer_is_for_its_student() -> None:
@@ -223,24 +221,24 @@ def test_a_merge_conflict_in_an_answer_is_for_its_student() -> None:
         lines[place].replace("more", "less"),
         ">>>>>>> x",
     ]
-    examined = examine("\n".join(lines).encode(), RELEASED)
-    assert examined.notebook is None
-    (finding,) = examined.findings
-    assert not finding.mended
-    assert f"merge conflict in line {place + 1} whose sides differ" in finding.text
+    result = repair_notebook("\n".join(lines).encode(), RELEASED)
+    assert result.notebook is None
+    (fault,) = result.to_fix
+    assert result.fixed == ()
+    assert f"merge conflict in line {place + 1} whose sides differ" in fault
 
 
 def test_a_merge_conflict_inside_a_cell_is_named() -> None:
     notebook = answered()
     conflict = "<<<<<<< HEAD\nmore\n=======\nless\n>>>>>>> laptop"
     notebook["cells"][at(notebook, "question-a")]["source"] = conflict
-    examined = examine(to_bytes(notebook), RELEASED)
-    (finding,) = examined.findings
-    assert finding.text.startswith("question-a has a merge conflict in its text")
-    assert not finding.mended
+    result = repair_notebook(to_bytes(notebook), RELEASED)
+    (fault,) = result.to_fix
+    assert fault.startswith("question-a has a merge conflict in its text")
+    assert result.fixed == ()
     heading = answered()
     heading["cells"][at(heading, "question-a")]["source"] = "Answer\n=======\nmore"  # underlined, as Markdown has it
-    assert not examine(to_bytes(heading), RELEASED).findings
+    assert repair_notebook(to_bytes(heading), RELEASED).to_fix == ()
 
 
 @pytest.mark.parametrize(
@@ -258,35 +256,35 @@ def test_a_merge_conflict_inside_a_cell_is_named() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_notebook_is_told(data: bytes, says: str) -> None:
-    examined = examine(data, RELEASED)
-    assert examined.notebook is None
-    (finding,) = examined.findings
-    assert says in finding.text
-    assert not finding.mended
+    result = repair_notebook(data, RELEASED)
+    assert result.notebook is None
+    (fault,) = result.to_fix
+    assert says in fault
+    assert result.fixed == ()
 
 
 def test_halves_of_characters_and_nan_become_what_a_file_can_hold() -> None:
     notebook = answered()
     notebook["cells"][0]["source"] = "@@"
     data = to_bytes(notebook).replace(b"@@", b"\\ud83d!").replace(b'"metadata": {}', b'"metadata": {"x": NaN}', 1)
-    examined = examine(data, RELEASED)
-    assert examined.notebook is not None
-    assert examined.notebook["cells"][0]["source"] == "?!"
-    json.loads(to_bytes(examined.notebook), parse_constant=pytest.fail)
+    result = repair_notebook(data, RELEASED)
+    assert result.notebook is not None
+    assert result.notebook["cells"][0]["source"] == "?!"
+    json.loads(to_bytes(result.notebook), parse_constant=pytest.fail)
 
 
 def test_an_older_format_gets_what_the_newer_needs() -> None:
     notebook = answered() | {"nbformat_minor": 4}
     for cell in notebook["cells"]:
         del cell["id"]
-    mended, found = mend(notebook)
+    repaired, found = repair(notebook)
     assert found == []
-    assert mended["nbformat_minor"] == 5
+    assert repaired["nbformat_minor"] == 5
 
 
 def test_a_released_notebook_that_is_none_is_an_error() -> None:
     with pytest.raises(HW7Error, match="the released notebook cannot be used: The notebook is no JSON"):
-        examine(RELEASED, b"?")
+        repair_notebook(RELEASED, b"?")
 
 
 def test_anything_becomes_a_valid_notebook_or_a_reason() -> None:
@@ -296,11 +294,11 @@ def test_anything_becomes_a_valid_notebook_or_a_reason() -> None:
         notebook = answered()
         for _ in range(chance.randrange(1, 6)):
             damage(notebook, chance)
-        examined = examine(json.dumps(notebook).encode(), RELEASED)
-        if examined.notebook is None:
-            assert examined.findings
+        result = repair_notebook(json.dumps(notebook).encode(), RELEASED)
+        if result.notebook is None:
+            assert result.to_fix
         else:
-            nbformat.validate(nbformat.from_dict(examined.notebook))
+            nbformat.validate(nbformat.from_dict(result.notebook))
 
 
 def damage(value: Any, chance: random.Random) -> None:

@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def pack(folder: Path, mend: bool = False, check: bool = False) -> str:
-    return packing.pack(folder, folder.parent / "me.zip", mend, check, folder.parent / "notebook.json")
+def pack(folder: Path, repair: bool = False, check: bool = False) -> str:
+    return packing.pack(folder, folder.parent / "me.zip", repair, check, folder.parent / "notebook.json")
 
 
 def taken(folder: Path) -> submission.Submission:
@@ -74,7 +74,7 @@ def test_what_is_not_graded_is_left_out_and_named(folder: Path, tmp_path: Path) 
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     said = pack(folder)
-    assert "left out, because it is not graded: data/images.npy, solution/notes.txt\n" in said
+    assert "not graded, and so left out: data/images.npy, solution/notes.txt\n" in said
     names = zipfile.ZipFile(tmp_path / "me.zip").namelist()
     assert names == sorted([*reference_files(), "hw7.ipynb", "weights.safetensors"])
 
@@ -97,7 +97,7 @@ def test_helper_modules_are_handed_in(folder: Path) -> None:
 )
 def test_a_wrong_name_is_told_with_the_right_one(folder: Path, was: str, now: str) -> None:
     (folder / was).rename(folder / now)
-    assert f"to mend: {was} is missing. Is it {now}? Rename it." in pack(folder)
+    assert f"to fix: {was} is missing. Is it {now}? Rename it." in pack(folder)
 
 
 def test_what_is_missing_is_told_and_the_rest_is_packed(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_is_missing_is_told_and_the_rest_is_packed(folder: Path) -> None:
         (folder / name).unlink()
     said = pack(folder)
     for name in ("weights.safetensors", "hw7.ipynb", "solution/pruning.py"):
-        assert f"to mend: {name} is missing." in said
+        assert f"to fix: {name} is missing." in said
     assert "wrote" in said
     assert taken(folder).problem == ""
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_not_left_out_in_silence(folder: Path, monkeypatc
         return scan(place)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert "data/ cannot be read (Permission denied): left out." in packing.gather(folder).faults
+    assert "data/ cannot be read (Permission denied): left out." in packing.gather(folder).to_fix
     refused = folder / "solution" / "deep"
     with pytest.raises(HW7Error, match=r"deep cannot be read \(Permission denied\)"):
         packing.gather(folder)
@@ -180,10 +180,10 @@ def test_it_refuses_exactly_what_the_grader_refuses(
 
 def test_weights_that_earn_nothing_are_handed_in_all_the_same(folder: Path) -> None:
     (folder / "weights.safetensors").write_bytes(bytes(300_001))
-    assert "to mend: weights.safetensors has 300,001 bytes; more than 300,000 earn no points" in pack(folder)
+    assert "to fix: weights.safetensors has 300,001 bytes; more than 300,000 earn no points" in pack(folder)
     assert taken(folder).weights == bytes(300_001)
     (folder / "weights.safetensors").write_bytes(bytes(300_000))
-    assert "to mend" not in pack(folder)
+    assert "to fix" not in pack(folder)
 
 
 def test_a_folder_without_a_solution_is_refused(tmp_path: Path) -> None:
@@ -197,26 +197,26 @@ def test_a_folder_without_a_solution_is_refused(tmp_path: Path) -> None:
 # ---- the notebook ----------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_notebook_is_named_and_mended_when_asked(folder: Path) -> None:
+def test_a_damaged_notebook_is_named_and_repaired_when_asked(folder: Path) -> None:
     notebook = answered()
     del notebook["cells"][at(notebook, "task-1-1")]
     damaged = to_bytes(notebook)
     (folder / "hw7.ipynb").write_bytes(damaged)
     assert "with --repair: task-1-1 was deleted: it is back." in pack(folder)
     assert (folder / "hw7.ipynb").read_bytes() == damaged
-    assert "mended: task-1-1 was deleted: it is back." in pack(folder, mend=True)
+    assert "fixed: task-1-1 was deleted: it is back." in pack(folder, repair=True)
     assert (folder / "hw7.ipynb.before-repair").read_bytes() == damaged
-    assert "task-1-1" not in pack(folder, mend=True)
+    assert "task-1-1" not in pack(folder, repair=True)
     assert taken(folder).notebook == (folder / "hw7.ipynb").read_bytes()
     (folder / "hw7.ipynb").write_bytes(damaged + b"\n")
-    pack(folder, mend=True)
+    pack(folder, repair=True)
     assert (folder / "hw7.ipynb.before-repair").read_bytes() == damaged
     assert (folder / "hw7.ipynb.1.before-repair").read_bytes() == damaged + b"\n"
 
 
-def test_a_notebook_that_cannot_be_mended_is_handed_in_as_it_is(folder: Path) -> None:
+def test_a_notebook_that_cannot_be_repaired_is_handed_in_as_it_is(folder: Path) -> None:
     (folder / "hw7.ipynb").write_bytes(b"<<<<<<< HEAD")
-    assert "to mend: The notebook has a merge conflict in line 1" in pack(folder, mend=True)
+    assert "to fix: The notebook has a merge conflict in line 1" in pack(folder, repair=True)
     assert taken(folder).notebook == b"<<<<<<< HEAD"
     assert not list(folder.glob("*.before-repair"))
 

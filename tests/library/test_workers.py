@@ -26,7 +26,7 @@ from hw7.report.experiments import EXPERIMENTS
 from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, default_directory, load_solution
 from hw7.support.files import load_weights, write_json
-from hw7.support.workers import Cluster, Here, Workers, side_by_side
+from hw7.support.workers import Cluster, SameProcess, Workers, side_by_side
 from hw7.training import loop
 from hw7.training.epoch import Passes
 from hw7.training.loop import TimeIsUp
@@ -55,7 +55,7 @@ def fails_at(*names: str) -> Callable[[str], None]:
 
 
 def test_tasks_run_in_their_order_once_what_they_need_is_done() -> None:
-    assert ordered(Here(), fails_at()) == list("abcdef")
+    assert ordered(SameProcess(), fails_at()) == list("abcdef")
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_tasks_run_in_their_order_once_what_they_need_is_done() -> None:
     [("a", ["a!", "c", "e", "f"]), ("c", ["a", "b", "c!", "f"]), ("ef", ["a", "b", "c", "d", "e!", "f!"])],
 )
 def test_what_needs_a_failed_task_is_not_started_and_the_rest_is(failing: str, ended: list[str]) -> None:
-    assert ordered(Here(), fails_at(*failing)) == ended
+    assert ordered(SameProcess(), fails_at(*failing)) == ended
 
 
 def test_nothing_more_is_started_when_one_says_so() -> None:
-    assert ordered(Here(), fails_at(), stop_after="b") == ["a", "b"]
+    assert ordered(SameProcess(), fails_at(), stop_after="b") == ["a", "b"]
 
 
 def test_no_more_run_at_once_than_asked_and_the_first_that_can_does() -> None:
@@ -138,7 +138,7 @@ def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: So
 def test_the_longest_chain_goes_first(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
-    class Noting(Here):
+    class Noting(SameProcess):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             started.append(args[1])
             path = args[0].directory(args[1]) / "result.json"
@@ -184,7 +184,7 @@ def test_what_is_left_is_told_by_the_images_that_each_sees(
     images = {"student-c": 600, "student-net": 36_000, "plain-1mb": 1200, "depthwise-1mb": 300, "grouped-1mb": 10}
     made, said = reproduction(tmp_path, solution), list[str]()
 
-    class Counting(Here):
+    class Counting(SameProcess):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             write_json(made.result_path(args[1]), {"accuracy": 0.5, "parameters": 1000})
             return super().submit(lambda: images[args[1]] / 10)
@@ -293,7 +293,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> N
 
 
 def test_a_worker_that_dies_is_told_in_a_line(tmp_path: Path, solution: Solution) -> None:
-    class Dying(Here):
+    class Dying(SameProcess):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             future: Future[Any] = Future()
             future.set_exception(BrokenExecutor("terminated abruptly"))

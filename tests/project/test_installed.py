@@ -169,7 +169,7 @@ def test_other_commands_work(ran: dict[str, tuple[int | str, str]], command: str
 
 
 def test_what_works_is_right(ran: dict[str, tuple[int | str, str]]) -> None:
-    assert "1 of 1 students have a grade (1 right, 0 wrong, 0 failed)" in ran[WORK[6]][1]
+    assert "1 of 1 student has a grade (1 right, 0 wrong, 0 failed)" in ran[WORK[6]][1]
     assert "100 of 100 points" in ran["hw7-grade show ada --out grades"][1]
     packed = ran["hw7 pack ada --no-check --out ada.zip"][1]
     assert "was not checked" not in packed, "the notebook as handed out is beside the solution"
@@ -187,8 +187,8 @@ def test_the_doctor_takes_no_solution_for_no_fault() -> None:
 THERE = {
     "torch": "2.11.0+cu128", "torchvision": "0.26.0+cu128", "numpy": "2.0.2", "pillow": "11.3.0",
     "safetensors": "0.6.2", "typer": "0.16.0", "tqdm": "4.67.1", "tabulate": "0.9.0", "matplotlib": "3.10.0",
-    "jinja2": "3.1.6", "filelock": "3.18.0", "pyyaml": "6.0.2", "pytest": "8.4.1", "ipykernel": "6.17.1",
-    "jupyterlab": "4.4.5", "notebooks": "1.0.0",
+    "jinja2": "3.1.6", "filelock": "3.18.0", "pyyaml": "6.0.2", "packaging": "25.0", "pytest": "8.4.1",
+    "ipykernel": "6.17.1", "jupyterlab": "4.4.5", "notebooks": "1.0.0",
 }  # fmt: skip
 NEEDS = {"torchvision": ["torch==2.11.0"], "notebooks": ["ipykernel==6.17.1", "torch==2.11.0"]}
 

@@ -18,7 +18,8 @@ import pytest
 import torch
 from submissions import REFERENCE, reference_files, reference_weights, write
 
-from hw7 import HW7Error, cli
+from hw7 import HW7Error
+from hw7.cli.shared import usable_device
 from hw7.solution import PROJECT
 
 # What Windows lacks.
@@ -171,7 +172,7 @@ def test_a_device_that_is_not_to_be_had_is_told_with_those_that_are(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(HW7Error) as error:
-        cli._device(name)
+        usable_device(name)
     assert f"--device {name} does not work: " in str(error.value)
     assert str(error.value).endswith("Here you can name: auto, cpu, cuda:0, cuda:1")
     assert "\n" not in str(error.value)
@@ -182,7 +183,7 @@ def test_auto_takes_a_gpu_where_there_is_one(gpus: int, auto: str, monkeypatch: 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert cli._device("auto") == auto
+    assert usable_device("auto") == auto
 
 
 def test_a_gpu_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +194,7 @@ def test_a_gpu_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch, "empty", full)
     with pytest.raises(HW7Error, match=r"^--device cuda does not work: CUDA error: out of memory\. Here .*cuda:0$"):
-        cli._device("cuda")
+        usable_device("cuda")
 
 
 # ---- what students type ----------------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
-"""How a command begins and ends, wherever it is called from: with streams that are closed or cannot write every letter,
-with mistakes and Ctrl-C that are told in one line.
-"""
+"""Command lines on any system: streams that are closed or lack a letter, Ctrl-C, accounts without a name or a home."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw7 import HW7Error
@@ -15,32 +15,31 @@ if TYPE_CHECKING:
     import typer
 
 
-def run(cli: typer.Typer, name: str) -> None:
+def run_cli(cli: typer.Typer, name: str) -> None:
     """Runs the command that was typed and ends the process, with exit code 1 after a mistake that the user can fix."""
-    open_streams()
+    _open_streams()
     try:
         os.getcwd()
     except FileNotFoundError:
-        say(f"{name}: the folder that you are in is gone: go to another one (cd) first")
+        _say(f"{name}: the folder that you are in is gone: go to another one (cd) first")
         sys.exit(1)
     warnings.formatwarning = lambda message, *_args, **_options: f"{name}: warning: {message}\n"
     try:
         cli()
     except HW7Error as error:
-        say(f"{name}: {error}")
+        _say(f"{name}: {error}")
         sys.exit(1)
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer has made a code of it
-            say(f"{name}: interrupted. What is done is kept; run the same again to go on.")
+            _say(f"{name}: interrupted. What is done is kept; run the same again to go on.")
         raise
 
 
-def say(line: str) -> None:
-    """A line on stderr."""
+def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def open_streams() -> None:
+def _open_streams() -> None:
     """Every command has three streams: one that the caller has closed leads nowhere, and none fails for a letter that
     its encoding does not have, which is written as its number.
 
@@ -57,3 +56,19 @@ def open_streams() -> None:
             setattr(sys, name, stream)
         elif number and hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def login() -> str:
+    """This account's name, or its number where it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # the first before Python 3.13, the last on Windows
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "nobody"
+
+
+def expanded(path: Path | str) -> Path:
+    """The path with ~ and ~NAME written out. Raises HW7Error where nobody knows that home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise HW7Error(f"{path}: this home folder is not known here; write the whole path") from error

@@ -1,0 +1,148 @@
+"""The commands that measure: summary (counts), data (a data set), reproduce (the whole report)."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw7 import HW7Error
+from hw7.cli import options
+from hw7.support.words import counted
+
+
+def summary(
+    as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    layers: Annotated[
+        str | None, typer.Option(help=f"Print this network's layers as well: {options.NETWORK_NAMES}.")
+    ] = None,
+    size: options.Size = 128,
+    solution: options.Solution = None,
+) -> None:
+    """What the report printed beside what your networks count: parameters, bytes, the pruning ladders."""
+    from hw7 import measure
+    from hw7.cli.shared import maker_of
+    from hw7.report.compare import count, format_summary, summary_json
+    from hw7.solution import NUM_CLASSES, load_solution
+
+    own = load_solution(solution)
+    counts = count(own)
+    typer.echo(json.dumps(summary_json(counts), indent=1) if as_json else format_summary(counts))
+    if layers:
+        network, shape = maker_of(layers)(own, NUM_CLASSES), (3, size, size)
+        typer.echo(f"\n{layers} on a {size} x {size} image\n")
+        typer.echo(measure.format_layer_table(measure.layer_table(network, shape)))
+        macs, milliseconds = measure.macs(network, shape), 1000 * measure.latency(network, shape).median_s
+        typer.echo(f"\n{macs:,} multiply-accumulates and {milliseconds:.1f} ms an image")
+
+
+def data(
+    source: options.Data = "plates",
+    split: Annotated[
+        str, typer.Option(help="training, validation, testing, or pretraining (plates only).")
+    ] = "training",
+    size: options.Size = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many images. Default: all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the images here, in Food-11's own layout.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG with eight images of every class.")] = None,
+) -> None:
+    """Look at a data set: what is in it, a sheet of its pictures, or all of them as files."""
+    from tabulate import tabulate
+
+    from hw7.data.food11 import write_food11
+    from hw7.data.load import load_split
+    from hw7.report.plots import sample_sheet
+    from hw7.support.files import write_file
+
+    loaded = load_split(source, split, size, limit=limit)
+    counts = loaded.labels[loaded.labels >= 0].bincount(minlength=len(loaded.classes)).tolist()
+    table = tabulate({"label": range(len(counts)), "class": loaded.classes, "images": counts}, headers="keys")
+    typer.echo(f"{source}, {split}: {counted(len(loaded), 'image')} of {size} x {size} pixels\n")
+    typer.echo(table if loaded.labelled else "Their labels are not known.")
+    if sheet:
+        write_file(sheet, sample_sheet(loaded, each=8))
+        typer.echo(f"\nwrote {sheet}")
+    if out:
+        typer.echo(f"\nwrote {write_food11(loaded, out)}")
+
+
+def reproduce(
+    out: options.Out,
+    source: options.Data = "plates",
+    profile: Annotated[
+        str, typer.Option(help="smoke (a minute), notebook, quick (two CPU cores), full (a GPU).")
+    ] = "quick",
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only these experiments and what they need: --only student-c,student-e.")
+    ] = None,
+    pretraining: Annotated[
+        str, typer.Option(help="What the teacher has seen before: plates, imagenet, or auto.")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 on a GPU that has it.")] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many experiments to run at a time. Default: one a core; one on a GPU."),
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="The address of a Dask scheduler; its workers, one a GPU, run the experiments.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Stop in good time (exit code 75); run again, it goes on where it stopped."),
+    ] = None,
+    solution: options.Solution = None,
+) -> None:
+    """Run the whole report: what is missing in OUT, then results.json, report.md and report.html there."""
+    from hw7.support.files import alone_in
+
+    until = math.inf if minutes is None else time.time() + 60 * minutes
+    if pretraining == "auto":
+        pretraining = "imagenet" if profile == "full" and source.startswith("food11") else "plates"
+    if pretraining not in ("plates", "imagenet"):
+        raise HW7Error(f"--pretraining must be plates, imagenet or auto, not {pretraining!r}")
+    names = [name for names in only or () for name in names.split(",")]
+    with ExitStack() as stack:
+        stack.enter_context(alone_in(out))  # before torch is imported and data are read: a second run hears at once
+        from hw7.cli.shared import usable_device
+        from hw7.data.source import cores
+        from hw7.report.experiments import EXPERIMENTS, with_needs
+        from hw7.report.page import write_report
+        from hw7.report.reproduce import Reproduction
+        from hw7.solution import load_solution
+        from hw7.support.workers import Cluster, SameProcess, Workers
+        from hw7.training.loop import TimeIsUp
+        from hw7.training.precision import best_precision
+
+        cluster = stack.enter_context(Cluster(dask)) if dask else None
+        there = cluster or SameProcess()
+        if device == "auto" or cluster is None:
+            device = there.submit(usable_device, device).result()
+        if precision == "auto":
+            precision = there.submit(best_precision, device).result()
+        reproduction = Reproduction(
+            source, profile, out, load_solution(solution), device, seed, pretraining, say=_say, precision=precision,
+            until=until,
+        )  # fmt: skip
+        at_once = len(cluster.threads) if cluster else jobs or (1 if device.startswith("cuda") else min(8, cores()))
+        at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
+        executor = stack.enter_context(Workers(at_once)) if cluster is None and at_once > 1 else cluster
+        try:
+            reproduction.run(names, executor, at_once)
+        except TimeIsUp as error:
+            typer.echo(f"hw7: {error}", err=True)
+            raise typer.Exit(75) from error
+        typer.echo(f"wrote {write_report(reproduction)}")
+
+
+def _say(line: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)

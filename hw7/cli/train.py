@@ -1,0 +1,167 @@
+"""The commands that make a network: train, distill, prune, quantize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hw7 import HW7Error
+from hw7.cli import options
+from hw7.support.words import counted
+
+if TYPE_CHECKING:
+    from hw7.models import StudentNet
+
+
+def train(
+    network: options.Network,
+    out: options.Out,
+    source: options.Data = "plates",
+    split: Annotated[
+        str, typer.Option(help="training, or pretraining for a first teacher (plates only).")
+    ] = "training",
+    size: options.Size = 64,
+    limit: options.Limit = None,
+    epochs: options.Epochs = 20,
+    batch: options.Batch = 64,
+    learning_rate: options.Rate = 1e-3,
+    optimizer: options.OptimizerName = options.OptimizerName.adamw,
+    schedule: options.Schedule = options.ScheduleName.cosine,
+    start: options.From = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    solution: options.Solution = None,
+) -> None:
+    """Train a network on labels alone, from scratch or from weights you have."""
+    from hw7.cli.shared import load_images, maker_of, train_and_tell, usable_device
+    from hw7.solution import load_solution
+    from hw7.training.loop import Phase
+    from hw7.training.steps import cross_entropy_step
+
+    maker_of(network)  # before any image is drawn or decoded
+    own = load_solution(solution)
+    phase = Phase(epochs, optimizer.value, learning_rate, batch, schedule.value)
+    images = load_images(source, split, size, limit, usable_device(device))
+    train_and_tell(network, own, start, images, phase, out, cross_entropy_step, seed)
+
+
+def distill(
+    network: options.Network,
+    teacher: Annotated[Path, typer.Option(help="The teacher's weights.safetensors, as `hw7 train` writes it.")],
+    out: options.Out,
+    temperature: Annotated[float, typer.Option(help="T: how soft the teacher's answers are made.")] = 20.0,
+    alpha: Annotated[float, typer.Option(help="The teacher's share of the loss; the labels have the rest.")] = 0.5,
+    source: options.Data = "plates",
+    size: options.Size = 64,
+    limit: options.Limit = None,
+    epochs: options.Epochs = 20,
+    batch: options.Batch = 64,
+    learning_rate: options.Rate = 1e-3,
+    optimizer: options.OptimizerName = options.OptimizerName.adamw,
+    schedule: options.Schedule = options.ScheduleName.cosine,
+    start: options.From = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    solution: options.Solution = None,
+) -> None:
+    """Train a student on a teacher's answers and the labels, with the solution's own distillation step."""
+    from hw7.cli.shared import load_images, load_network, maker_of, train_and_tell, usable_device
+    from hw7.solution import load_solution
+    from hw7.training.loop import Phase
+    from hw7.training.steps import Distillation
+
+    maker_of(network)  # before any image is drawn or decoded
+    own, where = load_solution(solution), usable_device(device)
+    teaching, _ = load_network(teacher, own, where)
+    phase = Phase(epochs, optimizer.value, learning_rate, batch, schedule.value)
+    images = load_images(source, "training", size, limit, where)
+    step = Distillation(own, teaching, temperature, alpha)
+    train_and_tell(network, own, start, images, phase, out, step, seed)
+
+
+def prune(
+    weights: Annotated[Path, typer.Argument(help="The student_net's weights.safetensors.")],
+    out: options.Out,
+    keep_rate: Annotated[float, typer.Option(help="Share of the channels that stays in each step.")] = 0.95,
+    steps: Annotated[int, typer.Option(min=1, help="How many times to prune.")] = 10,
+    teacher: Annotated[Path | None, typer.Option(help="Fine-tune with this teacher; without, on labels alone.")] = None,
+    source: options.Data = "plates",
+    size: options.Size = 64,
+    limit: options.Limit = None,
+    epochs: options.Epochs = 5,
+    batch: options.Batch = 64,
+    learning_rate: options.Rate = 5e-4,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    solution: options.Solution = None,
+) -> None:
+    """Prune a student step by step, fine-tuning after each; every step's network is kept."""
+    from hw7 import measure
+    from hw7.cli.shared import load_images, load_network, train_as, usable_device
+    from hw7.models import StudentNet
+    from hw7.solution import load_solution, running
+    from hw7.training.loop import Phase
+    from hw7.training.steps import Distillation, cross_entropy_step
+
+    own, where = load_solution(solution), usable_device(device)
+    student, _ = load_network(weights, own, where)
+    if not isinstance(student, StudentNet):
+        raise HW7Error(f"{weights} is a {type(student).__name__}; `hw7 prune` takes a student_net")
+    step = Distillation(own, load_network(teacher, own, where)[0]) if teacher else cross_entropy_step
+    images = load_images(source, "training", size, limit, where)
+    phase = Phase(epochs, "adamw", learning_rate, batch, "cosine")
+    done = 0
+
+    def finetune(network: StudentNet) -> None:
+        nonlocal done
+        done += 1
+        folder = out / f"step-{done:02}"
+        run = train_as("student_net", network, images, phase, folder, step, seed, f"step {done}/{steps}")
+        parameters, accuracy = measure.parameters(network), run.best.validation_accuracy
+        typer.echo(f"step {done:2}/{steps}: {parameters:9,} parameters, accuracy {accuracy:.4f}")
+
+    with running("pruning.iterative_prune", own.directory):
+        own.pruning.iterative_prune(student, keep_rate, steps, finetune)
+
+
+def quantize(
+    weights: Annotated[Path, typer.Argument(help="A weights.safetensors, as `hw7 train` or `hw7 distill` writes it.")],
+    out: Annotated[Path, typer.Option(help="The compressed file to write.")],
+    bits: Annotated[
+        int,
+        typer.Option(
+            help="Bits of a weight: 16, or 2 to 8 (fewer than 8 save bytes only if your compress packs them)."
+        ),
+    ] = 8,
+    source: Annotated[
+        str | None, typer.Option("--data", help="Measure the accuracy before and after on this source.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many images to measure on.")] = None,
+    solution: options.Solution = None,
+) -> None:
+    """Compress a network's weights to a small file with the solution's own code, and say what that costs."""
+    from hw7 import measure
+    from hw7.cli.shared import load_network
+    from hw7.data.load import load_split
+    from hw7.report.runner import quantized
+    from hw7.solution import load_solution
+    from hw7.support.files import save_weights
+    from hw7.training.epoch import evaluate
+
+    own = load_solution(solution)
+    if bits != 16 and not 2 <= bits <= 8:
+        raise HW7Error(f"--bits must be 16, or 2 to 8, not {bits}")
+    network, size = load_network(weights, own, "cpu")
+    state_dict = network.state_dict()
+    stored, restored = quantized(own, state_dict, bits)
+    save_weights(out, stored, {})
+    typer.echo(f"{weights}: {measure.file_bytes(state_dict):,} bytes")
+    typer.echo(f"{out}: {out.stat().st_size:,} bytes at {bits} bits")
+    if source:
+        validation = load_split(source, "validation", size, limit=limit)
+        _, before = evaluate(network, validation)
+        network.load_state_dict(restored)
+        _, after = evaluate(network, validation)
+        typer.echo(f"accuracy {before:.4f} before, {after:.4f} after, {counted(len(validation), 'image')}")
