@@ -282,9 +282,8 @@ def _tell(result: batch.RunReport, out: Path, shard: tuple[int, int] | None) -> 
     counts = Counter(standing(grade) for grade in result.grades)
     of = len(result.grades) + len(result.missing)
     words = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "failed"))
-    typer.echo(
-        f"{len(result.grades)} of {counted(of, 'student')} {'has' if of == 1 else 'have'} a grade ({words}), {result.graded} of them new"
-    )
+    students = f"{counted(of, 'student')} {'has' if of == 1 else 'have'}"
+    typer.echo(f"{len(result.grades)} of {students} a grade ({words}), {result.graded} of them new")
     typer.echo(f"wrote {out / 'grades.csv'}")
     if result.failures:
         names = ", ".join(visible(name) for name in result.failures[:10])
