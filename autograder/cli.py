@@ -206,6 +206,18 @@ def release(
 
 
 @cli.command()
+def new_task(
+    task: Annotated[str, typer.Argument(metavar="ID", help="The next id of its chapter, for example 3.6.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of its function.")],
+    chapter: Annotated[str, typer.Option("--chapter", help="models, losses, pruning or quantization.")],
+) -> None:
+    """Write the stubs of a new task into every file that a task has a part in, and say what is left to do."""
+    from autograder.course.new_task import NEXT, new_task
+
+    typer.echo("\n".join([f"wrote the stubs of task {task}. Now fill in:", *new_task(task, name, chapter), NEXT]))
+
+
+@cli.command()
 def course(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The course's folder, made where there is none.")],
     name: Annotated[str, typer.Option("--name", help="nbgrader's course id. Default: the folder's name.")] = "",

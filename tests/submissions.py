@@ -1,9 +1,9 @@
-"""Submissions for tests: the reference solution with some functions replaced, and what the two corpora hold.
+"""Submissions for tests: the reference solution with some functions replaced, and what `answers/` holds.
 
-A corpus (`mutants/`, `alternatives/`) is a folder of TOML files. Each entry gives `code` for a module: its functions,
-classes and constants take the place of the reference's of the same name, the rest of the module stays. A mutant may say
-instead what it changes in its file's `right` code (`was` -> `now`, each found exactly once): small differences that can
-be read.
+`answers/CHAPTER/wrong-TASK.toml` has wrong solutions (mutants), `right.toml` right ones that are written differently
+(alternatives). Each gives `code` for a module: its functions, classes and constants take the place of the reference's
+of the same name, the rest of the module stays. A mutant may say instead what it changes in its file's `right` code
+(`was` -> `now`, each found exactly once): small differences that can be read.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def own_weights(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission of a corpus. task: the one it is about, "" for all; mistakes: those of mistakes.toml it makes."""
+    """One submission of a corpus. task: the one it is about, "" for all; mistakes: the known mistakes that it makes."""
 
     id: str
     task: str
@@ -300,7 +300,7 @@ def _changed(right: str, was: str | list[str], now: str | list[str], place: str)
 
 @cache
 def mutants() -> tuple[Entry, ...]:
-    """tests/mutants: a file for each task."""
+    """The wrong solutions of all tasks."""
     entries = []
     for path in sorted((HERE / "answers").glob("*/wrong-*.toml"), key=lambda path: path.stem):
         table = tomllib.loads(path.read_text())
@@ -323,7 +323,7 @@ def mutants() -> tuple[Entry, ...]:
 
 @cache
 def alternatives() -> tuple[Entry, ...]:
-    """tests/alternatives, and the `right` code of each file of mutants."""
+    """The right solutions, and the `right` code that the wrong ones of each task are made from."""
     entries = []
     for path in sorted((HERE / "answers").glob("*/wrong-*.toml"), key=lambda path: path.stem):
         table = tomllib.loads(path.read_text())

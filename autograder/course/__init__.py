@@ -3,4 +3,8 @@
 release, stripping, leaks, differences    the assignment, made from the reference solutions
 nbgrader                                  a course folder; nbgrader_steps, nbgrader_kernel run in it
 gradescope_image                          the autograder that Gradescope runs
+new_task                                  the stubs of a new task, in every file that it needs
+rendering                                 what fills in `templates/`
 """
+
+REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"  # in the project

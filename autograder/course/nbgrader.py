@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw7 import HW7Error
-from hw7.handin.notebook_repair import grade_id, to_bytes
+from hw7.handin.notebook_repair import Notebook, grade_id, to_bytes
 from hw7.solution import PROJECT, need_clone
 from hw7.support.files import read_json, write_file
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ASSIGNMENT = PROJECT / "assignments" / "hw7"
 CONFIG, SOURCE, NOTEBOOK = "nbgrader_config.py", "source/hw7", "hw7.ipynb"
+FOR_PACK = "tests/notebook.json"  # the same notebook, for `hw7 pack`; not named as one, or nbgrader would take it
 RELEASED = f"release/hw7/{NOTEBOOK}"  # as nbgrader writes it
 SECONDS = 600  # for one cell of the report, on a slow machine
 
@@ -58,7 +59,8 @@ def set_up(directory: Path, course: str = "", rubric: Rubric | None = None, assi
         for path in sorted(assignment.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
-    files[f"{SOURCE}/{NOTEBOOK}"] = _with_points(assignment / NOTEBOOK, rubric or load_rubric())
+    notebook = with_check_cells(read_json(assignment / NOTEBOOK), rubric or load_rubric())
+    files |= {f"{SOURCE}/{name}": notebook for name in (NOTEBOOK, FOR_PACK) if f"{SOURCE}/{name}" in files}
     if not (directory / CONFIG).exists():  # else it may have lines of the teacher's own
         files[CONFIG] = _CONFIG.format(course=json.dumps(course)).encode()
     for name, data in files.items():
@@ -66,18 +68,38 @@ def set_up(directory: Path, course: str = "", rubric: Rubric | None = None, assi
     return sorted(files)
 
 
-def _with_points(path: Path, rubric: Rubric) -> bytes:
-    """The notebook with the rubric's points. Raises HW7Error where it has not a cell for each task."""
+def with_check_cells(notebook: Notebook, rubric: Rubric) -> bytes:
+    """The notebook, in which every task of the rubric gets a locked cell that checks it, worth the rubric's points.
+
+    A task that has none gets one behind the cell of the task before it; the first task, before all others.
+    """
     from autograder.exports.nbgrader import cell_name
 
-    notebook = read_json(path)
-    cells = {grade_id(cell): cell for cell in notebook["cells"] if grade_id(cell)}
+    cells = notebook["cells"]
+    behind = next((place for place, cell in enumerate(cells) if grade_id(cell).startswith(cell_name(""))), len(cells))
     for task in rubric.tasks:
-        if cell_name(task.id) not in cells:
-            raise HW7Error(f"{path} has no cell {cell_name(task.id)} for task {task.id} of {rubric.path}")
+        name = cell_name(task.id)
+        place = next((place for place, cell in enumerate(cells) if grade_id(cell) == name), None)
+        if place is None:
+            place = behind
+            cells.insert(place, _check_cell(task.id, name))
         points = task.out_of
-        cells[cell_name(task.id)]["metadata"]["nbgrader"]["points"] = int(points) if points == int(points) else points
+        cells[place]["metadata"]["nbgrader"]["points"] = int(points) if points == int(points) else points
+        behind = place + 1
     return to_bytes(notebook)
+
+
+def _check_cell(task: str, name: str) -> dict[str, Any]:
+    mark = {"cell_type": "code", "grade": True, "grade_id": name, "locked": True, "points": 0}
+    mark |= {"schema_version": 3, "solution": False, "task": False}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": name,
+        "metadata": {"nbgrader": mark},
+        "outputs": [],
+        "source": [f'lab.check("{task}")'],
+    }
 
 
 def configure(c: Any, course: str, root: Path) -> None:

@@ -15,24 +15,24 @@ import tempfile
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import torch
 
+from autograder.course import ASSIGNMENT, REFERENCE
 from autograder.course.differences import differences, same
 from autograder.course.leaks import Scanner, listed
+from autograder.course.nbgrader import FOR_PACK, with_check_cells
+from autograder.course.rendering import rendered
 from autograder.course.stripping import secrets, stated, strip
 from autograder.rubric import Rubric, load_rubric
 from autograder.tasks.table import OUTSIDE, cases
 from hw7 import HW7Error
 from hw7.checks.public import write_tasks
 from hw7.checks.storage import save_cases
-from hw7.solution import PROJECT, need_clone
+from hw7.solution import NOTEBOOK, PROJECT, need_clone
 from hw7.support.files import write_file
 
 PUBLIC_SEED = b"public"
-REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"
 SOURCES = (".py", ".ipynb")  # of the reference: what is stripped and released; weights are not
 GIVEN = ("LICENSE", "constraints.txt", "docs/colab.md", "docs/handout.md", "docs/students.md")
 LIBRARY = (".py", ".toml", ".j2")
@@ -84,11 +84,11 @@ def student_tree(rubric: Rubric | None = None) -> Files:
         hidden += secrets(text, place)
         public += stated(text, place) if name.endswith(".py") else []
     files |= {f"{ASSIGNMENT}/tests/{name}": data for name, data in public_tests(rubric).items()}
-    # The notebook as it was handed out, for `hw7 pack`; not named as one, or nbgrader would take it for another.
-    files[f"{ASSIGNMENT}/tests/notebook.json"] = files[f"{ASSIGNMENT}/hw7.ipynb"]
+    notebook = with_check_cells(json.loads(files[f"{ASSIGNMENT}/{NOTEBOOK}"]), rubric)
+    files |= {f"{ASSIGNMENT}/{name}": notebook for name in (NOTEBOOK, FOR_PACK)}
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    files["pyproject.toml"] = _rendered("pyproject.toml", project=project, extra=list(FOR_STUDENTS))
-    files["README.md"] = _rendered("README.md", tasks=rubric.tasks)
+    files["pyproject.toml"] = rendered("pyproject.toml", project=project, extra=list(FOR_STUDENTS))
+    files["README.md"] = rendered("README.md", tasks=rubric.tasks)
     Scanner(hidden, public).refuse(files)
     return dict(sorted(files.items()))
 
@@ -138,9 +138,3 @@ def _files(folder: Path, root: Path) -> Files:
 
     paths = filter(is_ours, sorted(folder.rglob("*")))
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-
-
-def _rendered(name: str, **values: Any) -> bytes:
-    loader = jinja2.PackageLoader("autograder.course")
-    environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)  # no HTML
-    return (environment.get_template(f"{name}.j2").render(**values).rstrip() + "\n").encode()

@@ -1,12 +1,16 @@
-"""What the builders of cases share: numbers from a seed, and mistakes that can be told from the right answer."""
+"""Building cases: random numbers from a seed, mistakes worked out late, and only those that can be told apart.
+
+A builder is a generator of cases: `for each in kd_loss(Numbers(task, seed))`. It yields what `case` and `refusal` make;
+`finished` gives a case its task, and leaves out the mistakes that cannot be told from the right answer or each other.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -15,43 +19,45 @@ from hw7.checks.cases import Call, Case, Value
 from hw7.checks.compare import as_mistakes, difference
 from hw7.models import StudentNet
 
-Changes = Mapping[str, Mapping[str, Value]]
+Mistakes = Mapping[str, Mapping[str, Value]]  # what each would change of the values expected
 
 
 class Lazy(Mapping[str, Mapping[str, Value]]):
     """Mistakes that are worked out when the first wrong answer asks for them: right submissions do not pay for them."""
 
-    def __init__(self, work_out: Callable[[], Changes]) -> None:
+    def __init__(self, work_out: Callable[[], Mistakes]) -> None:
         self._work_out = work_out
 
     @cached_property
-    def _changes(self) -> Changes:
+    def _mistakes(self) -> Mistakes:
         return self._work_out()
 
     def __getitem__(self, key: str) -> Mapping[str, Value]:
-        return self._changes[key]
+        return self._mistakes[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._changes)
+        return iter(self._mistakes)
 
     def __len__(self) -> int:
-        return len(self._changes)
+        return len(self._mistakes)
 
 
-@dataclass
-class Maker:
-    """Collects the cases of one task."""
+# ---- random numbers ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The random numbers of a task. Each is drawn for a purpose: the same seed and purpose always give the same."""
 
     task: str
     seed: bytes
-    made: list[Case] = field(default_factory=list)
 
     def number(self, *purpose: object) -> int:
         """31 bits of the seed for one purpose."""
         digest = hashlib.sha256(b"\0".join([self.seed, self.task.encode(), *(str(p).encode() for p in purpose)]))
         return int.from_bytes(digest.digest()[:4]) >> 1
 
-    def random(self, *purpose: object) -> torch.Generator:
+    def generator(self, *purpose: object) -> torch.Generator:
         return torch.Generator().manual_seed(self.number(*purpose))
 
     def whole(self, low: int, high: int, *purpose: object) -> int:
@@ -59,95 +65,86 @@ class Maker:
         return low + self.number("whole", *purpose) % (high - low + 1)
 
     def normal(self, *shape: int, purpose: object, size: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
-        return (size * torch.randn(shape, generator=self.random(purpose), dtype=torch.float64)).to(dtype)
+        """Normally distributed numbers of standard deviation `size`."""
+        return (size * torch.randn(shape, generator=self.generator(purpose), dtype=torch.float64)).to(dtype)
 
-    def add(
-        self,
-        part: str,
-        name: str,
-        call: Call,
-        judge: str,
-        expected: Mapping[str, Value],
-        mistakes: Changes | Callable[[], Changes] | None = None,
-        then: Call | None = None,
-    ) -> None:
-        """Leaves out the mistakes that cannot be told from the right answer here."""
-
-        def shown() -> Changes:
-            changes = mistakes() if callable(mistakes) else mistakes or {}
-            if judge not in ("values", "outputs"):
-                return changes
-            return _told_apart(expected, {id_: change for id_, change in changes.items() if _shows(expected, change)})
-
-        self.made.append(Case(self.task, part, name, call, judge, expected, Lazy(shown), then))
-
-    def refuse(self, part: str, name: str, call: Call, reason: str, mistake: str) -> None:
-        self.add(part, name, call, "refuses", {"reason": reason}, {mistake: {}})
-
-
-def _shows(expected: Mapping[str, Value], change: Mapping[str, Value]) -> bool:
-    """Whether a mistake gives other values than the right answer; what is known by other signs always does."""
-    tensors = {name: value for name, value in change.items() if isinstance(value, Tensor)}
-    if len(tensors) < len(change) or not tensors:
-        return True
-    for name, value in tensors.items():
-        right = expected[name]
-        assert isinstance(right, Tensor)
-        if difference(name, right, value, expected) is not None:
-            return True
-    return False
+    def network(self, purpose: str, widths: Sequence[int], classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The floating entries [n] of a StudentNet with live activations, distinct batch-norm scales of both signs, and
+        statistics that are no defaults."""
+        generator = self.generator("network", purpose)
+        entries = []
+        for name, tensor in StudentNet(widths, classes).state_dict().items():
+            if not tensor.is_floating_point():
+                continue
+            normal = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            if name.endswith("bn.weight"):
+                values = (0.3 + 1.7 * uniform) * normal.sign()
+            elif name.endswith("running_var"):
+                values = 0.5 + 1.5 * uniform
+            elif tensor.ndim > 1:
+                values = normal * (2 / tensor[0].numel()) ** 0.5
+            else:
+                values = normal / 2
+            entries.append(values.flatten())
+        return torch.cat(entries).to(dtype)
 
 
-def _told_apart(expected: Mapping[str, Value], changes: Changes) -> Changes:
-    """Without the mistakes that give the same values as another one."""
-
-    options = as_mistakes(expected)
-
-    def alike(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
-        if not all(isinstance(value, Tensor) for value in (*one.values(), *other.values())):
-            return False
-        return all(
-            difference(name, one.get(name, expected[name]), other.get(name, expected[name]), options) is None  # type: ignore[arg-type]
-            for name in {*one, *other}
-        )
-
-    return {
-        id_: change
-        for id_, change in changes.items()
-        if not any(
-            id_.partition("#")[0] != other.partition("#")[0] and alike(change, changes[other]) for other in changes
-        )
-    }
+# ---- cases -------------------------------------------------------------------------------------------------------
 
 
-def network_vector(
-    make: Maker, name: str, widths: Sequence[int], classes: int, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """The floating entries of a StudentNet with live activations, distinct batch-norm scales of both signs, and
-    statistics that are no defaults."""
-    generator = make.random("network", name)
-    entries = []
-    for key, tensor in StudentNet(widths, classes).state_dict().items():
-        if not tensor.is_floating_point():
-            continue
-        normal = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
-        if key.endswith("bn.weight"):
-            values = (0.3 + 1.7 * uniform) * normal.sign()
-        elif key.endswith("running_var"):
-            values = 0.5 + 1.5 * uniform
-        elif tensor.ndim > 1:
-            values = normal * (2 / tensor[0].numel()) ** 0.5
-        else:
-            values = normal / 2
-        entries.append(values.flatten())
-    return torch.cat(entries).to(dtype)
+def case(
+    part: str,
+    name: str,
+    call: Call,
+    expected: Mapping[str, Value],
+    mistakes: Mistakes | Callable[[], Mistakes] | None = None,
+    judge: str = "values",
+    then: Call | None = None,
+) -> Case:
+    """A case that has no task yet; see `hw7.checks.cases.Case`. mistakes: the table, or a function that makes it."""
+    table = Lazy(mistakes) if callable(mistakes) else mistakes
+    return Case("", part, name, call, judge, expected, {} if table is None else table, then)
 
 
-def only_these(changes: Changes, names: Sequence[str], without: Sequence[str] = ()) -> Changes:
+def refusal(part: str, name: str, call: Call, reason: str, mistake: str) -> Case:
+    """A call that must raise ValueError."""
+    return case(part, name, call, {"reason": reason}, {mistake: {}}, "refuses")
+
+
+def finished(made: Case, task: str) -> Case:
+    """The case of this task, without the mistakes that cannot be told apart."""
+    return replace(made, task=task, mistakes=Lazy(partial(_told_apart, made)))
+
+
+def _told_apart(made: Case) -> Mistakes:
+    """The mistakes that give another answer than the right one and, where values are compared, than other mistakes."""
+    if made.judge not in ("values", "outputs", "layers"):
+        return made.mistakes
+    shown = {id_: c for id_, c in made.mistakes.items() if not c or not _alike(made.expected, {}, c)}
+    if made.judge == "layers":
+        return shown
+    options = as_mistakes(made.expected)
+
+    def has_a_double(id_: str) -> bool:
+        others = [other for other in shown if other.partition("#")[0] != id_.partition("#")[0]]
+        return any(_alike(options, shown[id_], shown[other]) for other in others)
+
+    return {id_: change for id_, change in shown.items() if not has_a_double(id_)}
+
+
+def _alike(expected: Mapping[str, Value], one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    """Whether two changes of what is expected give the same values. What is known by other signs is like no other."""
+    if not all(isinstance(value, Tensor) for value in (*one.values(), *other.values())):
+        return False
+    pairs = ((name, one.get(name, expected[name]), other.get(name, expected[name])) for name in {*one, *other})
+    return all(difference(name, right, value, expected) is None for name, right, value in pairs)  # type: ignore[arg-type]
+
+
+def only_these(mistakes: Mistakes, names: Sequence[str], without: Sequence[str] = ()) -> Mistakes:
     """What the mistakes change of these entries, without those that these entries do not prove."""
     names = (*names, "other_count")
-    shown = {id_: {key: value for key, value in change.items() if key in names} for id_, change in changes.items()}
+    shown = {id_: {key: value for key, value in change.items() if key in names} for id_, change in mistakes.items()}
     return {id_: change for id_, change in shown.items() if change and id_ not in without}
 
 

@@ -97,7 +97,7 @@ def to_vector(network: nn.Module) -> Tensor:
     )
 
 
-class Unfilled(TorchFunctionMode):
+class SkipInit(TorchFunctionMode):
     """Random numbers are not drawn: a network that is filled anew needs none, and they took most of the time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -114,7 +114,7 @@ def student_net(widths: Sequence[int], vector: Tensor) -> StudentNet:
     """The StudentNet of these widths whose floating entries are this vector: the inverse of `to_vector`."""
     # Stem: 3x3x3 weights, a bias and four of batch norm; block: 3x3 weights, a bias and four more, then the pointwise.
     body = 32 * widths[0] + sum(14 * inputs + inputs * outputs + outputs for inputs, outputs in pairwise(widths))
-    with Unfilled():
+    with SkipInit():
         network = StudentNet(widths, (len(vector) - body) // (widths[-1] + 1)).to(vector.dtype)
     position = 0
     with torch.no_grad():

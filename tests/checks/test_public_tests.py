@@ -6,6 +6,7 @@ What wrong and right submissions of all kinds get is in test_wrong_answers and t
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autograder.rubric import load_rubric
 from autograder.tasks.losses.oracle import kd_loss, with_gradient
 from autograder.tasks.table import OUTSIDE, PARTS, cases
 from hw7.checks.calls.run import run_call
@@ -28,19 +30,14 @@ from hw7.checks.scoring import AnswerSheet
 from hw7.checks.storage import load_cases, save_cases
 from hw7.checks.tensors import named, noise, pack_names, student_net, to_vector
 from hw7.models import StudentNet
-from hw7.solution import PROJECT, load_solution
+from hw7.solution import MODULES, PROJECT, load_solution
 from hw7.support.words import counted
 
 REFERENCE = load_solution(PROJECT / "reference_solutions" / "hw7")
+# The functions of each module.
 FUNCTIONS = {
-    "models": ("depthwise_separable", "small_resnet18", "student_cnn", "student_dw"),
-    "losses": ("kd_loss", "distillation_step"),
-    "pruning": (
-        "channel_importance", "select_channels", "network_slimming", "width_schedule", "iterative_prune",
-    ),
-    "quantization": ("quantize", "dequantize", "compress", "decompress"),
-}  # fmt: skip
-
+    name: [each for each, _ in inspect.getmembers(getattr(REFERENCE, name), inspect.isfunction)] for name in MODULES
+}
 CHECKS = [check for check in PARTS if check not in OUTSIDE]
 
 
@@ -166,12 +163,11 @@ def test_cases_are_stored_and_the_same_every_time(check: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("check", [check for check in CHECKS if check not in ("small_resnet18", "students")])
 def test_every_mistake_that_is_looked_for_is_in_the_table(check: str) -> None:
-    task = dict(
-        zip(CHECKS, ("1.1", "1.2", "1.3", "2.1", "2.2", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2"), strict=True)
-    )
+    task = load_rubric().of_check(check)
+    assert task
     for case in questions(check):
         for id_ in case.mistakes:
-            assert task[check] in load_mistakes()[id_.partition("#")[0]].tasks, id_
+            assert task.id in load_mistakes()[id_.partition("#")[0]].tasks, id_
 
 
 def test_the_table() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from notebooks import RELEASED, answered, at, graded
 
@@ -62,10 +63,26 @@ def test_the_notebooks_points_are_the_rubrics(tmp_path: Path) -> None:
     cells = graded(read_json(tmp_path / "source" / "hw7" / "hw7.ipynb"))
     assert cells["task-1-1"]["metadata"]["nbgrader"]["points"] == 2.5
     assert cells["task-1-2"]["metadata"]["nbgrader"]["points"] == 7
-    more = replace(RUBRIC, tasks=(replace(first, id="9.9"), *others))
-    with pytest.raises(HW7Error, match=r"has no cell task-9-9 for task 9\.9"):
-        nbgrader.set_up(tmp_path / "other", "ml", more)
-    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("place", "before"), [(0, None), (3, "task-1-3"), (len(RUBRIC.tasks), "task-5-2")])
+def test_a_task_that_has_no_cell_gets_one_behind_the_task_before_it(
+    tmp_path: Path, place: int, before: str | None
+) -> None:
+    new = replace(RUBRIC.tasks[0], id="9.9", points={"structure": 2.5})
+    more = replace(RUBRIC, tasks=(*RUBRIC.tasks[:place], new, *RUBRIC.tasks[place:]))
+    nbgrader.set_up(tmp_path, "ml", more)
+    notebook = read_json(tmp_path / "source" / "hw7" / "hw7.ipynb")
+    nbformat.validate(notebook)
+    tasks = [name for name in graded(notebook) if name.startswith("task")]
+    assert tasks.index("task-9-9") == (tasks.index(before) + 1 if before else 0)
+    cell = notebook["cells"][at(notebook, "task-9-9")]
+    assert cell["source"] == ['lab.check("9.9")']
+    like = notebook["cells"][at(notebook, "task-1-2")]["metadata"]["nbgrader"]
+    assert cell["metadata"]["nbgrader"] == like | {"grade_id": "task-9-9", "points": 2.5}
+    if before:
+        assert at(notebook, "task-9-9") == at(notebook, before) + 1
+    assert (tmp_path / "source" / "hw7" / "tests" / "notebook.json").read_bytes() == to_bytes(notebook)
 
 
 def test_what_cannot_be_a_course_is_refused(tmp_path: Path) -> None:

@@ -105,6 +105,22 @@ def test_points_in_the_notebook_are_the_rubrics(tree: Mapping[str, bytes]) -> No
             assert cell.source == "YOUR ANSWER HERE" if mark.solution else cell.source.startswith("lab.check(")
 
 
+def test_a_task_of_the_rubric_needs_no_cell_in_the_reference_notebook(
+    tree: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = reference_sources()
+    notebook = json.loads(sources["hw7.ipynb"])
+    notebook["cells"] = [cell for cell in notebook["cells"] if "lab.check(" not in "".join(cell["source"])]
+    sources["hw7.ipynb"] = json.dumps(notebook)
+    monkeypatch.setattr(releasing, "reference_sources", lambda: sources)
+    made = student_tree()
+    cells = json.loads(made[f"{ASSIGNMENT}/hw7.ipynb"])["cells"]
+    assert [cell["id"] for cell in cells if "lab.check(" in "".join(cell["source"])] == [
+        f"task-{task.replace('.', '-')}" for task in TASKS
+    ]
+    assert made[f"{ASSIGNMENT}/tests/notebook.json"] == made[f"{ASSIGNMENT}/hw7.ipynb"]
+
+
 @pytest.mark.slow
 def test_two_runs_give_the_same_bytes(tree: Mapping[str, bytes]) -> None:
     releasing._cases.cache_clear()

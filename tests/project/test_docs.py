@@ -10,8 +10,6 @@ from __future__ import annotations
 import ast
 import doctest
 import getpass
-import json
-import os
 import re
 import shlex
 import shutil
@@ -20,12 +18,12 @@ import sys
 import tomllib
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 import typer.main
 import yaml
+from project_copy import HW7_GRADE, copy_project, run_in
 from submissions import imported, mutants, reference_files, reference_weights, write
 
 import autograder.cli
@@ -55,8 +53,8 @@ NOT_RUN = {
     r"--dask|^dask": "needs a cluster; test_dask and test_jobs start one",
     r"^(time )?python (benchmarks/|-c)": "measures for minutes, or needs a GPU; test_benchmarks",
     r"^hw7(-grade)? doctor": "looks at the machine, whatever it is; test_doctor",
-    r"^hw7-grade release": "writes into the project; in a copy: test_a_task_that_is_added_as_the_page_says",
-    r"^python -m hw7.checks.mistakes": "test_checks compares the page with the table",
+    r"^hw7-grade (new-task|release)": "writes into the project; in a copy: test_a_task_that_is_added_as_the_page_says",
+    r"^python -m hw7.checks.mistakes": "test_public_tests compares the page with the table",
 }
 # (pattern, what is typed in its place): less of everything, by each program's own options.
 SMOKE = (
@@ -279,28 +277,56 @@ def test_all_python_of_the_docs_is_run_somewhere() -> None:
     assert {page.name for page in PAGES if blocks(page, "python")} == {"handout.md", "students.md", "instructors.md"}
 
 
-@cache
-def changed_files() -> dict[str, str]:
-    """The files that the `--- FILE` blocks of docs/instructors.md change, one block after the other."""
+EXAMPLE = ("3.6", "slimming_penalty", "--chapter", "pruning")  # the task that docs/instructors.md adds
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the command of that page was typed."""
+    if EXAMPLE[0] in [task.id for task in load_rubric().tasks]:
+        pytest.skip(f"there is a task {EXAMPLE[0]} of your own; the page's example has that id")
+    assert f"hw7-grade new-task {' '.join(EXAMPLE)}\n" in blocks(INSTRUCTORS, "sh")
+    copy = copy_project(tmp_path_factory.mktemp("project"))
+    result = run_in(copy, "-c", HW7_GRADE, "new-task", *EXAMPLE)
+    assert result.returncode == 0, result.stderr
+    return copy
+
+
+def changed_files(root: Path) -> dict[str, str]:
+    """The files of a project as the blocks of docs/instructors.md change them, one block after the other."""
     files: dict[str, str] = {}
-    for block in blocks(INSTRUCTORS, "diff"):
-        header, *lines = block.splitlines()
-        name = header.removeprefix("--- ")
-        text = files.get(name) or (PROJECT / name).read_text()
-        old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
-        new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
-        assert f"\n{text}".count(f"\n{old}") == 1, f"{name} has not once:\n{old}"
-        files[name] = f"\n{text}".replace(f"\n{old}", f"\n{new}")[1:]
+    for block in blocks(INSTRUCTORS, "diff", "python", "toml"):
+        header, _, body = block.partition("\n")
+        name = re.sub("^(---|#) ", "", header)
+        if name == header or "/" not in name:
+            continue
+        text = files.get(name) or ((root / name).read_text() if (root / name).exists() else "")
+        if header.startswith("---"):
+            lines = body.splitlines()
+            old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
+            new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
+            assert f"\n{text}".count(f"\n{old}") == 1, f"{name} has not once:\n{old}"
+            files[name] = f"\n{text}".replace(f"\n{old}", f"\n{new}")[1:]
+        else:
+            stub = text.find(f"def {EXAMPLE[1]}(")  # to the end of the file
+            files[name] = text[:stub] + body if name.endswith(".py") else body
     return files
 
 
-def test_changes_apply_and_leave_python_and_toml(tmp_path: Path) -> None:
-    assert len(changed_files()) >= 7
-    for name, text in changed_files().items():
+def test_changes_apply_and_leave_python_and_toml(stubs: Path) -> None:
+    files = changed_files(stubs)
+    assert len(files) >= 9
+    for name, text in files.items():
         if name.endswith(".py"):
             ast.parse(text)
-        else:
+        elif name.endswith(".toml"):
             tomllib.loads(text)
+
+
+def test_adding_a_task_takes_six_steps_and_the_first_is_the_command() -> None:
+    section = INSTRUCTORS.read_text().partition("## Add a task")[2].partition("\n## ")[0]
+    assert re.findall(r"^\*\*(\d)\.", section, re.MULTILINE) == list("123456")
+    assert "hw7-grade new-task" in section.partition("**2.")[0]
 
 
 def test_rubrics_of_the_docs_are_rubrics(tmp_path: Path) -> None:
@@ -311,16 +337,22 @@ def test_rubrics_of_the_docs_are_rubrics(tmp_path: Path) -> None:
 
 IN_A_COPY = """
 from pathlib import Path
+import test_handout
 from submissions import HIDDEN, PROJECT, alternatives, mutants, outcomes, reference_files, rubric
-from autograder.course import set_up
+from autograder.course.nbgrader import set_up
+from autograder.course.new_task import left_to_do
+from autograder.course.release import release
 from autograder.grading import hidden_cases
-from autograder.release import release
-from hw7.checking import Checks
 from hw7.checks.cases import Verdict
+from hw7.checks.mistakes.__main__ import as_page
+from hw7.checks.public import Checks
 
 assert PROJECT == Path.cwd(), "this is not the copy"
+assert left_to_do() == []
+
+# graded
 asked = hidden_cases(rubric(), HIDDEN)["3.6"]
-names = ("3.6-right", "3-pruning-penalty-as-a-loop")
+names = ("3.6-right", "pruning-penalty-as-a-loop")
 right = [reference_files(), *(each.files for each in alternatives() if each.id in names)]
 assert len(right) == 3
 for files in right:
@@ -331,6 +363,8 @@ for mutant in wrong:
     found = [each for each in outcomes(mutant.files, asked).values() if each.verdict is not Verdict.RIGHT]
     assert found, mutant.id
     assert {each.mistake for each in found} - {""} == set(mutant.mistakes), mutant.id
+
+# released
 assert "assignments/hw7/tests/cases/3.6.safetensors" in release(PROJECT)
 release(PROJECT, check=True)
 stub = Path("assignments/hw7/solution/pruning.py").read_text()
@@ -338,40 +372,38 @@ assert 'raise NotImplementedError("Task 3.6: slimming_penalty")' in stub
 assert "A channel whose scale is 0 is the same for every image." in stub
 assert [each.points for each in Checks.of("reference_solutions/hw7").check("3.6")] == [2, 1]
 assert {each.outcome.verdict for each in Checks.of("assignments/hw7").check("3.6")} == {Verdict.MISSING}
+assert 'lab.check(\\\\"3.6\\\\")' in Path("assignments/hw7/hw7.ipynb").read_text()
 set_up(Path("course"), "compression")
+
+# documented
+assert Path("docs/mistakes.md").read_text() == as_page()
+assert "| `penalty-signed` | 3.6 |" in as_page()
+test_handout.test_examples_print_what_stands_there()
+test_handout.test_every_task_of_the_rubric_has_its_section()
+test_handout.test_a_section_has_all_that_a_task_needs("3.6")
+test_handout.test_signatures_are_those_of_the_solution()
 """
 
 
 @pytest.mark.slow
-def test_a_task_that_is_added_as_the_page_says(tmp_path: Path) -> None:
+def test_a_task_that_is_added_as_the_page_says(stubs: Path) -> None:
     """In a copy of the project: right solutions get its points, wrong ones are told why, a stub is released."""
-    copy = tmp_path / "project"
-    clean = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("hw7", "autograder", "reference_solutions", "assignments", "docs", "tests"):
-        shutil.copytree(PROJECT / name, copy / name, ignore=clean)
-    for name in ("README.md", "LICENSE", "constraints.txt", "pyproject.toml"):
-        shutil.copy(PROJECT / name, copy / name)
-    for name, text in changed_files().items():
-        (copy / name).write_text(text)
-    (copy / "tests" / "mutants" / "3.6.toml").write_text(page_file(INSTRUCTORS, "tests/mutants/3.6.toml"))
-    notebook = copy / "reference_solutions" / "hw7" / "hw7.ipynb"
-    content = json.loads(notebook.read_text())
-    (cell,) = blocks(INSTRUCTORS, "json")
-    content["cells"].append({**json.loads(cell), "id": "new", "outputs": [], "execution_count": None})
-    notebook.write_text(json.dumps(content))
-
-    environment = os.environ | {"PYTHONPATH": f"{copy}{os.pathsep}{copy / 'tests'}"}
-    result = subprocess.run(
-        [sys.executable, "-c", IN_A_COPY], cwd=copy, env=environment, capture_output=True, text=True, check=False
-    )
+    for name, text in changed_files(stubs).items():
+        (stubs / name).write_text(text)
+    page = run_in(stubs, "-m", "hw7.checks.mistakes")
+    (stubs / "docs" / "mistakes.md").write_text(page.stdout)
+    result = run_in(stubs, "-c", IN_A_COPY)
     assert result.returncode == 0, result.stderr
+    for words in (["check"], ["format", "--check"]):
+        result = run_in(stubs, "-m", "ruff", *words, ".")
+        assert result.returncode == 0, result.stdout
 
 
 def test_the_failure_that_students_read_is_one(tmp_path: Path) -> None:
     (mutant,) = [each for each in mutants() if each.id == "2.1-mean-over-classes"]
-    result = Checks.of(write(mutant.files, None, tmp_path)).part("2.1", "values")
+    checks = Checks.of(write(mutant.files, None, tmp_path))
     (shown,) = blocks(STUDENTS, "text")
-    assert shown == f"{result}\n"
+    assert shown == checks.explain("2.1", checks.part("2.1", "values")) + "\n"
 
 
 def _texts() -> list[str]:

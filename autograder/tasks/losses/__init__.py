@@ -1,4 +1,4 @@
-"""Knowledge distillation: tasks 2.1 and 2.2."""
+"""Chapter 2, knowledge distillation: the parts that each of its checks tells apart."""
 
 CHECKS = {
     "kd_loss": ("values", "gradient", "confident", "shift", "teacher"),

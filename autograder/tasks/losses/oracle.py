@@ -1,4 +1,4 @@
-"""The right loss and step, and those with one thing wrong: tasks 2.1 and 2.2."""
+"""The right loss and step, and those with one thing wrong: chapter 2."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from torch import Tensor
 
 from hw7.checks.tensors import student_net, to_vector
 
-# ---- task 2: distillation ------------------------------------------------------------------------------------------
-
 
 def log_softmax(x: Tensor, dim: int = 1) -> Tensor:
     return x - x.logsumexp(dim=dim, keepdim=True)
@@ -23,14 +21,15 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
 
 
-def cross_entropy(log_q: Tensor, labels: Tensor) -> Tensor:
-    return -log_q[torch.arange(len(labels)), labels].mean()
+def _ce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy, mean over the batch."""
+    return -log_softmax(logits)[torch.arange(len(labels)), labels].mean()
 
 
 def kd_loss(s: Tensor, t: Tensor, labels: Tensor, temperature: float = 20.0, alpha: float = 0.5) -> Tensor:
     """Task 2.1."""
     soft = kl(log_softmax(t / temperature), log_softmax(s / temperature))
-    return alpha * temperature**2 * soft + (1 - alpha) * cross_entropy(log_softmax(s), labels)
+    return alpha * temperature**2 * soft + (1 - alpha) * _ce(s, labels)
 
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
@@ -38,15 +37,11 @@ Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
 
 def _kd_with(soft: Callable[[Tensor, Tensor, float], Tensor]) -> Loss:
     """The loss with another first term: soft(s, t, T)."""
-    return lambda s, t, y, T, alpha: alpha * soft(s, t, T) + (1 - alpha) * cross_entropy(log_softmax(s), y)
+    return lambda s, t, y, T, alpha: alpha * soft(s, t, T) + (1 - alpha) * _ce(s, y)
 
 
 def _soft(s: Tensor, t: Tensor, T: float) -> Tensor:
     return T**2 * kl(log_softmax(t / T), log_softmax(s / T))
-
-
-def _ce(s: Tensor, y: Tensor) -> Tensor:
-    return cross_entropy(log_softmax(s), y)
 
 
 def _inside(s: Tensor, t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
@@ -112,7 +107,7 @@ def with_gradient(loss: Loss, s: Tensor, t: Tensor, y: Tensor, T: float, alpha: 
 
 
 def distillation_step(inputs: Mapping[str, Any], loss: Loss = kd_loss, wrong: str = "") -> dict[str, Tensor]:
-    """Task 2.2: what `programs.distillation_step` yields for these inputs, right or with one thing wrong."""
+    """Task 2.2: what the call `distillation_step` yields for these inputs, right or with one thing wrong."""
     student = student_net(inputs["student_widths"], inputs["student"])
     teacher = student_net(inputs["teacher_widths"], inputs["teacher"])
     T, alpha = (

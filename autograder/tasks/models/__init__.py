@@ -1,4 +1,4 @@
-"""Networks by design: tasks 1.1 to 1.3. To the oracle they are lists of layers."""
+"""Chapter 1, networks by design: the parts that each of its checks tells apart."""
 
 CHECKS = {
     "depthwise_separable": ("structure", "output"),

@@ -1,18 +1,13 @@
-"""Cases of tasks 1.1 to 1.3: networks."""
+"""Cases of chapter 1: networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-import torch
-
-from autograder.tasks.builder import Changes, Maker
+from autograder.tasks.builder import Numbers, case, possible
 from autograder.tasks.models import oracle
-from hw7.checks.cases import Call, Value
-
-# ---- task 1 --------------------------------------------------------------------------------------------------------
-
+from hw7.checks.cases import Call, Case, Value
 
 # Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),
 # and the nearest wrong network by 1e-2.
@@ -20,43 +15,34 @@ NETWORK_RTOL, MISTAKES_RTOL = 1e-4, 5e-3
 
 
 def _network(
-    make: Maker,
+    rng: Numbers,
     name: str,
-    builder: str,
+    function: str,
     arguments: tuple[int, ...],
-    net: Callable[[str], oracle.Net],
+    net: Callable[..., oracle.Net],
     mistakes: Sequence[str],
-    parts: Mapping[str, str],
-    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None,
-) -> None:
-    """The cases of one call: its layers, and its outputs where there are shapes of images."""
-    inputs: dict[str, Value] = {"builder": builder, "arguments": arguments}
+    parts: Sequence[str],
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+) -> Iterator[Case]:
+    """The cases of one call, a part each: its layers and, where there are shapes of images, its outputs."""
+    seed = rng.number(name, "values")
+    inputs: dict[str, Value] = {"builder": function, "arguments": arguments}
     if shapes:
-        inputs |= {"seed": make.number(name, "values"), "eval_shape": shapes[0], "train_shape": shapes[1]}
+        inputs |= {"seed": seed, "eval_shape": shapes[0], "train_shape": shapes[1]}
     call = Call("network", inputs)
-    right = net("")
-    table = oracle.layer_table(right)
-    tables = {wrong: {"layers": oracle.layer_table(net(wrong))} for wrong in mistakes}
-    tables = {wrong: change for wrong, change in tables.items() if not torch.equal(change["layers"], table)}
-    make.add(parts["layers"], f"layers, {name}", call, "layers", {"layers": table}, tables)
-    if not shapes:
-        return
+    tables = {wrong: {"layers": oracle.layer_table(net(wrong=wrong))} for wrong in ("", *mistakes)}
+    yield case(parts[0], f"layers, {name}", call, tables.pop(""), tables, "layers")
+    if shapes:
 
-    seed = make.number(name, "values")
-    expected = oracle.network_outputs(right, seed, shapes)
-    assert expected is not None
+        def outputs(wrong: str = "") -> dict[str, Value]:
+            return {**oracle.network_outputs(net(wrong=wrong), seed, shapes)}
 
-    def changes() -> Changes:
-        found = {wrong: oracle.network_outputs(net(wrong), seed, shapes) for wrong in mistakes}
-        return {wrong: change for wrong, change in found.items() if change is not None}
-
-    tolerance = {"rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL}
-    make.add(parts["output"], f"output, {name}", call, "outputs", {**expected, **tolerance}, changes)
+        expected = outputs() | {"rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL}
+        yield case(parts[1], f"output, {name}", call, expected, partial(possible, mistakes, outputs), "outputs")
 
 
-def depthwise_separable(make: Maker, parameters: Mapping[str, Any]) -> None:
-    a, b, c = (make.whole(low, low + 3, low) for low in (3, 7, 11))
-    parts = {"layers": "structure", "output": "output"}
+def depthwise_separable(rng: Numbers) -> Iterator[Case]:
+    a, b, c = (rng.whole(low, low + 3, low) for low in (3, 7, 11))
     for name, arguments, size in (
         ("default stride", (a, b), (9, 8)),
         ("stride 1, fewer channels", (c, a, 1), (7, 10)),
@@ -64,53 +50,30 @@ def depthwise_separable(make: Maker, parameters: Mapping[str, Any]) -> None:
         ("stride 2, odd size", (b, b, 2), (13, 9)),
         ("stride 1, as many channels", (a, a, 1), (8, 11)),
     ):
-        _network(
-            make,
-            name,
-            "depthwise_separable",
-            arguments,
-            lambda wrong, arguments=arguments: oracle.separable(*arguments, wrong=wrong),  # type: ignore[misc]
-            oracle.SEPARABLE_MISTAKES,
-            parts,
-            ((3, arguments[0], *size), (4, arguments[0], *size)),
-        )
+        net = partial(oracle.separable, *arguments)
+        shapes = (3, arguments[0], *size), (4, arguments[0], *size)
+        parts = "structure", "output"
+        yield from _network(rng, name, "depthwise_separable", arguments, net, oracle.SEPARABLE_MISTAKES, parts, shapes)
 
 
-def small_resnet18(make: Maker, parameters: Mapping[str, Any]) -> None:
+def small_resnet18(rng: Numbers) -> Iterator[Case]:
     shapes = (2, 3, 37, 45), (4, 3, 48, 48)
-    for classes, parts, images in (
-        (11, {"layers": "parameters", "output": "output"}, shapes),
-        (make.whole(3, 9), {"layers": "classes"}, None),
-    ):
-        _network(
-            make,
-            f"{classes} classes",
-            "small_resnet18",
-            (classes,),
-            lambda wrong, classes=classes: oracle.small_resnet18(classes, wrong),  # type: ignore[misc]
-            oracle.RESNET_MISTAKES,
-            parts,
-            images,
-        )
+    for classes, parts, images in ((11, ("parameters", "output"), shapes), (rng.whole(3, 9), ("classes",), None)):
+        net = partial(oracle.small_resnet18, classes)
+        name = f"{classes} classes"
+        yield from _network(rng, name, "small_resnet18", (classes,), net, oracle.RESNET_MISTAKES, parts, images)
 
 
-def students(make: Maker, parameters: Mapping[str, Any]) -> None:
-    for builder, short, net, mistakes in (
-        ("student_cnn", "cnn", oracle.student_cnn, oracle.CNN_MISTAKES),
-        ("student_dw", "dw", oracle.student_dw, oracle.DW_MISTAKES),
+def students(rng: Numbers) -> Iterator[Case]:
+    for short, net, mistakes in (
+        ("cnn", oracle.student_cnn, oracle.CNN_MISTAKES),
+        ("dw", oracle.student_dw, oracle.DW_MISTAKES),
     ):
-        parts = {"layers": f"{short}_parameters", "output": f"{short}_output"}
-        for name, arguments, shapes in (
+        parts = f"{short}_parameters", f"{short}_output"
+        for name, classes, shapes in (
             ("default classes", (), ((2, 3, 67, 97), (3, 3, 96, 100))),
-            ("other classes", (make.whole(3, 9, short),), None),
+            ("other classes", (rng.whole(3, 9, short),), None),
         ):
-            _network(
-                make,
-                f"{builder}, {name}",
-                builder,
-                arguments,
-                lambda wrong, net=net, arguments=arguments: net(*arguments or (11,), wrong),  # type: ignore[misc]
-                mistakes,
-                parts,
-                shapes,
-            )
+            function = f"student_{short}"
+            of_mistake = partial(net, *classes or (11,))
+            yield from _network(rng, f"{function}, {name}", function, classes, of_mistake, mistakes, parts, shapes)

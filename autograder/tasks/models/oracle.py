@@ -1,4 +1,4 @@
-"""Right networks as lists of layers, and those with one thing wrong: tasks 1.1 to 1.3."""
+"""Right networks as lists of layers, and those with one thing wrong: chapter 1."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hw7.checks.tensors import ROLES, images, tensor_for
-
-# ---- task 1: networks as lists of layers ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -64,28 +62,21 @@ RELU, RELU6, MEAN = Act(), Act(6), Pool(0)
 def separable(inputs: int, outputs: int, stride: int = 1, act: Act = RELU, wrong: str = "") -> Net:
     """Task 1.1, right or with one thing wrong."""
     depthwise, pointwise = Conv(inputs, inputs, 3, stride, inputs), Conv(inputs, outputs, 1)
-    first = last = act
+    first = RELU6 if wrong in ("relu6-for-relu", "relu6-for-relu#first") else act
+    last = RELU6 if wrong in ("relu6-for-relu", "relu6-for-relu#last") else act
+    if wrong in ("conv-bias", "conv-bias#depthwise"):
+        depthwise = replace(depthwise, bias=True)
+    if wrong in ("conv-bias", "conv-bias#pointwise"):
+        pointwise = replace(pointwise, bias=True)
     match wrong:
         case "stride-on-pointwise":
             depthwise, pointwise = replace(depthwise, stride=1), replace(pointwise, stride=stride)
         case "stride-ignored":
             depthwise = replace(depthwise, stride=1)
-        case "conv-bias":
-            depthwise, pointwise = replace(depthwise, bias=True), replace(pointwise, bias=True)
-        case "conv-bias#depthwise":
-            depthwise = replace(depthwise, bias=True)
-        case "conv-bias#pointwise":
-            pointwise = replace(pointwise, bias=True)
         case "not-depthwise":
             depthwise = replace(depthwise, groups=1)
         case "no-padding":
             depthwise = replace(depthwise, padding=0)
-        case "relu6-for-relu":
-            first = last = RELU6
-        case "relu6-for-relu#first":
-            first = RELU6
-        case "relu6-for-relu#last":
-            last = RELU6
         case "relu-before-bn":
             return (depthwise, act, Norm(inputs), pointwise, act, Norm(outputs))
         case "relu-before-bn#first":
@@ -99,10 +90,8 @@ def separable(inputs: int, outputs: int, stride: int = 1, act: Act = RELU, wrong
         "depthwise": depthwise, "no-inner-bn": Norm(inputs), "no-inner-relu": first,
         "pointwise": pointwise, "no-last-bn": Norm(outputs), "no-last-relu": last,
     }  # fmt: skip
-    if wrong == "no-inner-bn-relu":
-        del layers["no-inner-bn"], layers["no-inner-relu"]
-    layers.pop(wrong, None)
-    return tuple(layers.values())
+    gone = ("no-inner-bn", "no-inner-relu") if wrong == "no-inner-bn-relu" else (wrong,)
+    return tuple(layer for name, layer in layers.items() if name not in gone)
 
 
 SEPARABLE_MISTAKES = (
@@ -123,14 +112,13 @@ def small_resnet18(classes: int = 11, wrong: str = "") -> Net:
         inner = wrong if wrong in SEPARABLE_MISTAKES else ""
         return separable(inputs, outputs, stride, wrong=inner)[: 6 if wrong == "last-bn-twice" else -2]
 
-    stem: Net = (Conv(3, 64, 7, 2), Norm(64), RELU, Pool(3, 2, 1))
-    if wrong == "stem-replaced":
-        stem = (Conv(3, 3, 7, 2, 3), Norm(3), RELU, Conv(3, 64, 1), Norm(64), RELU, Pool(3, 2, 1))
-    if wrong == "small-stem":
-        stem = (Conv(3, 64, 3, 1), Norm(64), RELU)
-    if wrong == "small-stem#7x7":
-        stem = (Conv(3, 64, 7, 1), Norm(64), RELU)
-    layers: list[Layer] = list(stem)
+    pool = Pool(3, 2, 1)
+    stems: dict[str, Net] = {
+        "stem-replaced": (Conv(3, 3, 7, 2, 3), Norm(3), RELU, Conv(3, 64, 1), Norm(64), RELU, pool),
+        "small-stem": (Conv(3, 64, 3, 1), Norm(64), RELU),
+        "small-stem#7x7": (Conv(3, 64, 7, 1), Norm(64), RELU),
+    }
+    layers: list[Layer] = list(stems.get(wrong, (Conv(3, 64, 7, 2), Norm(64), RELU, pool)))
     inputs = 64
     for stage, outputs in enumerate((64, 128, 256, 512)):
         for block in range(2):
@@ -155,36 +143,19 @@ RESNET_MISTAKES = (
 
 def student_cnn(classes: int = 11, wrong: str = "") -> Net:
     """Task 1.3, the plain one."""
-    strides = (2, 1, 2, 1, 2, 1, 1)
-    pools = 3
-    match wrong:
-        case "strides-wrong":
-            strides = (1,) * 7
-        case "strides-shifted":
-            strides = (1, 2, 1, 2, 1, 2, 1)
-        case "pools-missing":
-            pools = 0
-        case "pool-too-few":
-            pools = 2
-        case "pool-too-many":
-            pools = 4
+    strides = {
+        "strides-wrong": (1,) * 7,
+        "strides-shifted": (1, 2, 1, 2, 1, 2, 1),
+    }.get(wrong, (2, 1, 2, 1, 2, 1, 1))
+    pools = {"pools-missing": 0, "pool-too-few": 2, "pool-too-many": 4}.get(wrong, 3)
+    act = RELU if wrong == "relu-for-relu6" else RELU6
     layers: list[Layer] = []
     inputs = 3
     for index, (outputs, stride) in enumerate(zip((32, 64, 128, 128, 256, 256, 256), strides, strict=True)):
-        act = RELU if wrong == "relu-for-relu6" else RELU6
-        padding = 0 if wrong == "no-padding" else None
-        step: list[Layer] = [
-            Conv(inputs, outputs, 3, stride, bias=wrong == "conv-bias", padding=padding),
-            Norm(outputs),
-            act,
-        ]
-        if wrong == "no-batch-norm":
-            del step[1]
-        if wrong == "relu-before-bn":
-            step = [step[0], act, step[1]]
-        if wrong == "no-last-relu" and index == 6:
-            step.pop()
-        layers += step
+        conv = Conv(inputs, outputs, 3, stride, bias=wrong == "conv-bias", padding=0 if wrong == "no-padding" else None)
+        norm = Norm(outputs)
+        step = {"no-batch-norm": (conv, act), "relu-before-bn": (conv, act, norm)}.get(wrong, (conv, norm, act))
+        layers += step[:-1] if wrong == "no-last-relu" and index == 6 else step
         if index < pools:
             layers.append(Pool(2))
         inputs = outputs
@@ -211,9 +182,9 @@ def student_dw(classes: int = 11, wrong: str = "") -> Net:
     act = RELU6 if wrong == "relu6-for-relu" else RELU
     inside = RELU6 if wrong == "relu6-for-relu#blocks" else act
     stem_stride = 1 if wrong == "stem-stride" else 2
-    layers: list[Layer] = [Conv(3, 32, 3, stem_stride, bias=wrong == "conv-bias"), Norm(32), act]
     if wrong == "network-of-question-3":
         return _student_net(classes)
+    layers: list[Layer] = [Conv(3, 32, 3, stem_stride, bias=wrong == "conv-bias"), Norm(32), act]
     inputs = 32
     for index, (outputs, stride) in enumerate(zip((64, 128, 128, 256, 256, 256, 256), strides, strict=True)):
         inner = wrong if wrong in SEPARABLE_MISTAKES else ""
@@ -234,13 +205,8 @@ def _student_net(classes: int) -> Net:
     layers: list[Layer] = [Conv(3, 16, bias=True), Norm(16), RELU6, Pool(2)]
     inputs = 16
     for index, outputs in enumerate((32, 64, 128, 256, 256, 256, 256)):
-        layers += [
-            Conv(inputs, inputs, 3, 1, inputs, bias=True),
-            Norm(inputs),
-            RELU6,
-            Conv(inputs, outputs, 1, bias=True),
-        ]
-        layers += [Pool(2)] if index < 3 else []
+        depthwise, pointwise = Conv(inputs, inputs, 3, 1, inputs, bias=True), Conv(inputs, outputs, 1, bias=True)
+        layers += [depthwise, Norm(inputs), RELU6, pointwise, *([Pool(2)] if index < 3 else [])]
         inputs = outputs
     return (*layers, MEAN, Linear(inputs, classes))
 
@@ -334,11 +300,12 @@ class _Run:
 OUTPUTS = ("the output in eval mode", "the output in train mode", "the output in eval mode after a batch in train mode")
 
 
-def network_outputs(net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, Tensor] | None:
-    """The three outputs that `programs.network` yields for such images; None where the network cannot take them."""
+def network_outputs(net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, Tensor]:
+    """The three outputs that the call `network` yields for images of these shapes, in eval and in train mode.
+
+    Raises RuntimeError where the network cannot take them: nothing is left of the image, or two shapes that cannot be
+    added.
+    """
     run = _Run(net, seed)
-    try:
-        rounds = ((shapes[0], False), (shapes[1], True), (shapes[0], False))
-        return {name: run(images(seed, shape), train) for name, (shape, train) in zip(OUTPUTS, rounds, strict=True)}
-    except RuntimeError:  # nothing is left of the image, or two shapes that cannot be added
-        return None
+    rounds = ((shapes[0], False), (shapes[1], True), (shapes[0], False))
+    return {name: run(images(seed, shape), train) for name, (shape, train) in zip(OUTPUTS, rounds, strict=True)}

@@ -1,4 +1,4 @@
-"""Network slimming: tasks 3.1 to 3.5."""
+"""Chapter 3, network slimming: the parts that each of its checks tells apart."""
 
 CHECKS = {
     "channel_importance": ("values", "detached"),

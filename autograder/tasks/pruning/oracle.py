@@ -1,19 +1,16 @@
-"""The right pruning, and pruning with one thing wrong: tasks 3.2 to 3.5."""
+"""The right pruning, and pruning with one thing wrong: chapter 3."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from hw7.checks.tensors import perturb, useless
 from hw7.models import StudentNet
-
-# ---- task 3: pruning ------------------------------------------------------------------------------------------------
-
 
 PRUNED = (3, 4, 5, 6)
 
@@ -103,39 +100,39 @@ def free_entries(network: StudentNet) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
 
 
+# The number of channels, before it is cut to a whole one, from the stage's original width and its last number.
+_RULES: dict[str, Callable[[int, float, int, int], float | Tensor]] = {
+    "": lambda width, rate, step, last: width * rate**step,
+    "schedule-rounds": lambda width, rate, step, last: round(width * rate**step),
+    "schedule-ceils": lambda width, rate, step, last: math.ceil(width * rate**step),
+    "schedule-compounds": lambda width, rate, step, last: last * rate,
+    "schedule-linear": lambda width, rate, step, last: width * (1 - (1 - rate) * step),
+    "schedule-prune-rate": lambda width, rate, step, last: width * (1 - rate) ** step,
+    "schedule-starts-at-0": lambda width, rate, step, last: width * rate ** (step - 1),
+    "schedule-other-arithmetic": lambda width, rate, step, last: width * math.prod([rate] * step),
+    "schedule-other-arithmetic#float32": lambda width, rate, step, last: (
+        torch.tensor(float(width)) * torch.tensor(rate) ** step
+    ),
+}
+_STAGES = {
+    "schedule-one-stage-more": (2, *PRUNED), "schedule-all-stages": range(8), "schedule-one-stage-less": PRUNED[1:],
+    "schedule-stage-7": (*PRUNED, 7), "schedule-stage-missed": PRUNED[:-1],
+}  # fmt: skip
+
+
 def width_schedule(widths: Sequence[int], keep_rate: float, steps: int, wrong: str = "") -> list[tuple[int, ...]]:
     """Task 3.4."""
-    pruned = {
-        "schedule-one-stage-more": (2, *PRUNED), "schedule-all-stages": tuple(range(len(widths))),
-        "schedule-one-stage-less": PRUNED[1:], "schedule-stage-7": (*PRUNED, 7), "schedule-stage-missed": PRUNED[:-1],
-    }.get(wrong, PRUNED)  # fmt: skip
-    rows = []
-    current = list(widths)
+    rule, stages = _RULES.get(wrong, _RULES[""]), _STAGES.get(wrong, PRUNED)
+    lowest = 0 if wrong == "schedule-no-floor" else 1
+    rows = [tuple(widths)]
     for step in range(1, steps + 1):
-        power = step - 1 if wrong == "schedule-starts-at-0" else step
-        lowest = 0 if wrong == "schedule-no-floor" else 1
-        row = list(widths)
-        for stage in (stage for stage in pruned if stage < len(widths)):
-            exact = widths[stage] * keep_rate**power
-            number = int(exact)
-            if wrong == "schedule-rounds":
-                number = round(exact)
-            if wrong == "schedule-other-arithmetic":
-                number = int(widths[stage] * math.prod([keep_rate] * step))
-            if wrong == "schedule-other-arithmetic#float32":
-                number = int(torch.tensor(float(widths[stage])) * torch.tensor(keep_rate) ** step)
-            if wrong == "schedule-ceils":
-                number = math.ceil(exact)
-            if wrong == "schedule-compounds":
-                number = int(current[stage] * keep_rate)
-            if wrong == "schedule-linear":
-                number = int(widths[stage] * (1 - (1 - keep_rate) * step))
-            if wrong == "schedule-prune-rate":
-                number = int(widths[stage] * (1 - keep_rate) ** step)
-            row[stage] = max(lowest, number)
-        current = row
+        numbers = zip(widths, rows[-1], strict=True)
+        row = [
+            max(lowest, int(rule(width, keep_rate, step, last))) if stage in stages else width
+            for stage, (width, last) in enumerate(numbers)
+        ]
         rows.append(tuple(row))
-    return rows
+    return rows[1:]
 
 
 SCHEDULE_MISTAKES = (
@@ -149,7 +146,7 @@ SCHEDULE_MISTAKES = (
 def iterative_prune(
     model: StudentNet, keep_rate: float, steps: int, wrong: str = ""
 ) -> tuple[list[StudentNet], StudentNet]:
-    """Task 3.5: the networks and the given model as they are at the end, fine-tuned by `programs.perturb`.
+    """Task 3.5: the networks and the given model as they are at the end, fine-tuned by `tensors.perturb`.
 
     Since fine-tuning changes what is important, a network cut from one that was not fine-tuned is another one.
     Raises IndexError or RuntimeError as `slimmed` does.

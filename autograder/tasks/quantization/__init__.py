@@ -1,4 +1,4 @@
-"""Quantization: tasks 4.1 and 4.2."""
+"""Chapter 4, quantization: the parts that each of its checks tells apart."""
 
 CHECKS = {
     "quantize": ("tensor", "channel", "constant", "bits"),

@@ -1,11 +1,9 @@
-"""Right quantization, and quantization with one thing wrong: tasks 4.1 and 4.2."""
+"""Right quantization, and quantization with one thing wrong: chapter 4."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-# ---- task 4: quantization -------------------------------------------------------------------------------------------
 
 
 def span(weight: Tensor, channel_axis: int | None = None) -> tuple[Tensor, Tensor]:

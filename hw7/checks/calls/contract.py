@@ -15,18 +15,15 @@ class Unfit(Exception):
     """A function returned something of another kind than the contract says."""
 
 
+class Absent(Exception):
+    """The submission has no such module or function."""
+
+
 class LazySolution:
     """The submission that is importable as `solution`; each of its modules is imported when it is first asked for."""
 
     def __getattr__(self, name: str) -> ModuleType:
         return importlib.import_module(f"solution.{name}" if name else "solution")
-
-
-# ---- reading what a submission has and returns --------------------------------------------------------------
-
-
-class Absent(Exception):
-    pass
 
 
 def find(solution: Any, module: str, function: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Calls of task 5.2: the network that is handed in."""
+"""Calls of chapter 5: the network that is handed in."""
 
 from __future__ import annotations
 

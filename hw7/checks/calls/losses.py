@@ -1,4 +1,4 @@
-"""Calls of tasks 2.1 and 2.2: the distillation loss and its step."""
+"""Calls of chapter 2: the distillation loss and its step."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def _options(temperature: float | None, alpha: float | None) -> tuple[float, ...
     return () if temperature is None or alpha is None else (temperature, alpha)
 
 
+def _backward(loss: Any) -> None:
+    """Raises Unfit where this is not one loss."""
+    if expect(Tensor, loss).numel() != 1:
+        raise Unfit("a tensor of several losses")
+    if loss.requires_grad:
+        loss.backward()
+
+
 def kd_value(
     solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: Any = None, alpha: Any = None
 ) -> Iterator[Any]:
@@ -28,11 +36,7 @@ def kd_gradient(
 ) -> Iterator[Any]:
     """Task 2.1: the gradient [N, C] of the loss to the student's logits, [0] where there is none."""
     student.requires_grad_()
-    loss = expect(Tensor, find(solution, "losses", "kd_loss")(student, teacher, labels, *_options(temperature, alpha)))
-    if loss.numel() != 1:
-        raise Unfit("a tensor of several losses")
-    if loss.requires_grad:
-        loss.backward()
+    _backward(find(solution, "losses", "kd_loss")(student, teacher, labels, *_options(temperature, alpha)))
     yield torch.zeros(0) if student.grad is None else student.grad
 
 
@@ -52,18 +56,14 @@ def kd_teacher(
     """Task 2.1: the gradients [N, C] to the student's and to the teacher's logits, and the three arguments after."""
     student.requires_grad_()
     teacher.requires_grad_()
-    loss = expect(Tensor, find(solution, "losses", "kd_loss")(student, teacher, labels, temperature, alpha))
-    if loss.numel() != 1:
-        raise Unfit("a tensor of several losses")
-    if loss.requires_grad:
-        loss.backward()
+    _backward(find(solution, "losses", "kd_loss")(student, teacher, labels, temperature, alpha))
     for logits in (student, teacher):
         yield torch.zeros_like(logits) if logits.grad is None else logits.grad
     yield from (student, teacher, labels)
 
 
-class _Holder(nn.Module):
-    """A student that holds its teacher."""
+class _StudentWithTeacher(nn.Module):
+    """A student that holds its teacher as a module of its own."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
@@ -92,22 +92,22 @@ def distillation_step(
 
     Each of the student's parameters has a gradient left over from another step.
     """
-    pupil, master = student_net(student_widths, student), student_net(teacher_widths, teacher)
-    optimizer = torch.optim.SGD(pupil.parameters(), lr=rate)
-    for parameter in pupil.parameters():
+    student_model, teacher_model = student_net(student_widths, student), student_net(teacher_widths, teacher)
+    optimizer = torch.optim.SGD(student_model.parameters(), lr=rate)
+    for parameter in student_model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    given = _Holder(pupil, master) if inside else pupil
+    given = _StudentWithTeacher(student_model, teacher_model) if inside else student_model
     given.train(not training)
-    master.train(training)
+    teacher_model.train(training)
     graphs: list[bool] = []
-    master.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
+    teacher_model.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
     step = find(solution, "losses", "distillation_step")
-    loss = step(given, master, images, labels, optimizer, *_options(temperature, alpha))
+    loss = step(given, teacher_model, images, labels, optimizer, *_options(temperature, alpha))
     yield loss
     yield torch.tensor(isinstance(loss, Tensor) and loss.requires_grad)
-    yield to_vector(pupil)
-    yield pupil.stem.bn.num_batches_tracked
-    yield to_vector(master)
-    gradients = [parameter.grad for parameter in master.parameters() if parameter.grad is not None]
+    yield to_vector(student_model)
+    yield student_model.stem.bn.num_batches_tracked
+    yield to_vector(teacher_model)
+    gradients = [parameter.grad for parameter in teacher_model.parameters() if parameter.grad is not None]
     yield torch.tensor(any(graphs) or any(bool(gradient.any()) for gradient in gradients))
     yield images

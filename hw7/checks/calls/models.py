@@ -1,4 +1,4 @@
-"""Calls of tasks 1.1 to 1.3: networks."""
+"""Calls of chapter 1: networks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from hw7.checks.calls.contract import expect, find
-from hw7.checks.tensors import ROLES, Unfilled, images, layers_of, set_by_role
-
-# ---- programs ------------------------------------------------------------------------------------------------
+from hw7.checks.tensors import ROLES, SkipInit, images, layers_of, set_by_role
 
 
 def network(
@@ -25,7 +23,7 @@ def network(
 ) -> Iterator[Any]:
     """Tasks 1.1 to 1.3: the roles [n] of a network's parameters and the n parameters; then, its tensors set by role
     and shape, the outputs in eval mode, in train mode, and in eval mode again."""
-    with Unfilled():
+    with SkipInit():
         built = expect(nn.Module, find(solution, "models", builder)(*arguments))
     if eval_shape and any(isinstance(parameter, UninitializedParameter) for parameter in built.parameters()):
         built.eval()(images(seed, eval_shape))  # lazy layers find their sizes

@@ -1,4 +1,4 @@
-"""Calls of tasks 3.1 to 3.5: network slimming."""
+"""Calls of chapter 3: network slimming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of tasks 4.1 and 4.2: there and back."""
+"""Calls of chapter 4: there and back."""
 
 from __future__ import annotations
 

@@ -1,32 +1,22 @@
-"""The side that runs a submission: each program calls one of its functions on inputs and answers with tensors.
+"""Running one call on a submission: whatever it does becomes an Answer.
 
-A program is a generator: it yields tensors, in an order that its judge knows. It holds no answer and draws no
-conclusion; whoever reads what it yields believes nothing but the values. Numbers that are too many to be sent (the
-weights of a whole network) are made on both sides by `noise`.
+A call is a generator function of a chapter's module: it runs one function of the submission on inputs and yields
+tensors, in an order that its judge knows. It holds no answer and draws no conclusion; whoever reads what it yields
+believes nothing but the values. Numbers that are too many to be sent (the weights of a whole network) are made on both
+sides by `tensors.noise`.
 """
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
 
+from hw7.checks.calls import final, losses, models, pruning, quantization
 from hw7.checks.calls.contract import Absent, Unfit, plain
-from hw7.checks.calls.final import final_logits, final_model
-from hw7.checks.calls.losses import distillation_step, kd_gradient, kd_shift, kd_teacher, kd_value
-from hw7.checks.calls.models import network
-from hw7.checks.calls.pruning import (
-    channel_importance,
-    iterative_prune,
-    select_channels,
-    slim,
-    slim_alone,
-    slim_outputs,
-    width_schedule,
-)
-from hw7.checks.calls.quantization import compress, decompress, dequantize, quantize
 from hw7.checks.cases import Answer, Call, Status
 
 NOTE_LENGTH = 2000
@@ -38,14 +28,13 @@ def import_module(solution: Any, module: str) -> Iterator[Any]:
     yield from ()
 
 
-PROGRAMS: dict[str, Callable[..., Iterator[Any]]] = {
-    program.__name__: program
-    for program in (
-        network, kd_value, kd_gradient, kd_shift, kd_teacher, distillation_step, channel_importance, select_channels,
-        slim, slim_outputs, slim_alone, width_schedule, iterative_prune, quantize, dequantize, compress, decompress,
-        import_module, final_model, final_logits,
-    )
-}  # fmt: skip
+# Every call by its name: the public generator functions that the chapters define.
+PROGRAMS: dict[str, Callable[..., Iterator[Any]]] = {"import_module": import_module} | {
+    name: function
+    for chapter in (models, losses, pruning, quantization, final)
+    for name, function in inspect.getmembers(chapter, inspect.isgeneratorfunction)
+    if function.__module__ == chapter.__name__ and not name.startswith("_")
+}
 
 
 def run_call(solution: Any, call: Call) -> Answer:

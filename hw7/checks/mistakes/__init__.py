@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-CHAPTERS = ("models", "losses", "pruning", "quantization")  # in the order of the tasks
+from hw7.solution import MODULES
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,6 @@ class Mistake:
 def load_mistakes() -> dict[str, Mistake]:
     """All known mistakes by id, in the order of the tasks."""
     folder = resources.files("hw7.checks.mistakes")
-    chapters = [tomllib.loads(folder.joinpath(f"{chapter}.toml").read_text(encoding="utf-8")) for chapter in CHAPTERS]
+    chapters = [tomllib.loads(folder.joinpath(f"{chapter}.toml").read_text(encoding="utf-8")) for chapter in MODULES]
     rows = [row | {"id": id_, "tasks": tuple(row["tasks"])} for chapter in chapters for id_, row in chapter.items()]
     return {row["id"]: Mistake(**row) for row in rows}
