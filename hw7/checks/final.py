@@ -78,8 +78,9 @@ def measure_accuracy(
     try:
         safetensors.torch.load(weights)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
-        what = "was written by torch.save" if weights[:2] in (b"PK", b"\x80\x02") else "is not a whole safetensors file"
-        message = f"weights.safetensors {what}. Write it with safetensors.torch.save_file."
+        message = "weights.safetensors is not a whole safetensors file. Write it with safetensors.torch.save_file."
+        if weights[:2] in (b"PK", b"\x80\x02"):
+            message = "weights.safetensors was written by torch.save. Write it with safetensors.torch.save_file."
         return Outcome(Verdict.WRONG, message, note=str(error)[:300])
     answer = ask(Call("final_model", {"weights": torch.frombuffer(bytearray(weights), dtype=torch.uint8)}))
     if answer.status is not Status.RETURNED:
