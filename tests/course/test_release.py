@@ -347,15 +347,15 @@ def test_one_task_is_run_by_its_mark(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_bugs_are_found_by_their_tests_and_mended_in_the_reference(folder: Path, tmp_path: Path) -> None:
+def test_the_bugs_are_found_by_their_tests_and_fixed_in_the_reference(folder: Path, tmp_path: Path) -> None:
     broken = pytest_in(folder, "-m", "bugs")
     for number in (1, 2, 3, 4):
         assert f"Bug {number}: " in broken.stdout
     out = tmp_path / "out"
     shutil.copytree(folder, out)
     shutil.copytree(PROJECT / REFERENCE / "bugs", out / ASSIGNMENT / "bugs", dirs_exist_ok=True)
-    mended = pytest_in(out, "-m", "bugs")
-    assert mended.returncode == 0, mended.stdout
+    fixed = pytest_in(out, "-m", "bugs")
+    assert fixed.returncode == 0, fixed.stdout
 
 
 def solved_up_to(last: str, tree: Mapping[str, bytes]) -> dict[str, bytes]:

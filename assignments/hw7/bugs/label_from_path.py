@@ -1,7 +1,7 @@
 """Bug 2: the pictures are the same, and in another folder their labels are others.
 
 Images are named `{label}_{id}.jpg`. Run this file: it prints the labels of eleven pictures, one of each class, in two
-folders. Mend `label_of`; `pytest -m bugs` tells whether you have.
+folders. Fix `label_of`; `pytest -m bugs` tells whether you have.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 The teacher trusts two classes alike. One student does so, too, and spreads a little over the others; another one
 believes in a single class. Run this file: it prints the divergence of both, which is to be smaller for the first.
-Mend `divergence`; `pytest -m bugs` tells whether you have.
+Fix `divergence`; `pytest -m bugs` tells whether you have.
 """
 
 import torch

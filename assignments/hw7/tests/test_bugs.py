@@ -1,6 +1,6 @@
 """Find the bug: four small programs in `bugs/`, each with a defect that published course code has or had.
 
-Run one (`python assignments/hw7/bugs/stale_optimizer.py`): it prints a number that is wrong. Mend it where it says so.
+Run one (`python assignments/hw7/bugs/stale_optimizer.py`): it prints a number that is wrong. Fix it where it says so.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Bug 3: all weights at 8 bits cost this network little, and yet its outputs are far off.
 
 Run this file: it prints by how much the outputs move when a network's state_dict goes through `small`, and by how much
-with the convolution's and the linear layer's weights alone. Mend `small`; `pytest -m bugs` tells whether you have.
+with the convolution's and the linear layer's weights alone. Fix `small`; `pytest -m bugs` tells whether you have.
 """
 
 import torch

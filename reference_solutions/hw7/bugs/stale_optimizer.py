@@ -1,6 +1,6 @@
 """Bug 1: the network is pruned and fine-tuned, gradients flow, no error is raised, and it gets worse with every step.
 
-Run this file: it prints how far fine-tuning has moved the weights of the network that comes out. Mend
+Run this file: it prints how far fine-tuning has moved the weights of the network that comes out. Fix
 `prune_and_finetune`; `pytest -m bugs` tells whether you have.
 """
 
