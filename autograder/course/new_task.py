@@ -44,7 +44,7 @@ Then bring up to date what is made from these files, and run the tests:
   python -m hw7.checks.mistakes > docs/mistakes.md
   hw7-grade release
   pytest -m "not slow"
-A few tests list all tasks by name, and say so. docs/instructors.md goes through an example."""
+docs/instructors.md goes through an example."""
 _TODO = re.compile(r"TODO \d+\.\d+: [^\"\n]*")
 
 

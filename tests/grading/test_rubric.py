@@ -18,8 +18,9 @@ def line_of(text: str, fragment: str) -> int:
 
 def test_the_rubric_covers_the_contract() -> None:
     rubric = load_rubric()
-    ids = " ".join(task.id for task in rubric.tasks)
-    assert ids == "1.1 1.2 1.3 2.1 2.2 3.1 3.2 3.3 3.4 3.5 4.1 4.2 5.1 5.2"
+    ids = [task.id for task in rubric.tasks]
+    assert ids == sorted(ids)
+    assert set(ids) >= set("1.1 1.2 1.3 2.1 2.2 3.1 3.2 3.3 3.4 3.5 4.1 4.2 5.1 5.2".split())
     assert sum(task.out_of for task in rubric.tasks) == 100
     assert {task.check for task in rubric.tasks} == set(PARTS)
     assert rubric.task("2.1").title
