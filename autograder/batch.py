@@ -9,7 +9,6 @@ OUT holds `journal.jsonl`, `hidden-seed`, `run.json` and `rubric.toml` (what the
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -24,6 +23,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,7 +37,7 @@ from autograder.journal import Journal, Key, journal_name, last_of_each, read_jo
 from autograder.rubric import Rubric, load_rubric, rubric_digest
 from autograder.tasks.hidden import Hidden
 from hw7 import HW7Error
-from hw7.solution import PROJECT
+from hw7.solution import PROJECT, digest_files
 from hw7.support.files import read_json, write_file
 from hw7.support.workers import Workers
 
@@ -80,13 +80,9 @@ class Settings:
 @cache
 def grader_digest(tier: str) -> str:
     """sha256 of the grader's and the library's own files, of torch's version and of the tier."""
-    digest = hashlib.sha256(f"torch {importlib.metadata.version('torch')}\0tier {tier}\0".encode())
-    for package in PACKAGES:
-        for path in sorted((PROJECT / package).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                data = path.read_bytes()
-                digest.update(f"{path.relative_to(PROJECT).as_posix()}\0{len(data)}\0".encode() + data)
-    return digest.hexdigest()
+    paths = chain.from_iterable((PROJECT / package).rglob("*") for package in PACKAGES)
+    files = (path for path in paths if path.is_file() and "__pycache__" not in path.parts)
+    return digest_files(PROJECT, files, f"torch {importlib.metadata.version('torch')}\0tier {tier}\0")
 
 
 def hidden_seed(out: Path, given: str | None = None) -> bytes:

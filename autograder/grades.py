@@ -60,12 +60,9 @@ class Grade:
         return json.dumps(asdict(self), allow_nan=False, ensure_ascii=True)
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> Grade:
-        """Raises ValueError, KeyError or TypeError for a line that is no grade."""
-        return cls.from_dict(json.loads(line))
-
-    @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Grade:
+        """Raises ValueError, KeyError or TypeError for what is no grade."""
+
         def part(row: Mapping[str, Any]) -> PartScore:
             outcome = row["outcome"] | {"verdict": Verdict(row["outcome"]["verdict"]), "fits": ()}
             return PartScore(**{**row, "outcome": Outcome(**outcome)})

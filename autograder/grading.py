@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -65,7 +67,7 @@ def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jai
         rubric=rubric_digest(rubric, hidden),
         grader="",
         tier=jail.tier,
-        tasks=grading.nothing() if submission.problem else grading.run(),
+        tasks=grading.run(),
         manual=written_answers(submission.notebook),
         remarks=submission.remarks,
         problem=submission.problem,
@@ -81,12 +83,6 @@ class _Process:
         self.grading, self.library = grading, library
         self.child: Child | None = None
         self.seconds = 0.0  # of the last `ask`
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.child is not None:
@@ -107,14 +103,11 @@ class _Process:
             # A process that was gone before the first question counts as one that died of it.
             answers += [answer for answer in got if answer.status is not Status.UNANSWERED] or [Answer(Status.DIED)]
             if not self.child.alive:
-                answers[-1] = last = _with_note(answers[-1], self.child.stopped_by)
+                note = f"{answers[-1].note} [{self.child.stopped_by}]".strip()[:2000]
+                answers[-1] = last = replace(answers[-1], note=note)
                 if last.status is Status.TIME or not resume:
-                    answers += [Answer(last.status, note=last.note)] * (len(calls) - len(answers))
+                    answers += [Answer(last.status, note=note)] * (len(calls) - len(answers))
         return answers
-
-
-def _with_note(answer: Answer, stopped_by: str) -> Answer:
-    return replace(answer, note=f"{answer.note} [{stopped_by}]".strip()[:2000])
 
 
 @dataclass
@@ -127,44 +120,36 @@ class _Grading:
     jail: Jail
     sheets: dict[str, AnswerSheet] = field(default_factory=dict)  # by task id
     begun: set[tuple[str, bool]] = field(default_factory=set)  # task and half that had their first round
-    seconds: dict[str, float] = field(default_factory=dict)  # of all rounds, by task id
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all rounds, by task id
     output: str = ""
 
     def __post_init__(self) -> None:
         self.handed_in = self.network()  # thresholds that are missing are found out before anything is run
 
-    def nothing(self) -> tuple[TaskGrade, ...]:
-        outcome = Outcome(Verdict.MISSING, "Nothing could be graded; the reason stands above.")
+    def run(self) -> tuple[TaskGrade, ...]:
+        if not self.submission.problem:
+            self.ask_all()
         return tuple(
-            TaskGrade(
-                task.id, task.title, tuple(PartScore(part, points, outcome) for part, points in task.points.items())
-            )
+            TaskGrade(task.id, task.title, self.parts(task), round(self.seconds[task.id], 3))
             for task in self.rubric.tasks
         )
 
-    def run(self) -> tuple[TaskGrade, ...]:
+    # ---- tasks with cases ----------------------------------------------------------------------------------
+
+    def ask_all(self) -> None:
         asked = [self.open(task) for task in self.rubric.tasks if task.check not in OUTSIDE]
-        with _Process(self) as process:
+        with closing(_Process(self)) as process:
             broken = self.broken_modules(process)
             for task in asked:
                 if answer := broken.get(CHAPTER[task.check]):
                     self.sheets[task.id].fill(answer)
             asked = [task for task in asked if CHAPTER[task.check] not in broken]
-            halves = [(task, self.ask(process, task)) for task in asked]
-        self.ask_again(asked, halves)
+            self.ask(asked, process)
         for task in asked:
             # After a deadline, asking again would cost the limit again.
             if not self.right(task) and Verdict.TIME not in self.sheets[task.id].verdicts:
-                self.open(task)
-                with _Process(self) as process:
-                    halves = [(task, self.ask(process, task))]
-                self.ask_again([task], halves)
-        return tuple(
-            TaskGrade(task.id, task.title, self.parts(task), round(self.seconds.get(task.id, 0.0), 3))
-            for task in self.rubric.tasks
-        )
-
-    # ---- tasks with cases ----------------------------------------------------------------------------------
+                with closing(_Process(self)) as process:
+                    self.ask([self.open(task)], process)
 
     def open(self, task: Task) -> Task:
         """With an empty sheet."""
@@ -190,22 +175,23 @@ class _Grading:
                     return dict.fromkeys(MODULES, answer)
         return broken
 
-    def ask(self, process: _Process, task: Task, again: bool = False) -> list[SecondHalf]:
-        """Puts a task's questions; what is left to ask elsewhere. again: each of them twice, in another order."""
-        sheet = self.sheets[task.id]
-        calls = self.shuffled([*sheet.calls, *sheet.calls], task.id) if again else sheet.calls
-        return sheet.add(calls, self.answers(process, task, calls))
+    def ask(self, tasks: Sequence[Task], process: _Process) -> None:
+        """Puts all questions of these tasks in this process, and closes it. Then what is right so far is asked again in
+        another one, each question twice, in another order; and all second halves in a third."""
 
-    def ask_again(self, tasks: Sequence[Task], halves: Sequence[tuple[Task, list[SecondHalf]]]) -> None:
-        """After a first round: what is right so far is asked again, and all second halves are asked."""
-        again: list[tuple[Task, list[SecondHalf]]] = []
-        if good := self.shuffled([task for task in tasks if self.right(task)], "tasks"):
-            with _Process(self) as process:
-                again = [(task, self.ask(process, task, again=True)) for task in good]
-        with _Process(self) as process:  # it has seen nothing of the first halves
-            for task, waiting in [*halves, *again]:
-                answers = self.answers(process, task, [half.call for half in waiting], second=True)
-                self.sheets[task.id].add_second(waiting, answers)
+        def put(task: Task, calls: Sequence[Call]) -> None:
+            halves.append((task, self.sheets[task.id].add(calls, self.answers(process, task, calls))))
+
+        halves: list[tuple[Task, list[SecondHalf]]] = []
+        for task in tasks:
+            put(task, self.sheets[task.id].calls)
+        process.close()
+        for task in self.shuffled([task for task in tasks if self.right(task)], "tasks"):
+            put(task, self.shuffled(2 * self.sheets[task.id].calls, task.id))
+        process.close()  # the next has seen nothing of the first halves
+        for task, waiting in halves:
+            answers = self.answers(process, task, [half.call for half in waiting], second=True)
+            self.sheets[task.id].add_second(waiting, answers)
 
     def answers(self, process: _Process, task: Task, calls: Sequence[Call], second: bool = False) -> list[Answer]:
         """The answers of one round. The first round has the task's `seconds`; later ones have more, because they ask
@@ -213,14 +199,10 @@ class _Grading:
         if not calls:
             return []
         limit = SLACK * task.seconds if (task.id, second) in self.begun else task.seconds
-        left = BUDGET * task.seconds - self.seconds.get(task.id, 0.0)
-        answers = process.ask(calls, min(left, limit))
+        answers = process.ask(calls, min(limit, BUDGET * task.seconds - self.seconds[task.id]))
         self.begun.add((task.id, second))
-        self.spend(task, process.seconds)
+        self.seconds[task.id] += process.seconds
         return answers
-
-    def spend(self, task: Task, seconds: float) -> None:
-        self.seconds[task.id] = self.seconds.get(task.id, 0.0) + seconds
 
     def shuffled(self, things: Sequence[T], purpose: str) -> list[T]:
         """Another order, the same for every submission."""
@@ -231,6 +213,9 @@ class _Grading:
     # ---- parts, and the network that was handed in ---------------------------------------------------------
 
     def parts(self, task: Task) -> tuple[PartScore, ...]:
+        if self.submission.problem:
+            outcome = Outcome(Verdict.MISSING, "Nothing could be graded; the reason stands above.")
+            return tuple(PartScore(part, points, outcome) for part, points in task.points.items())
         return score(task, self.rubric.tasks, lambda other: self.sheets[other.id], self.handed_in)
 
     def network(self) -> HandedIn:
@@ -240,11 +225,8 @@ class _Grading:
                 f"the rubric {self.rubric.path} has no thresholds for {data} in task {task.id}; it has them for "
                 f"{', '.join(task.thresholds)}. Add [task.thresholds.{data}] there."
             )
-        weights = self.submission.weights
-        sizes = {
-            "weights": None if weights is None else len(weights),
-            "source": sum(map(len, self.submission.files.values())),
-        }
+        weights, files = self.submission.weights, self.submission.files
+        sizes = {"weights": None if weights is None else len(weights), "source": sum(map(len, files.values()))}
         count = int(task.parameters["images"]) if task else 0
         return HandedIn(sizes, self.accuracy, data, count, "hidden images")
 
@@ -254,12 +236,12 @@ class _Grading:
         assert weights is not None
         hidden = hidden_images(self.hidden, int(task.parameters["images"]))
         left = min(task.seconds, max(MIN_SECONDS, task.parameters["times_reference"] * hidden.reference_seconds))
-        with _Process(self, "minimal") as process:
+        with closing(_Process(self, "minimal")) as process:
 
             def ask(call: Call) -> Answer:
                 nonlocal left
                 (answer,) = process.ask([call], left, resume=False)
-                self.spend(task, process.seconds)
+                self.seconds[task.id] += process.seconds
                 left -= process.seconds if call.program != "final_model" else 0.0
                 return answer
 

@@ -99,7 +99,7 @@ class Journal:
         except (OSError, NotImplementedError) as error:  # the latter where a file system knows no locks
             raise HW7Error(f"cannot write to {self.path.parent}: {error}. Name another folder with --out.") from error
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             self._cut_torn_line()
             _sync_folder(self.path.parent)
         except OSError as error:
@@ -139,12 +139,9 @@ class Journal:
 
     def _cut_torn_line(self) -> None:
         """Cuts off what a crash left of a last line."""
-        size = os.fstat(self._file).st_size
-        if not size:
-            return
-        data = os.pread(self._file, size, 0)
+        data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        if whole < size:
+        if whole < len(data):
             os.ftruncate(self._file, whole)
             os.fsync(self._file)
             warnings.warn(

@@ -10,9 +10,10 @@ import hashlib
 import math
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autograder.tasks.hidden import Hidden
 from autograder.tasks.table import PARTS
@@ -22,38 +23,23 @@ from hw7.support.system import expanded
 
 DEFAULT_RUBRIC = Path(__file__).with_name("rubric.toml")
 TOTAL = 100
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "id": str,
-    "title": str,
-    "check": str,
-    "seconds": (int, float),
-    "points": dict,
-}
-_OPTIONAL: dict[str, type] = {"parameters": dict, "thresholds": dict}
+_NUMBER = (int, float)
+_FIELDS = {"id": (str,), "title": (str,), "check": (str,), "seconds": _NUMBER, "points": (dict,)}
+_OPTIONAL = ("parameters", "thresholds")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Rubric:
     """All tasks, in the order in which they are shown. digest: sha256 of the file; equal digests, equal rubrics."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[Task, ...] = field(compare=False)
     digest: str
-    path: Path
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rubric) and self.digest == other.digest
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
+    path: Path = field(compare=False)
 
     def with_timeout(self, seconds: float) -> Rubric:
         """The same rubric with no task allowed more than this; another digest, because grades may differ."""
         tasks = tuple(replace(task, seconds=min(task.seconds, seconds)) for task in self.tasks)
         return Rubric(tasks, hashlib.sha256(f"{self.digest}\0timeout {seconds!r}".encode()).hexdigest(), self.path)
-
-    def task(self, task: str) -> Task:
-        """Raises KeyError where there is no such task."""
-        return {each.id: each for each in self.tasks}[task]
 
     def of_check(self, check: str) -> Task | None:
         """The first task with this check, if any."""
@@ -78,98 +64,86 @@ def load_rubric(path: Path | str | None = None) -> Rubric:
         raise HW7Error(f"the rubric {path} is not UTF-8 text: {error}") from error
     except tomllib.TOMLDecodeError as error:  # says "at line 3, column 7"
         raise HW7Error(f"the rubric {path} is not TOML: {error}") from error
-    return Rubric(_Reader(path, text).tasks(table), hashlib.sha256(data).hexdigest(), path)
+    if fault := next(_faults(table), None):
+        raise HW7Error(f"the rubric {path}, line {fault.line(text.splitlines())}: {fault.reason}")
+    tasks = []
+    for entry in table["task"]:
+        points = {part: float(points) for part, points in entry["points"].items()}
+        tasks.append(Task(**entry | {"seconds": float(entry["seconds"]), "points": points}))
+    return Rubric(tuple(tasks), hashlib.sha256(data).hexdigest(), path)
 
 
-class _Reader:
-    """Turns the parsed table into tasks; knows the lines of the text, for what it refuses."""
+class _Fault(NamedTuple):
+    """What is wrong with a rubric. task: the place in the list of the task that is wrong; key: in that task."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path, self.lines = path, text.splitlines()
-        self.starts = [n for n, line in enumerate(self.lines) if re.match(r"\s*\[\[\s*task\s*\]\]", line)]
+    reason: str
+    task: int | None = None
+    key: str = ""
 
-    def refuse(self, reason: str, index: int | None = None, key: str = "") -> HW7Error:
-        """An error at the task with this index: at the first line that names the key there, else at its header."""
-        line = 0
-        if index is not None and index < len(self.starts):
-            start = self.starts[index]
-            stop = self.starts[index + 1] if index + 1 < len(self.starts) else len(self.lines)
-            named = re.compile(rf'(^|[\s{{,.\["]){re.escape(key)}["\s]*[=\]]')
-            line = next((n for n in range(start, stop) if key and named.search(self.lines[n])), start)
-        return HW7Error(f"the rubric {self.path}, line {line + 1}: {reason}")
+    def line(self, lines: list[str]) -> int:
+        """The number of the first line that names the key in the task, else of the task's header."""
+        starts = [n for n, line in enumerate(lines) if re.match(r"\s*\[\[\s*task\s*\]\]", line)]
+        if self.task is None or self.task >= len(starts):
+            return 1
+        start, stop = [*starts, len(lines)][self.task : self.task + 2]
+        named = re.compile(rf'(^|[\s{{,.\["]){re.escape(self.key)}["\s]*[=\]]')
+        return 1 + next((n for n in range(start, stop) if self.key and named.search(lines[n])), start)
 
-    def tasks(self, table: dict[str, Any]) -> tuple[Task, ...]:
-        unknown = sorted(set(table) - {"task"})
-        if unknown:
-            raise self.refuse(f"{unknown[0]!r} is not known here; a rubric is a list of [[task]]")
-        entries = table.get("task")
-        if not isinstance(entries, list) or not entries:
-            raise self.refuse("there is no [[task]]")
-        tasks = tuple(self.task(index, entry) for index, entry in enumerate(entries))
-        for index, task in enumerate(tasks):
-            if task.id in [other.id for other in tasks[:index]]:
-                raise self.refuse(f"the id {task.id!r} is taken by an earlier task", index, "id")
-        total = math.fsum(task.out_of for task in tasks)
-        if abs(total - TOTAL) > 1e-6:
-            raise self.refuse(f"the points of all tasks add up to {total:g}; they must make {TOTAL}")
-        return tasks
 
-    def task(self, index: int, entry: dict[str, Any]) -> Task:
-        for key, kind in _FIELDS.items():
-            if key not in entry:
-                raise self.refuse(f"the task has no {key!r}", index)
-            if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-                raise self.refuse(f"{key!r} is {entry[key]!r}, of the wrong kind", index, key)
-        for key in entry:
-            if key not in _FIELDS and key not in _OPTIONAL:
-                known = ", ".join([*_FIELDS, *_OPTIONAL])
-                raise self.refuse(f"{key!r} is not known; a task has {known}", index, key)
-        for key, kind in _OPTIONAL.items():
-            if not isinstance(entry.get(key, {}), kind):
-                raise self.refuse(f"{key!r} must be a table", index, key)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}", entry["id"]):
-            raise self.refuse(f"the id {entry['id']!r} must be short: letters, digits, dots", index, "id")
-        if entry["check"] not in PARTS:
-            raise self.refuse(f"there is no check {entry['check']!r}; there are {', '.join(PARTS)}", index, "check")
-        if not (math.isfinite(entry["seconds"]) and entry["seconds"] > 0):
-            raise self.refuse(f"'seconds' is {entry['seconds']}; a task needs some time", index, "seconds")
-        self.check_points(index, entry)
-        thresholds = entry.get("thresholds", {})
-        self.check_thresholds(index, entry, thresholds)
-        return Task(
-            id=entry["id"],
-            title=entry["title"],
-            check=entry["check"],
-            seconds=float(entry["seconds"]),
-            points={part: float(points) for part, points in entry["points"].items()},
-            parameters=entry.get("parameters", {}),
-            thresholds=thresholds,
-        )
+def _faults(table: dict[str, Any]) -> Iterator[_Fault]:
+    """What is wrong with a rubric. Later checks rely on earlier ones, so only the first fault is sure."""
+    if unknown := sorted(set(table) - {"task"}):
+        yield _Fault(f"{unknown[0]!r} is not known here; a rubric is a list of [[task]]")
+    entries = table.get("task")
+    if not isinstance(entries, list) or not entries:
+        yield _Fault("there is no [[task]]")
+        return
+    for index, entry in enumerate(entries):
+        yield from (_Fault(reason, index, key) for reason, key in _task_faults(entry))
+    ids = [entry["id"] for entry in entries]
+    for index, id_ in enumerate(ids):
+        if id_ in ids[:index]:
+            yield _Fault(f"the id {id_!r} is taken by an earlier task", index, "id")
+    total = math.fsum(points for entry in entries for points in entry["points"].values())
+    if abs(total - TOTAL) > 1e-6:
+        yield _Fault(f"the points of all tasks add up to {total:g}; they must make {TOTAL}")
 
-    def check_points(self, index: int, entry: dict[str, Any]) -> None:
-        parts = PARTS[entry["check"]]
-        for part in parts:
-            if part not in entry["points"]:
-                raise self.refuse(f"'points' says nothing of {part!r}; give it points, or 0", index, "points")
-        for part, points in entry["points"].items():
-            if part not in parts:
-                reason = f"{part!r} is no part of the check {entry['check']}; it has {', '.join(parts)}"
-                raise self.refuse(reason, index, part)
-            if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points <= TOTAL:
-                raise self.refuse(f"{points!r} points for {part!r}; give a number from 0 to {TOTAL}", index, part)
 
-    def check_thresholds(self, index: int, entry: dict[str, Any], thresholds: dict[str, Any]) -> None:
-        if entry["check"] != "accuracy":
-            if thresholds:
-                raise self.refuse("only the check 'accuracy' has thresholds", index, "thresholds")
-            return
-        if not thresholds:
-            raise self.refuse("the check 'accuracy' needs thresholds for at least one data source", index)
-        for source, levels in thresholds.items():
-            if not isinstance(levels, dict) or set(levels) != set(entry["points"]):
-                names = ", ".join(entry["points"])
-                raise self.refuse(f"the thresholds of {source!r} must be exactly {names}", index, source)
-            for part, level in levels.items():
-                if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level <= 1:
-                    reason = f"the threshold {level!r} of {source} {part!r} must be a share above 0, up to 1"
-                    raise self.refuse(reason, index, part)
+def _task_faults(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Reasons, each with the key that it is about."""
+    for key, kinds in _FIELDS.items():
+        if key not in entry:
+            yield f"the task has no {key!r}", ""
+        elif type(entry[key]) not in kinds:
+            yield f"{key!r} is {entry[key]!r}, of the wrong kind", key
+    for key in entry:
+        if key not in _FIELDS and key not in _OPTIONAL:
+            yield f"{key!r} is not known; a task has {', '.join([*_FIELDS, *_OPTIONAL])}", key
+    for key in _OPTIONAL:
+        if not isinstance(entry.get(key, {}), dict):
+            yield f"{key!r} must be a table", key
+    check, points, thresholds = entry["check"], entry["points"], entry.get("thresholds", {})
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}", entry["id"]):
+        yield f"the id {entry['id']!r} must be short: letters, digits, dots", "id"
+    if check not in PARTS:
+        yield f"there is no check {check!r}; there are {', '.join(PARTS)}", "check"
+    if not (math.isfinite(entry["seconds"]) and entry["seconds"] > 0):
+        yield f"'seconds' is {entry['seconds']}; a task needs some time", "seconds"
+    for part in PARTS[check]:
+        if part not in points:
+            yield f"'points' says nothing of {part!r}; give it points, or 0", "points"
+    for part, number in points.items():
+        if part not in PARTS[check]:
+            yield f"{part!r} is no part of the check {check}; it has {', '.join(PARTS[check])}", part
+        if type(number) not in _NUMBER or not 0 <= number <= TOTAL:
+            yield f"{number!r} points for {part!r}; give a number from 0 to {TOTAL}", part
+    if check != "accuracy" and thresholds:
+        yield "only the check 'accuracy' has thresholds", "thresholds"
+    if check == "accuracy" and not thresholds:
+        yield "the check 'accuracy' needs thresholds for at least one data source", ""
+    for source, levels in thresholds.items():
+        if not isinstance(levels, dict) or set(levels) != set(points):
+            yield f"the thresholds of {source!r} must be exactly {', '.join(points)}", source
+        for part, level in levels.items():
+            if type(level) not in _NUMBER or not 0 < level <= 1:
+                yield f"the threshold {level!r} of {source} {part!r} must be a share above 0, up to 1", part

@@ -81,7 +81,7 @@ def format_findings(findings: Iterable[Finding]) -> str:
 Facts = dict[str, Any]
 
 
-def _ask(function: Callable[..., Facts], *arguments: str) -> Facts:
+def _ask(function: Callable[..., Facts], arguments: Iterable[str]) -> Facts:
     """function(*arguments), run in a new Python; where that fails, {"error": the reason}."""
     code = f"import sys; from hw7 import doctor; doctor._answer(doctor.{function.__name__}, sys.argv[1:])"
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(PROJECT))))
@@ -120,8 +120,7 @@ def _reason(error: Exception) -> str:
 def _torch_facts() -> Facts:
     import torch
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         usable = torch.cuda.is_available()  # says why not, an old driver for example, in a warning
     complaint = " ".join(str(warning.message) for warning in caught)
     gpus = []
@@ -161,8 +160,7 @@ def _count(source: str) -> Facts:
     from hw7.data.load import plan_split
 
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings(record=True, action="always") as caught:
             counts = {split: plan_split(source, split).count for split in ("training", "validation", "testing")}
     except Exception as error:
         return {"error": _reason(error)}
@@ -197,11 +195,10 @@ class Machine:
 
 
 def _look(source: str | None, out: Path | None) -> Machine:
-    sources = (source,) if source else SOURCES
+    asked = (_torch_facts, _torchvision_facts, _data_facts, _solution_facts)
+    arguments = ((), (), (source,) if source else SOURCES, ())
     with ThreadPoolExecutor() as pool:  # each imports torch, which takes seconds
-        asked = [pool.submit(_ask, facts) for facts in (_torch_facts, _torchvision_facts)]
-        asked += [pool.submit(_ask, _data_facts, *sources), pool.submit(_ask, _solution_facts)]
-        return Machine(source, out or Path(), _needs(), *(answer.result() for answer in asked))
+        return Machine(source, out or Path(), _needs(), *pool.map(_ask, asked, arguments))
 
 
 def _needs() -> dict[str, Requirement]:

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,8 @@ def load_solution(directory: Path | str | None = None) -> Solution:
     for name in MODULES:
         with running(f"import solution.{name}", directory):
             modules[name] = importlib.import_module(f"solution.{name}")
-    return Solution(directory, _digest(directory / SOURCE), **modules)
+    package = directory / SOURCE
+    return Solution(directory, digest_files(package, package.rglob("*.py"))[:16], **modules)
 
 
 def select_solution(directory: Path) -> None:
@@ -91,13 +92,13 @@ def select_solution(directory: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _digest(package: Path) -> str:
-    """A hash over names, lengths and bytes of the source files: what a result may depend on."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+def digest_files(root: Path, paths: Iterable[Path], also: str = "") -> str:
+    """sha256 over names from `root` on, lengths and bytes of these files, in the order of their names."""
+    digest = hashlib.sha256(also.encode())
+    for path in sorted(paths):
         data = path.read_bytes()
-        digest.update(f"{path.relative_to(package).as_posix()}\0{len(data)}\0".encode() + data)
-    return digest.hexdigest()[:16]
+        digest.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
 
 
 @contextmanager

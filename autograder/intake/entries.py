@@ -15,11 +15,13 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+MAX_ZIP = 256_000_000  # of a student's zip, packed
 MAX_UNPACKED = 4_000_000_000  # declared, of all that is in a student's zip
 MAX_RATIO = 200  # unpacked to packed, of a zip that unpacks to more than RATIO_FROM
 RATIO_FROM = 100_000_000
@@ -138,7 +140,7 @@ def file_entry(path: Path) -> Entry:
 
 def _disk_entry(root: Path, parts: tuple[str, ...], status: os.stat_result) -> Entry:
     def read(limit: int) -> bytes:
-        with open_beneath(root, parts) as file:
+        with _open_beneath(root, parts) as file:
             return _bounded(file.read, limit, os.fstat(file.fileno()).st_size)
 
     return Entry(parts, status.st_size, read, _file_trouble(status))
@@ -164,7 +166,7 @@ def _descend(root: Path, parts: tuple[str, ...]) -> int:
     return descriptor
 
 
-def open_beneath(root: Path, parts: tuple[str, ...]) -> IO[bytes]:
+def _open_beneath(root: Path, parts: tuple[str, ...]) -> IO[bytes]:
     """Raises `Refused` for everything but a regular file of one name; never blocks on what is none."""
     folder = _descend(root, parts[:-1])
     try:
@@ -244,11 +246,11 @@ def zip_entries(opened: zipfile.ZipFile, base: tuple[str, ...] = (), prefix: str
         elif not trouble and parts in seen:
             raise Refused(f"{readable(name)} is there twice in the zip.")
         seen.add(parts)
-        entry = zip_entry(opened, info, (*base, *(parts or ("?",))))
+        entry = _zip_entry(opened, info, (*base, *(parts or ("?",))))
         yield replace(entry, refused=trouble) if trouble else entry
 
 
-def zip_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> Entry:
+def _zip_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> Entry:
     mode = info.external_attr >> 16
     trouble = _kind_trouble(mode) if stat.S_IFMT(mode) else ""  # zips made on Windows say no kind
     if not trouble and info.flag_bits & 0x1:
@@ -260,13 +262,56 @@ def zip_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, 
         try:
             with opened.open(info) as file:
                 data = _bounded(file.read, limit, info.file_size)
+            if len(data) != info.file_size:
+                raise EOFError
+            return data
         except _ZIP_ERRORS as error:
             raise Refused("is damaged in the zip") from error
-        if len(data) != info.file_size:
-            raise Refused("is damaged in the zip")
-        return data
 
     return Entry(parts, info.file_size, read, trouble)
+
+
+# ---- of what was handed in -----------------------------------------------------------------------------------------
+
+
+def entries_at(path: Path, members: Collection[tuple[str, str]], stack: ExitStack) -> Iterator[Entry]:
+    """All files of a student's folder or zip, without litter; with members, as in `Location`, these of a shared one.
+
+    Raises `Refused` for what is too much or no submission. Zips stay open until `stack` is closed.
+    """
+    if members:
+        yield from _member_entries(path, members, stack)
+        return
+    mode, name = os.lstat(path).st_mode, readable(path.name)
+    if stat.S_ISDIR(mode):
+        yield from folder_entries(path)
+        return
+    if stat.S_ISLNK(mode):
+        raise Refused("The submission is a link, which is not followed.")
+    if not stat.S_ISREG(mode):
+        raise Refused("The submission is neither a folder nor a file.")
+    if path.suffix.lower() != ".zip":
+        raise Refused(f"{name} is neither a folder nor a zip: hand in a zip.")
+    entry = file_entry(path)
+    if entry.refused:
+        raise Refused(f"{name} {entry.refused}: not read.")
+    if entry.size > MAX_ZIP:
+        raise Refused(f"{name} has {entry.size:,} bytes; at most {MAX_ZIP:,} are read.")
+    file = stack.enter_context(_open_beneath(path.parent, entry.parts))
+    yield from zip_entries(stack.enter_context(open_zip(file, name)))
+
+
+def _member_entries(path: Path, members: Collection[tuple[str, str]], stack: ExitStack) -> Iterator[Entry]:
+    if path.is_dir():
+        for name, called in members:
+            yield replace(file_entry(path / name), parts=(called,))
+        return
+    outer = stack.enter_context(zipfile.ZipFile(path))
+    for name, called in members:
+        yield from zip_entries(outer, (called,) if called else (), f"{name}/")
+        for info in outer.infolist():
+            if info.filename == name:
+                yield _zip_entry(outer, info, (called or PurePosixPath(name).name,))
 
 
 # ---- a look at the first level of a class ----------------------------------------------------------------------
@@ -310,4 +355,4 @@ class Folder:
     def read(self, name: str, limit: int) -> bytes:
         if self.zip is None:
             return file_entry(self.path / name).read(limit)
-        return zip_entry(self.zip, self.zip.getinfo(self.prefix + name), (name,)).read(limit)
+        return _zip_entry(self.zip, self.zip.getinfo(self.prefix + name), (name,)).read(limit)

@@ -92,8 +92,7 @@ def find_submissions(
             entries = list(_entries_of(folder, name, assignment))
             doubt = "" if layout else _doubt(folder, name)
     except (OSError, zipfile.BadZipFile, Refused, struct.error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise HW7Error(f"the submissions {root} cannot be read: {reason or error}") from error
+        raise HW7Error(f"the submissions {root} cannot be read: {getattr(error, 'strerror', '') or error}") from error
     not_taken = dict(entry for entry in entries if isinstance(entry, NotTaken))
     found = [entry for entry in entries if isinstance(entry, Location)]
     if not found:

@@ -9,33 +9,20 @@ is for `layouts` to find out.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 import tokenize
-import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from autograder.intake.entries import (
-    Entry,
-    Refused,
-    file_entry,
-    folder_entries,
-    open_beneath,
-    open_zip,
-    readable,
-    zip_entries,
-    zip_entry,
-)
+from autograder.intake.entries import Entry, Refused, entries_at, open_zip, readable, zip_entries
 from hw7.solution import HANDED_OUT, HANDED_OUT_ABOVE, MAX_SOURCE_FILES, MODULES, MOST_READ, NOTEBOOK, SOURCE, WEIGHTS
+from hw7.support.words import counted
 
 FILES = tuple(f"{module}.py" for module in MODULES)
 TIMESTAMP = "timestamp.txt"  # nbgrader writes it into each submission
-MAX_ZIP = 256_000_000  # of a student's zip, packed
 MAX_INNER_ZIP = 64_000_000  # of a zip in a zip or folder, unpacked into memory
 MAX_INNER_ZIPS = 8
 MAX_REMARKS = 30
@@ -74,7 +61,7 @@ def take_in(location: Location) -> Submission:
     try:
         with ExitStack() as stack:
             if not problem:
-                reader.read(list(_entries(location, stack)), stack)
+                reader.read(list(entries_at(location.path, location.members, stack)), stack)
     except Refused as reason:
         problem = str(reason)
     except Exception as error:  # whatever else a submission leads to, it must not end the run
@@ -140,14 +127,16 @@ class _Reader:
             self.remark(str(reason))
             return None
 
+    def modules(self) -> list[Entry]:
+        return [entry for entry in self.entries if not entry.refused and entry.name.lower().endswith(".py")]
+
     # ---- where the submission is ---------------------------------------------------------------------------
 
     def locate(self) -> tuple[str, ...] | None:
         """The folder with the source. Raises `Refused` where there are several and none is in its right place."""
         modules: dict[tuple[str, ...], set[str]] = {}
-        for entry in self.entries:
-            if not entry.refused and entry.name.lower().endswith(".py"):
-                modules.setdefault(entry.parts[:-1], set()).add(entry.name.lower())
+        for entry in self.modules():
+            modules.setdefault(entry.parts[:-1], set()).add(entry.name.lower())
         named = [folder for folder in modules if _is_source(folder)]
         candidates = [folder for folder in named if modules[folder] & set(FILES)] or named
         if not candidates:  # the modules, but not in a folder of this name
@@ -201,10 +190,8 @@ class _Reader:
     # ---- what is taken --------------------------------------------------------------------------------------
 
     def take_source(self, folder: tuple[str, ...]) -> None:
-        found = [(_below(entry.parts, folder), entry) for entry in self.entries if not entry.refused]
-        found = [(inside, entry) for inside, entry in found if inside and inside[-1].lower().endswith(".py")]
-        if not _is_source(folder):  # loose modules: what lies in folders beside them is not theirs
-            found = [(inside, entry) for inside, entry in found if len(inside) == 1]
+        deep = len(folder) if _is_source(folder) else None  # what lies in folders beside loose modules is not theirs
+        found = [(e.parts[len(folder) :], e) for e in self.modules() if e.parts[:-1][:deep] == folder]
         if len(found) > MAX_SOURCE_FILES:
             raise Refused(f"{len(found)} Python files are too many: at most {MAX_SOURCE_FILES}.")
         total = sum(entry.size for _, entry in found)
@@ -261,22 +248,17 @@ class _Reader:
             if entry.refused:
                 self.remark(f"{readable(entry.path)} {entry.refused}: not read.")
         counts = Counter(e.parts[0] + "/" * (len(e.parts) > 1) for e in left if not e.refused)
-        names = [
-            f"{readable(name)} ({count:,} file{'s' * (count > 1)})" if name.endswith("/") else readable(name)
-            for name, count in counts.most_common(6)
-        ]
-        if names:
+        if counts:
+            names = [
+                readable(name) + f" ({counted(count, 'file')})" * name.endswith("/")
+                for name, count in counts.most_common(6)
+            ]
             more = f" and {len(counts) - 6} more" if len(counts) > 6 else ""
             self.remark(f"No part of a submission, ignored: {', '.join(names)}{more}.")
 
 
 def _is_source(folder: tuple[str, ...]) -> bool:
     return bool(folder) and folder[-1].lower() == SOURCE
-
-
-def _below(parts: tuple[str, ...], folder: tuple[str, ...]) -> tuple[str, ...]:
-    """A path from this folder on; () for one that does not lead into it."""
-    return parts[len(folder) :] if parts[: len(folder)] == folder else ()
 
 
 def _bytes_of(entry: Entry, limit: int) -> bytes:
@@ -303,45 +285,3 @@ def _encoding_trouble(data: bytes) -> str:
         return "is not UTF-8 text, and does not say what else it is: save it as UTF-8."
     utf8 = encoding in ("utf-8", "utf-8-sig")
     return "" if utf8 else f"is not UTF-8 but {readable(encoding)}: better save it as UTF-8."
-
-
-# ---- the entries of one student -----------------------------------------------------------------------------------
-
-
-def _entries(location: Location, stack: ExitStack) -> Iterator[Entry]:
-    """Everything that is this student's, without litter. Raises `Refused` for what is too much or no submission."""
-    if location.members:
-        yield from _member_entries(location, stack)
-        return
-    path, name, mode = location.path, readable(location.path.name), os.lstat(location.path).st_mode
-    if stat.S_ISDIR(mode):
-        yield from folder_entries(path)
-        return
-    if stat.S_ISLNK(mode):
-        raise Refused("The submission is a link, which is not followed.")
-    if not stat.S_ISREG(mode):
-        raise Refused("The submission is neither a folder nor a file.")
-    if path.suffix.lower() != ".zip":
-        raise Refused(f"{name} is neither a folder nor a zip: hand in a zip.")
-    entry = file_entry(path)
-    if entry.refused:
-        raise Refused(f"{name} {entry.refused}: not read.")
-    if entry.size > MAX_ZIP:
-        raise Refused(f"{name} has {entry.size:,} bytes; at most {MAX_ZIP:,} are read.")
-    file = stack.enter_context(open_beneath(path.parent, entry.parts))
-    opened = stack.enter_context(open_zip(file, name))
-    yield from zip_entries(opened)
-
-
-def _member_entries(location: Location, stack: ExitStack) -> Iterator[Entry]:
-    """The members of a shared folder or zip."""
-    if location.path.is_dir():
-        for name, called in location.members:
-            yield replace(file_entry(location.path / name), parts=(called,))
-        return
-    outer = stack.enter_context(zipfile.ZipFile(location.path))
-    for name, called in location.members:
-        yield from zip_entries(outer, (called,) if called else (), f"{name}/")
-        for info in outer.infolist():
-            if info.filename == name:
-                yield zip_entry(outer, info, (called or PurePosixPath(name).name,))

@@ -21,22 +21,16 @@ def run_cli(cli: typer.Typer, name: str) -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        _say(f"{name}: the folder that you are in is gone: go to another one (cd) first")
-        sys.exit(1)
+        sys.exit(f"{name}: the folder that you are in is gone: go to another one (cd) first")
     warnings.formatwarning = lambda message, *_args, **_options: f"{name}: warning: {message}\n"
     try:
         cli()
     except HW7Error as error:
-        _say(f"{name}: {error}")
-        sys.exit(1)
+        sys.exit(f"{name}: {error}")
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer has made a code of it
-            _say(f"{name}: interrupted. What is done is kept; run the same again to go on.")
+            print(f"{name}: interrupted. What is done is kept; run the same again to go on.", file=sys.stderr)
         raise
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:

@@ -23,9 +23,7 @@ def test_the_rubric_covers_the_contract() -> None:
     assert set(ids) >= set("1.1 1.2 1.3 2.1 2.2 3.1 3.2 3.3 3.4 3.5 4.1 4.2 5.1 5.2".split())
     assert sum(task.out_of for task in rubric.tasks) == 100
     assert {task.check for task in rubric.tasks} == set(PARTS)
-    assert rubric.task("2.1").title
-    with pytest.raises(KeyError):
-        rubric.task("9.9")
+    assert all(task.title for task in rubric.tasks)
 
 
 def test_the_digest_changes_with_every_byte(tmp_path: Path) -> None:
