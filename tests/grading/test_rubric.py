@@ -20,7 +20,8 @@ def test_the_rubric_covers_the_contract() -> None:
     rubric = load_rubric()
     ids = [task.id for task in rubric.tasks]
     assert ids == sorted(ids)
-    assert set(ids) >= set("1.1 1.2 1.3 2.1 2.2 3.1 3.2 3.3 3.4 3.5 4.1 4.2 5.1 5.2".split())
+    assert {each.rpartition(".")[0] for each in ids} == {"1", "2", "3", "4", "5"}
+    assert len(ids) >= 14
     assert sum(task.out_of for task in rubric.tasks) == 100
     assert {task.check for task in rubric.tasks} == set(PARTS)
     assert all(task.title for task in rubric.tasks)
