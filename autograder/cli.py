@@ -1,28 +1,31 @@
 """The `hw7-grade` command: a thin layer that turns words into calls, and mistakes of its user into one plain line.
 
-Heavy imports stand inside the commands; what runs the grading here needs no torch, so that it is at work at once.
+What needs torch is imported inside the commands; what runs the grading here does not, so that it is at work at once.
 """
-
-from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from tabulate import tabulate
 
+from autograder import batch, exports, jail
+from autograder.exports.common import hint, points
+from autograder.exports.csv_table import NOT_SECURE
+from autograder.grades import Grade
+from autograder.intake.layouts import FoundSubmissions
+from autograder.journal import Journal, journal_name
+from autograder.rubric import load_rubric
 from hw7 import HW7Error, __version__
 from hw7.support import system
+from hw7.support.files import read_json
 from hw7.support.words import counted
-
-if TYPE_CHECKING:
-    from autograder import batch
-    from autograder.grades import Grade
-    from autograder.intake.layouts import FoundSubmissions
-    from autograder.jail import Tier
+from hw7.support.workers import Cluster
 
 cli = typer.Typer(
     name="hw7-grade",
@@ -40,29 +43,13 @@ class TierName(StrEnum):
     D = "D"
 
 
-class To(StrEnum):
-    csv = "csv"
-    gradescope = "gradescope"
-    nbgrader = "nbgrader"
-    html = "html"
+To = StrEnum("To", "csv gradescope nbgrader html")
+LayoutName = StrEnum("LayoutName", "folders nbgrader gradescope moodle canvas blackboard d2l one")
 
-
-class LayoutName(StrEnum):
-    folders = "folders"
-    nbgrader = "nbgrader"
-    gradescope = "gradescope"
-    moodle = "moodle"
-    canvas = "canvas"
-    blackboard = "blackboard"
-    d2l = "d2l"
-    one = "one"
-
-
-OutOption = Annotated[Path, typer.Option("--out", help="The folder of the run: its journal, grades.csv and exports.")]
-
-RubricOption = Annotated[Path | None, typer.Option("--rubric", help="Another rubric than the course's.")]
+OutOption = Annotated[Path, typer.Option(help="The folder of the run: its journal, grades.csv and exports.")]
+RubricOption = Annotated[Path | None, typer.Option(help="Another rubric than the course's.")]
 DataOption = Annotated[
-    str, typer.Option("--data", help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
+    str, typer.Option(help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
 ]
 
 
@@ -79,60 +66,43 @@ def run(
         Path, typer.Argument(help="A folder or zip for each student, nbgrader's `submitted`, or an export.")
     ],
     out: OutOption,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")] = None,
     rubric: RubricOption = None,
     data: DataOption = "plates",
     hidden_seed: Annotated[
-        str | None, typer.Option("--hidden-seed", help="Any text. Default: random, made once and kept in OUT.")
+        str | None, typer.Option(help="Any text. Default: random, made once and kept in OUT.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.1, help="No task gets more seconds than this.")
-    ] = None,
-    tier: Annotated[
-        TierName | None, typer.Option("--tier", help="The jail. Default: the best that works here, never D.")
-    ] = None,
-    dask: Annotated[
-        str | None, typer.Option("--dask", help="The address of a Dask scheduler; its workers grade.")
-    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="No task gets more seconds than this.")] = None,
+    tier: Annotated[TierName | None, typer.Option(help="The jail. Default: the best that works here, never D.")] = None,
+    dask: Annotated[str | None, typer.Option(help="The address of a Dask scheduler; its workers grade.")] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", help="I/N, I from 0 to N - 1: grade one N-th of the students only.")
+        str | None, typer.Option(help="I/N, I from 0 to N - 1: grade one N-th of the students only.")
     ] = None,
     layout: Annotated[
-        LayoutName | None,
-        typer.Option("--layout", help="How SUBMISSIONS is laid out. Default: told by the names there."),
+        LayoutName | None, typer.Option(help="How SUBMISSIONS is laid out. Default: told by the names there.")
     ] = None,
-    assignment: Annotated[
-        str, typer.Option("--assignment", help="The name of the assignment in nbgrader's `submitted`.")
-    ] = "hw7",
+    assignment: Annotated[str, typer.Option(help="The name of the assignment in nbgrader's `submitted`.")] = "hw7",
     roster: Annotated[
         Path | None,
         typer.Option(
-            "--roster",
-            help="A CSV file with id and name of all students: names become ids, and who handed in nothing is listed.",
+            help="A CSV file with id and name of all students: names become ids, and who handed in nothing is listed."
         ),
     ] = None,
 ) -> None:
     """Grade what is not graded yet. Stop it, kill it, run it again: it goes on where it was."""
-    from autograder.journal import Journal, journal_name
-    from autograder.rubric import load_rubric
-
     table = load_rubric(rubric)
     if timeout is not None:
         table = table.with_timeout(timeout)
     part = _shard(shard)
     with ExitStack() as stack:
-        opened = stack.enter_context(Journal(out / journal_name(part)))  # before torch: another run is told at once
-        from autograder import batch
-        from autograder.exports.csv_table import NOT_SECURE
-        from hw7.support.workers import Cluster
-
+        opened = stack.enter_context(Journal(out / journal_name(part)))  # first of all: another run is told at once
         settings = batch.Settings(table, batch.hidden_seed(out, hidden_seed), data, _tier(tier, out))
         if settings.tier == "D":
             typer.echo(f"hw7-grade: these grades are {NOT_SECURE}", err=True)
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         in_flight = max(8, 2 * sum(cluster.threads)) if cluster else None
         result = batch.run(
-            submissions, out, settings, assignment=assignment, layout=layout.value if layout else None, roster=roster,
+            submissions, out, settings, assignment=assignment, layout=layout, roster=roster,
             jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout, opened=opened,
         )  # fmt: skip
     _tell(result, out, part)
@@ -151,26 +121,21 @@ def show(
     ] = False,
 ) -> None:
     """One student's grade, line by line."""
-    from autograder.batch import current_grades
-
-    grades, _, missing = current_grades(out)
+    grades, _, missing = batch.current_grades(out)
     typer.echo(format_grade(_of_student(student, grades, missing), teacher))
 
 
 @cli.command()
 def export(
     out: OutOption,
-    to: Annotated[To, typer.Option("--to", help="What to make.")],
+    to: Annotated[To, typer.Option(help="What to make.")],
     target: Annotated[
-        Path | None, typer.Option("--target", help="The folder or file to write. Default: OUT/exports/ and its name.")
+        Path | None, typer.Option(help="The folder or file to write. Default: OUT/exports/ and its name.")
     ] = None,
 ) -> None:
     """Make the grades into what others read. Can be thrown away and made again."""
-    from autograder.batch import current_grades
-    from autograder.exports import export as make
-
-    grades, rubric, missing = current_grades(out)
-    path = make(to.value, grades, rubric, target or out / "exports" / to.value)
+    grades, rubric, missing = batch.current_grades(out)
+    path = exports.export(to, grades, rubric, target or out / "exports" / to)
     _warn_of_missing(missing)
     typer.echo(f"wrote {path}: {counted(len(grades), 'student')}")
 
@@ -180,7 +145,7 @@ def gradescope_image(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to upload to Gradescope.")],
     rubric: RubricOption = None,
     data: DataOption = "plates",
-    hidden_seed: Annotated[str | None, typer.Option("--hidden-seed", help="Any text. Default: random.")] = None,
+    hidden_seed: Annotated[str | None, typer.Option(help="Any text. Default: random.")] = None,
 ) -> None:
     """Make the autograder that Gradescope runs."""
     from autograder.course.gradescope_image import build_image
@@ -209,7 +174,7 @@ def release(
 def new_task(
     task: Annotated[str, typer.Argument(metavar="ID", help="The next id of its chapter, for example 3.6.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of its function.")],
-    chapter: Annotated[str, typer.Option("--chapter", help="models, losses, pruning or quantization.")],
+    chapter: Annotated[str, typer.Option(help="models, losses, pruning or quantization.")],
 ) -> None:
     """Write the stubs of a new task into every file that a task has a part in, and say what is left to do."""
     from autograder.course.new_task import NEXT, new_task
@@ -220,13 +185,12 @@ def new_task(
 @cli.command()
 def course(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The course's folder, made where there is none.")],
-    name: Annotated[str, typer.Option("--name", help="nbgrader's course id. Default: the folder's name.")] = "",
+    name: Annotated[str, typer.Option(help="nbgrader's course id. Default: the folder's name.")] = "",
     rubric: RubricOption = None,
 ) -> None:
     """Set up a course folder for nbgrader: the assignment, and a configuration that runs notebooks in a jail only."""
     from autograder.course.nbgrader import set_up
     from autograder.course.nbgrader_kernel import why_not
-    from autograder.rubric import load_rubric
 
     files = set_up(directory, name, load_rubric(rubric))
     typer.echo(f"wrote {len(files)} files to {directory}. Next, in there: nbgrader generate_assignment hw7")
@@ -250,7 +214,6 @@ def doctor() -> None:
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -263,22 +226,17 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return int(numbers[1]), int(numbers[2])
 
 
-def _tier(asked: TierName | None, out: Path) -> Tier:
+def _tier(asked: TierName | None, out: Path) -> jail.Tier:
     """The tier to grade in: the one asked for, else that of the last run in OUT, else the best that works here.
 
     Each worker tests its own jail before it grades, so only the search for the best one takes its time here. Raises
     HW7Error where none that is secure works.
     """
-    from hw7.support.files import read_json
-
     if asked is not None:
         return asked.value
     if (out / "run.json").exists() and (last := read_json(out / "run.json")["tier"]) != "D":
         return TierName(last).value
-
-    from autograder.jail import best_tier
-
-    best, reasons = best_tier()
+    best, reasons = jail.best_tier()
     if best == "D":
         why = "; ".join(f"{tier}: {reason}" for tier, reason in reasons.items() if tier != "D")
         raise HW7Error(f"no secure jail works here ({why}). See `hw7-grade doctor`, or ask for --tier D by name.")
@@ -286,15 +244,10 @@ def _tier(asked: TierName | None, out: Path) -> Tier:
 
 
 def _tell(result: batch.RunReport, out: Path, shard: tuple[int, int] | None) -> None:
-    from collections import Counter
-
-    from autograder.batch import standing
-
     _tell_of(result.submissions)
-    counts = Counter(standing(grade) for grade in result.grades)
-    of = len(result.grades) + len(result.missing)
+    counts = Counter(map(batch.standing, result.grades))
     words = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "failed"))
-    students = f"{counted(of, 'student')} {'has' if of == 1 else 'have'}"
+    students = _students_have(len(result.grades) + len(result.missing))
     typer.echo(f"{len(result.grades)} of {students} a grade ({words}), {result.graded} of them new")
     typer.echo(f"wrote {out / 'grades.csv'}")
     if result.failures:
@@ -323,9 +276,12 @@ def _tell_of(submissions: FoundSubmissions) -> None:
 
 def _warn_of_missing(missing: list[str]) -> None:
     if missing:
-        students = f"{counted(len(missing), 'student')} {'has' if len(missing) == 1 else 'have'}"
         again = "under the present rubric and grader; run `hw7-grade run` again"
-        typer.echo(f"hw7-grade: {students} no grade {again}", err=True)
+        typer.echo(f"hw7-grade: {_students_have(len(missing))} no grade {again}", err=True)
+
+
+def _students_have(number: int) -> str:
+    return f"{counted(number, 'student')} {'has' if number == 1 else 'have'}"
 
 
 def _of_student(student: str, grades: list[Grade], missing: list[str]) -> Grade:
@@ -345,23 +301,17 @@ def _of_student(student: str, grades: list[Grade], missing: list[str]) -> Grade:
 
 def format_grade(grade: Grade, teacher: bool = False) -> str:
     """A grade as a table for a terminal; `teacher` adds what no student may see."""
-    from tabulate import tabulate
-
-    from autograder.exports.common import hint, points
-    from autograder.exports.csv_table import NOT_SECURE
-
     rows = []
     for task in grade.tasks:
         for number, part in enumerate(task.parts):
             words = " ".join(filter(None, (part.outcome.message, hint(part))))
             row = [task.task if number == 0 else "", part.part, f"{points(part.points)}/{points(part.out_of)}"]
             row += [part.outcome.verdict.value, part.outcome.expected, part.outcome.got, words]
-            rows.append([*row, f"{part.case}: {part.outcome.note}".strip(": ")] if teacher else row)
-    headers = ["task", "part", "points", "verdict", "expected", "got", "hint", *(["note"] if teacher else [])]
-    widths = [None, None, None, None, 24, 24, 48, *([48] if teacher else [])]
-    table = tabulate(
-        [[visible(cell) for cell in row] for row in rows], headers, maxcolwidths=widths, disable_numparse=True
-    )
+            row += [f"{part.case}: {part.outcome.note}".strip(": ")] if teacher else []
+            rows.append(list(map(visible, row)))
+    headers = ["task", "part", "points", "verdict", "expected", "got", "hint"] + ["note"] * teacher
+    widths = [None, None, None, None, 24, 24, 48] + [48] * teacher
+    table = tabulate(rows, headers, maxcolwidths=widths, disable_numparse=True)
     lines = [f"{visible(grade.student)}: {points(grade.total)} of {points(grade.out_of)} points, tier {grade.tier}"]
     lines += [f"could not be graded: {visible(grade.problem)}"] if grade.problem else []
     lines += [NOT_SECURE] if grade.tier == "D" else []
@@ -379,5 +329,4 @@ def visible(text: str) -> str:
 
 
 def app() -> None:
-    """The entry point."""
     system.run_cli(cli, "hw7-grade")

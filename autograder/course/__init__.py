@@ -4,7 +4,7 @@ release, stripping, leaks, differences    the assignment, made from the referenc
 nbgrader                                  a course folder; nbgrader_steps, nbgrader_kernel run in it
 gradescope_image                          the autograder that Gradescope runs
 new_task                                  the stubs of a new task, in every file that it needs
-rendering                                 what fills in `templates/`
+files                                     those of a folder, those that `templates/` make
 """
 
 REFERENCE, ASSIGNMENT = "reference_solutions/hw7", "assignments/hw7"  # in the project

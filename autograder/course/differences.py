@@ -1,7 +1,5 @@
 """Diffs of releases: what differs between the files made now and those that are there, tensors by their values."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Mapping
 

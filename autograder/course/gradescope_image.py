@@ -6,8 +6,6 @@ bytes. In Gradescope's container no new namespaces may be made, so the jail is t
 command line, where others could read it.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sys
@@ -40,6 +38,8 @@ def build_image(out: Path, rubric: Path | None = None, data: str = "plates", see
     Raises HW7Error where the rubric is broken, the data cannot be drawn in the container, or this is no clone of the
     project.
     """
+    from autograder.course.files import files_below  # not above: the container does without templates
+
     rubric = rubric or DEFAULT_RUBRIC
     load_rubric(rubric)  # a broken one is refused here, and not by the first student's submission
     if data.partition(":")[0] != "plates":
@@ -48,18 +48,18 @@ def build_image(out: Path, rubric: Path | None = None, data: str = "plates", see
     if missing:
         raise HW7Error(f"{PROJECT} has no {', '.join(missing)}: build the image from a clone of the project")
 
-    sources = [PROJECT / name for name in FILES]
+    project = {name: (PROJECT / name).read_bytes() for name in FILES}
     for package in PACKAGES:
-        sources += sorted(path for path in (PROJECT / package).rglob("*") if path.suffix in SUFFIXES and path.is_file())
-    scripts = PROJECT / "autograder" / "course" / "templates"
+        project |= files_below(PROJECT / package, PROJECT, SUFFIXES)
+    templates = "autograder/course/templates"
     members: dict[str, bytes] = {
-        "setup.sh": _text(scripts / "setup.sh"),
-        "run_autograder": _text(scripts / "run_autograder.sh"),
+        "setup.sh": project[f"{templates}/setup.sh"],
+        "run_autograder": project[f"{templates}/run_autograder.sh"],
         "hidden-seed": (seed or secrets.token_hex(16)).encode(),
         "config.json": json.dumps({"data": data}).encode(),
         "failed.json": json.dumps(failed(FAILED, TOTAL), indent=1, allow_nan=False).encode(),
-        "rubric.toml": _text(rubric),
-        **{f"project/{path.relative_to(PROJECT).as_posix()}": _text(path) for path in sources},
+        "rubric.toml": rubric.read_bytes(),
+        **{f"project/{name}": content for name, content in project.items()},
     }
     with replacing(out, sum(map(len, members.values()))) as temporary:
         temporary.touch(0o600)  # the seed is in it
@@ -68,13 +68,9 @@ def build_image(out: Path, rubric: Path | None = None, data: str = "plates", see
                 entry = zipfile.ZipInfo(name, WHEN)
                 entry.create_system, entry.external_attr = 3, (0o100000 | MODES.get(name, 0o644)) << 16  # Unix, a file
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, content)
+                # A checkout on Windows may have other line ends, with which no script starts.
+                archive.writestr(entry, content.replace(b"\r\n", b"\n"))
     return out
-
-
-def _text(path: Path) -> bytes:
-    """A text file as Unix writes it: a checkout on Windows may have other line ends, with which no script starts."""
-    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def main(root: Path) -> None:
@@ -89,7 +85,6 @@ def main(root: Path) -> None:
 
 
 def _grade(root: Path, rubric: Rubric) -> Grade:
-    """The grade of what a student uploaded."""
     # Here, and not above: when one of these cannot be imported, the teacher reads why in results.json.
     from autograder.batch import Settings, grade_one, hidden_seed
     from autograder.intake.submission import Location, take_in

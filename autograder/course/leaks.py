@@ -12,8 +12,6 @@ alike is listed here by hand, `GIVEN`, with its reason; an entry that is no long
 stays short.
 """
 
-from __future__ import annotations
-
 import json
 import keyword
 import re
@@ -22,6 +20,7 @@ from itertools import pairwise
 from typing import Any
 
 from hw7 import HW7Error
+from hw7.support.words import counted
 
 LINE, PASSAGES, SAYINGS = 6, (10, 14), 3  # tokens of a line, of passages; what a passage says at least
 SHOWN = 40
@@ -75,7 +74,7 @@ CLOSING = (")", "]", "}")
 def listed(lines: Sequence[str], noun: str) -> str:
     """How many there are, and the first of them, a line each."""
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n  ".join([f"{len(lines)} {noun}{'s' * (len(lines) != 1)}", *lines[:SHOWN], *more])
+    return "\n  ".join([counted(len(lines), noun), *lines[:SHOWN], *more])
 
 
 class Scanner:
@@ -118,17 +117,14 @@ def _lines(secrets: Sequence[str], public: Sequence[str]) -> dict[str, str]:
     """The lines of solutions that no line of `public` is, as they are looked for -> as they are shown."""
     hidden = {line.strip(): _words(line) for text in secrets for line in text.split("\n")}
     told = {_joined(_words(line)) for text in (*public, *IDIOMS) for line in text.split("\n")}
-    lines = {_joined(words): line for line, words in hidden.items() if len(words) >= LINE}
-    return {needle: line for needle, line in lines.items() if needle not in told}
+    return {_joined(words): line for line, words in hidden.items() if len(words) >= LINE and _joined(words) not in told}
 
 
 def _passages(secrets: Sequence[str], public: Sequence[str]) -> dict[str, str]:
     """The passages of solutions that say something, without those of `public`, as looked for -> as shown."""
-    passages = {window: " ".join(words) for text in secrets for window, words in _windows(_renamed(text))}
-    for text in public:
-        for window, _ in _windows(_renamed(text)):
-            passages.pop(window, None)
-    return passages
+    told = {window for text in public for window, _ in _windows(_renamed(text))}
+    found = (each for text in secrets for each in _windows(_renamed(text)))
+    return {window: " ".join(words) for window, words in found if window not in told}
 
 
 def _windows(tokens: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -157,12 +153,11 @@ def _words(text: str) -> list[str]:
 
 def _renamed(text: str) -> list[str]:
     """`_words`, with every name replaced by "_" that is not called, reached (`x.name`), passed (`name=`) or quoted."""
-    found = [(match[0], match.end()) for match in _TOKEN.finditer(text)]
     quoted = {place for match in _QUOTED.finditer(text) for place in range(match.start(), match.end())}
+    found = [(match[0], match.end()) for match in _TOKEN.finditer(text)]
+    words = [word for word, _ in found]
     out = []
-    for i, (word, end) in enumerate(found):
-        before = found[i - 1][0] if i else ""
-        after = found[i + 1][0] if i + 1 < len(found) else ""
+    for before, (word, end), after in zip(["", *words], found, [*words[1:], ""], strict=False):
         if word == "," and after in CLOSING:
             continue
         passed = before in ("(", ",") and text[end : end + 1] == "=" != text[end + 1 : end + 2]

@@ -3,23 +3,20 @@
 What the configuration says is said here, in `configure`, so that a course made earlier follows a newer grader.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autograder.course.files import files_below
+from autograder.rubric import Rubric, load_rubric
 from hw7 import HW7Error
 from hw7.handin.notebook_repair import Notebook, grade_id, to_bytes
-from hw7.solution import PROJECT, need_clone
+from hw7.solution import NOTEBOOK, PROJECT, need_clone
 from hw7.support.files import read_json, write_file
 
-if TYPE_CHECKING:
-    from autograder.rubric import Rubric
-
 ASSIGNMENT = PROJECT / "assignments" / "hw7"
-CONFIG, SOURCE, NOTEBOOK = "nbgrader_config.py", "source/hw7", "hw7.ipynb"
+CONFIG, SOURCE = "nbgrader_config.py", "source/hw7"
 FOR_PACK = "tests/notebook.json"  # the same notebook, for `hw7 pack`; not named as one, or nbgrader would take it
 RELEASED = f"release/hw7/{NOTEBOOK}"  # as nbgrader writes it
 SECONDS = 600  # for one cell of the report, on a slow machine
@@ -45,8 +42,6 @@ def set_up(directory: Path, course: str = "", rubric: Rubric | None = None, assi
     course: nbgrader's course id; default: the folder's name. Tasks are worth what the rubric says, as in the export.
     Raises HW7Error where there is no assignment, or a name that nbgrader cannot use.
     """
-    from autograder.rubric import load_rubric
-
     course = course or directory.resolve().name
     if not re.fullmatch(r"[\w.-]+", course):
         raise HW7Error(f"the course's name {course!r} may have letters, digits, '.', '-' and '_' only: say --name")
@@ -54,11 +49,7 @@ def set_up(directory: Path, course: str = "", rubric: Rubric | None = None, assi
         need_clone("assignments")
     if not (assignment / NOTEBOOK).is_file():
         raise HW7Error(f"{assignment / NOTEBOOK} is missing: make the assignment with `hw7-grade release`")
-    files = {
-        f"{SOURCE}/{path.relative_to(assignment).as_posix()}": path.read_bytes()
-        for path in sorted(assignment.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
-    }
+    files = {f"{SOURCE}/{name}": data for name, data in files_below(assignment, assignment).items()}
     notebook = with_check_cells(read_json(assignment / NOTEBOOK), rubric or load_rubric())
     files |= {f"{SOURCE}/{name}": notebook for name in (NOTEBOOK, FOR_PACK) if f"{SOURCE}/{name}" in files}
     if not (directory / CONFIG).exists():  # else it may have lines of the teacher's own
@@ -120,9 +111,8 @@ def configure(c: Any, course: str, root: Path) -> None:
     c.Autograde.exporter_class = ReadRepaired
     c.ReadRepaired.released = str(root.resolve() / RELEASED)
     c.JailedExecute.public_tests = str(source / "tests")
-    ours = {Execute: JailedExecute, SaveAutoGrades: SaveAnswers}
-    steps = [ours.get(step, step) for step in Autograde().autograde_preprocessors]
-    steps.insert(steps.index(JailedExecute) + 1, Harmless)
-    c.Autograde.autograde_preprocessors = steps
+    ours = {Execute: (JailedExecute, Harmless), SaveAutoGrades: (SaveAnswers,)}
+    steps = Autograde().autograde_preprocessors
+    c.Autograde.autograde_preprocessors = [own for step in steps for own in ours.get(step, (step,))]
     # Cells are as released already; this step would fail where the rubric's points changed since.
     c.Autograde.sanitize_preprocessors = [s for s in Autograde().sanitize_preprocessors if s is not OverwriteCells]

@@ -6,8 +6,6 @@ Client and kernel talk through Unix sockets in a folder that is made for this on
 work, nothing is run.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource
@@ -18,11 +16,12 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import Execute
 from traitlets import Bool, Integer, Unicode
@@ -30,9 +29,6 @@ from traitlets import Bool, Integer, Unicode
 import hw7
 from autograder.jail.visible import hidden_folders, module_folders, readable_paths
 from hw7 import HW7Error
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 HOME, LIBRARY, SUBMISSION = "/home/student", "/library", "/submission"  # as the kernel sees them
 PATIENCE = 300  # seconds for an empty jail to start Python and its kernel, on a very busy machine
@@ -80,8 +76,7 @@ def _jail(sockets: str, submission: Path, tests: Path | None) -> list[str]:
         words += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
     for path in hidden_folders(readable, modules):
         words += ["--tmpfs", path, "--remount-ro", path]
-    words += ["--proc", "/proc", "--dev", "/dev"]
-    words += ["--size", str(512 * 2**20), "--tmpfs", HOME]
+    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 2**20), "--tmpfs", HOME]
     words += ["--ro-bind", str(Path(hw7.__file__).resolve().parent), f"{LIBRARY}/hw7"]
     if tests is not None:
         words += ["--ro-bind", str(tests), f"{LIBRARY}/assignments/hw7/tests"]

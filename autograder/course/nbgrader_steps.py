@@ -5,8 +5,6 @@
 graded notebook what could act in the browser of the teacher who reads it.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any
@@ -46,18 +44,18 @@ def repaired(data: bytes, released: Path) -> nbformat.NotebookNode:
     except OSError as error:
         raise HW7Error(f"{released} cannot be read ({error}): run `nbgrader generate_assignment hw7` first") from error
     repair = repair_notebook(data, original)
-    findings = (*repair.fixed, *repair.to_fix)
+    findings = [*repair.fixed, *repair.to_fix]
     if repair.notebook is not None:
         try:
             return _noted(repair.notebook, findings, "Before grading, this notebook was repaired")
         except nbformat.ValidationError as error:
-            findings = (*findings, f"It is no valid notebook: {str(error).partition(chr(10))[0]}")
+            findings.append(f"It is no valid notebook: {str(error).partition(chr(10))[0]}")
     blank = repair_notebook(original, original).notebook
     assert blank is not None
     return _noted(blank, findings, "The notebook that was handed in cannot be read, so this one is as it was released")
 
 
-def _noted(notebook: Notebook, findings: tuple[str, ...], heading: str) -> nbformat.NotebookNode:
+def _noted(notebook: Notebook, findings: list[str], heading: str) -> nbformat.NotebookNode:
     if findings:
         lines = [f"**{heading}:**", "", *(f"- {_plain(finding)}" for finding in findings)]
         note = {"cell_type": "markdown", "metadata": NOTE, "source": "\n".join(lines), "id": "repaired"}

@@ -10,15 +10,13 @@
 A stub says what to write in its place: "TODO 3.6: …". `left_to_do` lists these lines; a test fails where one is left.
 """
 
-from __future__ import annotations
-
 import ast
 import keyword
 import re
 from collections.abc import Sequence
 
 from autograder.course import REFERENCE
-from autograder.course.rendering import rendered
+from autograder.course.files import rendered
 from autograder.rubric import load_rubric
 from autograder.tasks.table import CHAPTER
 from hw7 import HW7Error
@@ -119,15 +117,14 @@ def _check(task: str, name: str, chapter: str) -> str:
 
 def _defined(source: str) -> set[str]:
     """The names that a module defines or imports."""
-    nodes = list(ast.walk(ast.parse(source)))
-    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    names |= {
-        alias.asname or alias.name
-        for node in nodes
-        if isinstance(node, ast.ImportFrom | ast.Import)
-        for alias in node.names
-    }
-    return names | {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.alias():
+                names.add(node.asname or node.name)
+    return names
 
 
 def _appended(text: str, stub: str) -> str:

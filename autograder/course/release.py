@@ -8,8 +8,6 @@
 Nothing is written before every file has been looked through for answers (`leaks`).
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import tomllib
@@ -20,9 +18,9 @@ import torch
 
 from autograder.course import ASSIGNMENT, REFERENCE
 from autograder.course.differences import differences, same
+from autograder.course.files import files_below, rendered
 from autograder.course.leaks import Scanner, listed
 from autograder.course.nbgrader import FOR_PACK, with_check_cells
-from autograder.course.rendering import rendered
 from autograder.course.stripping import secrets, stated, strip
 from autograder.rubric import Rubric, load_rubric
 from autograder.tasks.table import OUTSIDE, cases
@@ -56,12 +54,12 @@ def release(out: Path, check: bool = False) -> list[str]:
     inside = out.resolve() == PROJECT
     if inside:
         files = {name: data for name, data in files.items() if name.startswith(f"{ASSIGNMENT}/")}
-    there = _files(out / ASSIGNMENT if inside else out, out)
+    there = files_below(out / ASSIGNMENT if inside else out, out)
     if check:
         if found := list(differences(files, there)):
             raise HW7Error(f"{out} is not what is released now: {listed(found, 'difference')}")
         return sorted(files)
-    extra = sorted(set(there) - set(files))
+    extra = sorted(there.keys() - files.keys())
     if extra and not inside:
         raise HW7Error(f"{out} holds other files ({', '.join(extra[:5])}); name an empty folder")
     for name in extra:
@@ -76,7 +74,7 @@ def student_tree(rubric: Rubric | None = None) -> Files:
     """Every file that students receive, by its path in their tree. Raises HW7Error where one gives an answer away."""
     rubric = rubric or load_rubric()
     files = {name: (PROJECT / name).read_bytes() for name in GIVEN}
-    files |= {name: data for name, data in _files(PROJECT / "hw7", PROJECT).items() if name.endswith(LIBRARY)}
+    files |= files_below(PROJECT / "hw7", PROJECT, LIBRARY)
     hidden, public = list[str](), list[str]()
     for name, text in reference_sources().items():
         place = f"{REFERENCE}/{name}"
@@ -96,7 +94,7 @@ def student_tree(rubric: Rubric | None = None) -> Files:
 def reference_sources() -> dict[str, str]:
     """The hand-written files of the reference that have a student's version, by their path in a submission."""
     root = PROJECT / REFERENCE
-    return {name: data.decode() for name, data in _files(root, root).items() if name.endswith(SOURCES)}
+    return {name: data.decode() for name, data in files_below(root, root, SOURCES).items()}
 
 
 def public_tests(rubric: Rubric) -> Files:
@@ -127,14 +125,3 @@ def _cases(task: str, check: str, parameters: str) -> bytes:
             return path.read_bytes()
     finally:
         torch.set_num_threads(threads)
-
-
-def _files(folder: Path, root: Path) -> Files:
-    """All files below a folder by their path from `root`; nothing that Python or an editor leaves behind."""
-
-    def is_ours(path: Path) -> bool:
-        parts = path.relative_to(folder).parts
-        return path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
-
-    paths = filter(is_ours, sorted(folder.rglob("*")))
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}

@@ -19,8 +19,7 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import zip_longest
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hw7 import HW7Error
@@ -45,15 +44,16 @@ class Region:
     """The lines between two markers, which stand in the lines start and stop of a text. Counted from 0."""
 
     kind: str
-    start: int
     indent: str
-    stop: int = 0
-    content: tuple[str, ...] = ()
+    start: int
+    stop: int
+    content: tuple[str, ...]
 
 
 def find_regions(text: str, name: str) -> list[Region]:
     """All regions of a text, in order. Raises HW7Error, with `name` and the line, for markers that do not pair up."""
-    lines, regions, begun = text.split("\n"), list[Region](), None
+    lines, regions = text.split("\n"), list[Region]()
+    begun, start = None, 0  # the BEGIN of an open region, and its line
     for number, line in enumerate(lines):
         marker = _MARKER.fullmatch(line)
         if marker is None:
@@ -61,26 +61,25 @@ def find_regions(text: str, name: str) -> list[Region]:
                 words = ", ".join(f"### BEGIN {kind}" for kind in KINDS)
                 reason = f"is no marker, but looks like one; markers are {words} and the same with END"
                 raise _refuse(name, number, f"{line.strip()!r} {reason}")
-            continue
-        if marker["edge"] == "BEGIN":
+        elif marker["edge"] == "BEGIN":
             if begun is not None:
-                raise _refuse(name, number, f"a region begins inside the one of line {begun.start + 1}")
-            begun = Region(marker["kind"], number, marker["indent"])
-            continue
-        if begun is None or begun.kind != marker["kind"]:
+                raise _refuse(name, number, f"a region begins inside the one of line {start + 1}")
+            begun, start = marker, number
+        elif begun is None or begun["kind"] != marker["kind"]:
             raise _refuse(name, number, f"END {marker['kind']} ends nothing that has begun")
-        start, content = begun.start, tuple(lines[begun.start + 1 : number])
-        if begun.indent != marker["indent"]:
-            raise _refuse(name, number, f"END {begun.kind} is not indented like its BEGIN in line {start + 1}")
-        for offset, inner in enumerate(content, start=start + 1):
-            if inner.strip() and not inner.startswith(begun.indent):
-                raise _refuse(name, offset, f"this is indented less than the marker in line {start + 1}")
-        if not any(map(str.strip, content)):
-            raise _refuse(name, number, f"the region that begins in line {start + 1} is empty")
-        regions.append(replace(begun, stop=number, content=content))
-        begun = None
+        elif begun["indent"] != marker["indent"]:
+            raise _refuse(name, number, f"END {marker['kind']} is not indented like its BEGIN in line {start + 1}")
+        else:
+            region = Region(marker["kind"], marker["indent"], start, number, tuple(lines[start + 1 : number]))
+            for offset, inner in enumerate(region.content, start=start + 1):
+                if inner.strip() and not inner.startswith(region.indent):
+                    raise _refuse(name, offset, f"this is indented less than the marker in line {start + 1}")
+            if not any(map(str.strip, region.content)):
+                raise _refuse(name, number, f"the region that begins in line {start + 1} is empty")
+            regions.append(region)
+            begun = None
     if begun is not None:
-        raise _refuse(name, begun.start, f"BEGIN {begun.kind} is never ended")
+        raise _refuse(name, start, f"BEGIN {begun['kind']} is never ended")
     return regions
 
 
@@ -123,7 +122,7 @@ def strip_python(text: str, name: str, outside: str = "") -> str:
 
 
 def _check_pairs(regions: Sequence[Region], name: str) -> None:
-    for region, after in zip_longest(regions, regions[1:]):
+    for region, after in zip(regions, [*regions[1:], None], strict=True):
         if region.kind == "BROKEN" and (after is None or (after.kind, after.start) != ("SOLUTION", region.stop + 1)):
             place = after.start if after else region.stop
             raise _refuse(name, place, "after BROKEN comes the SOLUTION that fixes it, without a gap")

@@ -7,19 +7,13 @@ Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where
 each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from autograder.grades import Grade
+from autograder.rubric import Rubric
 from hw7 import HW7Error
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autograder.grades import Grade
-    from autograder.rubric import Rubric
 
 EXPORTERS = {
     "csv": ("autograder.exports.csv_table", "export_csv"),

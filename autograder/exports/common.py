@@ -1,22 +1,18 @@
 """What exporters share: grades in order and complete, names that no reader stumbles over, points, hints."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 from autograder.grades import Grade, TaskGrade
+from autograder.rubric import Rubric
 from hw7 import HW7Error
 from hw7.checks.cases import Outcome, PartScore, Task, Verdict
 from hw7.checks.mistakes import Mistake, load_mistakes
-
-if TYPE_CHECKING:
-    from autograder.rubric import Rubric
 
 # Characters that turn the direction of text around them: a name may not rewrite the line it stands in.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -27,12 +23,11 @@ def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
 
     Raises HW7Error where a student has two grades, or a grade was given under another rubric.
     """
-    seen: set[str] = set()
-    for grade in grades:
-        if grade.student in seen:
+    grades = sorted(grades, key=lambda grade: grade.student)
+    for grade, after in pairwise(grades):
+        if grade.student == after.student:
             raise HW7Error(f"there are two grades of {grade.student!r}; export only the current one of each student")
-        seen.add(grade.student)
-    return [_aligned(grade, rubric) for grade in sorted(grades, key=lambda grade: grade.student)]
+    return [_aligned(grade, rubric) for grade in grades]
 
 
 def _aligned(grade: Grade, rubric: Rubric) -> Grade:
@@ -51,8 +46,11 @@ def _aligned(grade: Grade, rubric: Rubric) -> Grade:
 
 def _ungraded(task: Task, why: str) -> TaskGrade:
     outcome = Outcome(Verdict.MISSING, why or "This task was not graded.")
-    parts = (PartScore(part, points, outcome) for part, points in task.points.items())
-    return TaskGrade(task.id, task.title, tuple(parts))
+    return TaskGrade(task.id, task.title, tuple(PartScore(*part, outcome) for part in task.points.items()))
+
+
+def parts_of(grade: Grade) -> list[tuple[TaskGrade, PartScore]]:
+    return [(task, part) for task in grade.tasks for part in task.parts]
 
 
 def known(mistake: str) -> Mistake | None:
@@ -68,11 +66,10 @@ def hint(part: PartScore) -> str:
 
 def printable(text: str) -> str:
     """The text without what no file can hold (lone surrogates) and no reader can see (controls, turned directions)."""
-    return "".join("\ufffd" if _unprintable(character) else character for character in text)
-
-
-def _unprintable(character: str) -> bool:
-    return character in _TURNING or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+    return "".join(
+        "\ufffd" if char in _TURNING or (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") else char
+        for char in text
+    )
 
 
 def digest(text: str) -> str:

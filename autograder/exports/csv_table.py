@@ -1,7 +1,5 @@
 """grades.csv: a line for each student, safe in any spreadsheet."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

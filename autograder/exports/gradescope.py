@@ -4,20 +4,15 @@ Gradescope shows students the tests that are visible and the overall output, and
 tests for the staff. So both are made of different fields: a student's text never has a part's note or student output.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from autograder.exports.common import aligned, file_name, hint, points, printable
+from autograder.exports.common import aligned, file_name, hint, parts_of, points, printable
 from autograder.grades import Grade, TaskGrade
+from autograder.rubric import Rubric
 from hw7.checks.cases import Verdict
 from hw7.support.files import write_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autograder.rubric import Rubric
 
 
 def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
@@ -36,16 +31,12 @@ def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Pat
 
 def results(grade: Grade) -> dict[str, Any]:
     """The contents of results.json for a grade that has all tasks of its rubric."""
-    tests = [_test(task) for task in grade.tasks]
-    tests += _hidden(_for_teachers(grade))
     return {
         "score": round(grade.total, 6),
         "execution_time": round(grade.seconds, 3),
-        "output": printable(_overall(grade)),
-        "output_format": "text",
-        "visibility": "visible",
+        **_output(_overall(grade)),
         "stdout_visibility": "hidden",
-        "tests": tests,
+        "tests": [*map(_test, grade.tasks), *_hidden(_for_teachers(grade))],
         "extra_data": {"submission": grade.submission, "rubric": grade.rubric, "grader": grade.grader},
     }
 
@@ -54,22 +45,22 @@ def failed(message: str, out_of: float, for_teachers: str = "") -> dict[str, Any
     """The contents of results.json where there is no grade at all: no points, and who has to do something now."""
     return {
         "score": 0.0,
-        "output": printable(message),
-        "output_format": "text",
-        "visibility": "visible",
+        **_output(message),
         "stdout_visibility": "hidden",
         "tests": [
-            {"name": "Grading", "score": 0.0, "max_score": out_of, "status": "failed", "output": printable(message),
-             "output_format": "text", "visibility": "visible"},
+            {"name": "Grading", "score": 0.0, "max_score": out_of, "status": "failed", **_output(message)},
             *_hidden(for_teachers),
         ],
-    }  # fmt: skip
+    }
+
+
+def _output(text: str, visibility: str = "visible") -> dict[str, str]:
+    return {"output": printable(text), "output_format": "text", "visibility": visibility}
 
 
 def _hidden(text: str) -> list[dict[str, Any]]:
     """A test that only teachers see, where there is something to say."""
-    test = {"name": "For teachers", "output": printable(text), "output_format": "text", "visibility": "hidden"}
-    return [test] if text else []
+    return [{"name": "For teachers", **_output(text, "hidden")}] if text else []
 
 
 def _test(task: TaskGrade) -> dict[str, Any]:
@@ -80,9 +71,7 @@ def _test(task: TaskGrade) -> dict[str, Any]:
         "score": round(task.points, 6),  # sums of decimals, without their binary dust
         "max_score": round(task.out_of, 6),
         "status": "passed" if task.verdict is Verdict.RIGHT else "failed",
-        "output": printable(_feedback(task)),
-        "output_format": "text",
-        "visibility": "visible",
+        **_output(_feedback(task)),
     }
 
 
@@ -114,8 +103,7 @@ def _for_teachers(grade: Grade) -> str:
     """Notes and student output, or nothing: a hidden test hides the total from students until grades are published."""
     notes = [
         f"{task.task} {part.part}: {part.outcome.verdict}: {part.outcome.note}"
-        for task in grade.tasks
-        for part in task.parts
+        for task, part in parts_of(grade)
         if part.outcome.note
     ]
     output = ["What student code printed:", grade.output] if grade.output else []

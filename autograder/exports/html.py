@@ -6,29 +6,24 @@ escaped; a content security policy forbids the pages to load anything, and to ru
 few lines that sort its table.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jinja2
 
-from autograder.exports.common import aligned, display_name, file_name, hint, known, points, printable
+from autograder.exports.common import aligned, display_name, file_name, hint, known, parts_of, points, printable
 from autograder.grades import Grade, TaskGrade
+from autograder.rubric import Rubric
 from hw7.checks.cases import PartScore, Verdict
 from hw7.support.files import write_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autograder.rubric import Rubric
 
 ADVICE: Mapping[Verdict, str] = {
     Verdict.WRONG: "It runs, and its answer is another one: compare expected and got, then try the numbers by hand.",
@@ -87,7 +82,7 @@ def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
         tasks=_tasks(grades),
         mistakes=_mistakes(grades),
         lost=_lost(grades),
-        failures=_failures(grades),
+        failures=list(_failures(grades)),
         versions={name: sorted({getattr(grade, name) for grade in grades}) for name in ("rubric", "grader", "tier")},
         page_of=_page_of,
     )
@@ -101,9 +96,8 @@ def unexplained(task: TaskGrade) -> set[Verdict]:
 def next_steps(grade: Grade) -> list[Step]:
     """What to do first: the tasks with the most points to gain, in the order in which they are solved."""
     open_tasks = [task for task in grade.tasks if task.verdict is not Verdict.RIGHT and task.points < task.out_of]
-    most = sorted(open_tasks, key=lambda task: task.points - task.out_of)[:FIRST]
     steps = []
-    for task in most:
+    for task in sorted(open_tasks, key=lambda task: task.points - task.out_of)[:FIRST]:
         part = next(part for part in task.parts if not part.right)
         row = known(part.outcome.mistake)
         steps.append(Step(task, task.out_of - task.points, row.hint if row else ADVICE[part.outcome.verdict]))
@@ -135,19 +129,6 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class TaskRow:
-    """How a task went. full, some, none: students with all, some or none of its points."""
-
-    task: str
-    title: str
-    out_of: float
-    mean: float
-    full: int
-    some: int
-    none: int
-
-
-@dataclass(frozen=True)
 class Counted:
     """Something that happened to `count` students, in a task."""
 
@@ -157,17 +138,7 @@ class Counted:
     count: int
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A submission that a human should look at: why, each with what is known, and what only the teacher may read."""
-
-    grade: Grade
-    reasons: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-
-
 def _page_of(grade: Grade) -> str:
-    """Where a student's page is, seen from the class page."""
     return f"students/{file_name(grade.student)}.html"
 
 
@@ -198,30 +169,23 @@ def histogram(percents: Sequence[float]) -> list[Bar]:
     ]
 
 
-def _tasks(grades: Sequence[Grade]) -> list[TaskRow]:
-    rows = []
-    for tasks in zip(*(grade.tasks for grade in grades), strict=True):
-        classes = Counter(score_class(task) for task in tasks)
-        mean = statistics.fmean(task.points for task in tasks)
-        first = tasks[0]
-        rows.append(
-            TaskRow(first.task, first.title, first.out_of, mean, classes["good"], classes["some"], classes["bad"])
-        )  # fmt: skip
-    return rows
+def _tasks(grades: Sequence[Grade]) -> list[tuple[TaskGrade, float, Counter[str]]]:
+    """How each task went: a grade of it, for its name; the mean of its points; its students by `score_class`."""
+    return [
+        (tasks[0], statistics.fmean(task.points for task in tasks), Counter(map(score_class, tasks)))
+        for tasks in zip(*(grade.tasks for grade in grades), strict=True)
+    ]
 
 
 def _mistakes(grades: Sequence[Grade]) -> list[Counted]:
     """Known mistakes by the number of students who made them, each with its hint."""
-    made: dict[tuple[str, str], set[str]] = defaultdict(set)
+    made = Counter[tuple[str, str]]()
     for grade in grades:
-        for task in grade.tasks:
-            for part in task.parts:
-                if part.outcome.mistake:
-                    made[task.task, part.outcome.mistake].add(grade.student)
+        made.update({(task.task, part.outcome.mistake) for task, part in parts_of(grade) if part.outcome.mistake})
     rows = []
-    for (task_id, mistake), students in made.items():
+    for (task_id, mistake), count in made.items():
         row = known(mistake)
-        rows.append(Counted(task_id, row.title if row else mistake, row.hint if row else "", len(students)))
+        rows.append(Counted(task_id, row.title if row else mistake, row.hint if row else "", count))
     return _most_first(rows)
 
 
@@ -229,10 +193,9 @@ def _lost(grades: Sequence[Grade]) -> list[Counted]:
     """Parts by the number of students who lost points there, and the cases at which most of them did."""
     lost: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for grade in grades:
-        for task in grade.tasks:
-            for part in task.parts:
-                if part.points < part.out_of:
-                    lost[task.task, part.part][part.case or part.outcome.verdict.lower()] += 1
+        for task, part in parts_of(grade):
+            if part.points < part.out_of:
+                lost[task.task, part.part][part.case or part.outcome.verdict.lower()] += 1
     return _most_first(
         Counted(task_id, name, "; ".join(f"{case} ({count})" for case, count in cases.most_common(2)), cases.total())
         for (task_id, name), cases in lost.items()
@@ -243,22 +206,16 @@ def _most_first(rows: Iterable[Counted]) -> list[Counted]:
     return sorted(rows, key=lambda row: (-row.count, row.task, row.what))
 
 
-def _failures(grades: Sequence[Grade]) -> list[Failure]:
-    failures = []
+def _failures(grades: Sequence[Grade]) -> Iterator[tuple[Grade, list[tuple[str, str]], list[str]]]:
+    """What a human should look at: grades, why (each with what is known), and what only the teacher may read."""
     for grade in grades:
-        reasons, notes = [], []
-        if grade.problem:
-            reasons.append(("not graded", grade.problem))
-        if grade.tier == INSECURE:
-            reasons.append(("tier D", "Graded without a jail: not an official grade."))
-        for task in grade.tasks:
-            for part in task.parts:
-                if part.outcome.verdict in BY_HAND:
-                    reasons.append((f"{task.task} {part.outcome.verdict.lower()}", part.outcome.message))
-                    notes.append(f"{task.task} {part.part}: {part.outcome.note}" if part.outcome.note else "")
+        by_hand = [(task.task, part) for task, part in parts_of(grade) if part.outcome.verdict in BY_HAND]
+        reasons = [("not graded", grade.problem)] if grade.problem else []
+        reasons += [("tier D", "Graded without a jail: not an official grade.")] if grade.tier == INSECURE else []
+        reasons += [(f"{task} {part.outcome.verdict.lower()}", part.outcome.message) for task, part in by_hand]
+        notes = [f"{task} {part.part}: {part.outcome.note}" for task, part in by_hand if part.outcome.note]
         if reasons:
-            failures.append(Failure(grade, tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(filter(None, notes)))))
-    return failures
+            yield grade, list(dict.fromkeys(reasons)), list(dict.fromkeys(notes))
 
 
 def _finalize(value: Any) -> Any:
@@ -274,11 +231,5 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {
-    "points": points,
-    "share": share,
-    "score_class": score_class,
-    "hint": hint,
-    "display_name": display_name,
-}
+_ENVIRONMENT.filters |= {each.__name__: each for each in (points, share, score_class, hint, display_name)}
 _ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE, "unexplained": unexplained}

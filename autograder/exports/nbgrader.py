@@ -5,14 +5,15 @@ every cell of every student. What a person wrote there (manual scores, extra cre
 what is there already is updated, so that the same export twice is the same gradebook.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from autograder.exports.common import aligned, student_id
+from autograder.grades import Grade
+from autograder.rubric import Rubric
 from hw7 import HW7Error
 
 try:
@@ -21,16 +22,9 @@ try:
     from nbgrader import api
     from sqlalchemy import URL, bindparam, create_engine, insert, or_, select, update
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.orm import Session
 except ImportError as error:
     raise HW7Error(f"the gradebook needs nbgrader ({error}): pip install 'hw7[nbgrader]'") from error
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sqlalchemy.orm import Session
-
-    from autograder.grades import Grade
-    from autograder.rubric import Rubric
 
 ASSIGNMENT = NOTEBOOK = "hw7"
 GRADEBOOK = "gradebook.db"
@@ -100,7 +94,7 @@ class _Writer:
         )
         mine = [submissions[assignment, student] for student in students.values()]
         handed_in = self.mirror(assignment, mine)
-        scores = [
+        self.score(
             {
                 "cell": cells[cell_name(task.task)],
                 "notebook": handed_in[notebook, submissions[assignment, students[grade.student]]],
@@ -108,22 +102,18 @@ class _Writer:
             }
             for grade in grades
             for task in grade.tasks
-        ]
-        self.score(scores)
+        )
 
     def cells(self, notebook: str, rubric: Rubric) -> dict[str, str]:
         """The ids of the tasks' grade cells by name, made where they are missing, worth what the rubric says."""
         kind = api.GradeCell.__mapper_args__["polymorphic_identity"]
-        rows = [{"notebook_id": notebook, "name": cell_name(task.id), "type": kind} for task in rubric.tasks]
+        points = {cell_name(task.id): task.out_of for task in rubric.tasks}
+        rows = [{"notebook_id": notebook, "name": name, "type": kind} for name in points]
         ids = self.fill(api.BaseCell, ["notebook_id", "name", "type"], rows)
-        cells = {cell_name(task.id): ids[notebook, cell_name(task.id), kind] for task in rubric.tasks}
-        worth = [{"id": cells[cell_name(task.id)], "max_score": task.out_of} for task in rubric.tasks]
+        cells = {name: ids[notebook, name, kind] for name in points}
+        worth = [{"id": cells[name], "max_score": points[name]} for name in points]
         self.fill(api.GradeCell, ["id"], [row | {"cell_type": "code"} for row in worth])
-        table = api.GradeCell.__table__
-        self.session.execute(
-            update(table).where(table.c.id == bindparam("cell")),
-            [{"cell": row["id"], "max_score": row["max_score"]} for row in worth],
-        )
+        self.session.execute(update(api.GradeCell), worth)
         return cells
 
     def mirror(self, assignment: str, submissions: Sequence[str]) -> dict[tuple[str, ...], str]:
@@ -145,16 +135,15 @@ class _Writer:
                 api.BaseCell.notebook_id.in_(notebooks),
                 api.BaseCell.type.in_([kind.__mapper_args__["polymorphic_identity"] for kind in kinds]),
             )
-            cells = self.session.execute(wanted).all()
             rows = [
                 {"cell_id": cell, "notebook_id": handed_in[notebook, each]}
-                for cell, notebook in cells
+                for cell, notebook in self.session.execute(wanted)
                 for each in submissions
             ]
             self.fill(model, ["cell_id", "notebook_id"], rows)
         return handed_in
 
-    def score(self, scores: Sequence[Mapping[str, Any]]) -> None:
+    def score(self, scores: Iterable[Mapping[str, Any]]) -> None:
         """Sets automatic scores. Where one changes under a manual score, a person should look again, as in nbgrader."""
         table = api.Grade.__table__
         changed = or_(table.c.auto_score.is_(None), table.c.auto_score != bindparam("score"))
@@ -163,8 +152,8 @@ class _Writer:
             .where(table.c.cell_id == bindparam("cell"), table.c.notebook_id == bindparam("notebook"), changed)
             .values(auto_score=bindparam("score"), needs_manual_grade=table.c.manual_score.is_not(None))
         )
-        if scores:
-            self.session.execute(statement, list(scores))
+        if rows := list(scores):
+            self.session.execute(statement, rows)
 
     def fill(self, model: Any, key: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], str]:
         """Inserts the rows whose key is not in the table yet; the ids of all of its rows by key."""

@@ -4,8 +4,6 @@ Nothing here trusts it: what it answers is bounded and parsed by `protocol`, wha
 it ended is asked of the fork server. Whatever it does, `ask` answers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
@@ -15,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Status
@@ -25,7 +23,7 @@ from .launch import END_SECONDS, READY_SECONDS, Zygote
 from .protocol import Flood, Limits, Reader, encode
 
 OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
-MAX_FILES = 4096  # in its scratch folder
+SCRATCH_MB, MAX_FILES = 16, 4096  # in its scratch folder
 MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
 PIPE_BYTES = 2**20
 GRACE_SECONDS = 1.0  # of its clock, between the end of its answers and the word that it has ended
@@ -45,7 +43,6 @@ class Clock:
         self.start()
 
     def start(self) -> None:
-        """From now on."""
         self._begun = self._read()
 
     def _read(self) -> tuple[float, float, float]:
@@ -92,7 +89,6 @@ class Child:
         self._silent_since: float | None = None  # by its clock: its end of the answer pipe is closed
         self._pending = memoryview(b"")
         self._next_look = 0.0  # at its scratch folder
-        self._scratch_mb: int = job["scratch_mb"]
         input_end, self._input = os.pipe()
         self._answers, answers_end = os.pipe()
         self._prints, prints_end = os.pipe()
@@ -102,7 +98,7 @@ class Child:
             if confine.LINUX:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        folder = server.spawn({**job, "scratch_files": MAX_FILES}, theirs)
+        folder = server.spawn({**job, "scratch_mb": SCRATCH_MB, "scratch_files": MAX_FILES}, theirs)
         for descriptor in theirs:
             os.close(descriptor)
         self._gone = folder is None  # or its exit has been reported
@@ -114,7 +110,7 @@ class Child:
             self.close()
             raise HW7Error(f"a process of the jail (tier {server.tier}) could not be closed in: {why[0][:300]}")
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -263,7 +259,6 @@ class Child:
     # ---- the end -------------------------------------------------------------------------------------------
 
     def _ending(self) -> str:
-        """What its exit status says."""
         if self._exit is None:
             return "the jail's fork server ended"
         if os.WIFSIGNALED(self._exit):
@@ -297,5 +292,5 @@ class Child:
                         folders.append(entry.path)
             except OSError as error:  # gone again, or deeper than any name may be long
                 count += MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
-        if size > self._scratch_mb * 2**20 or count > MAX_FILES:
-            self._stop(Status.DIED, f"scratch folder: more than {self._scratch_mb} MiB or {MAX_FILES} files")
+        if size > SCRATCH_MB * 2**20 or count > MAX_FILES:
+            self._stop(Status.DIED, f"scratch folder: more than {SCRATCH_MB} MiB or {MAX_FILES} files")

@@ -1,7 +1,5 @@
 """The diagnosis of `hw7-grade doctor`: which jail this machine gives, why not a better one, and what grading needs."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

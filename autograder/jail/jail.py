@@ -73,9 +73,7 @@ class Jail:
             atexit.register(self.close)
         return self._zygote
 
-    def child(
-        self, files: Mapping[str, bytes], *, library: Library = "full", memory_mb: int = 1024, scratch_mb: int = 16
-    ) -> Child:
+    def child(self, files: Mapping[str, bytes], *, library: Library = "full", memory_mb: int = 1024) -> Child:
         """A fresh process that can import these files, {"solution/losses.py": b"…"}; the one before is ended.
 
         Raises HW7Error where the jail does not work.
@@ -84,7 +82,7 @@ class Jail:
         if self.tier == "B" and dict(files) != self._files:
             self.close()  # a cold process for each submission
         self._files = dict(files)
-        job = {"library": library, "memory_mb": memory_mb, "scratch_mb": scratch_mb}
+        job = {"library": library, "memory_mb": memory_mb}
         with contextlib.suppress(HW7Error):
             return self._start_child(job)
         return self._start_child(job)  # once more, with a new zygote

@@ -1,7 +1,5 @@
 """The launch of a fork server: its staged files, its configuration, and the messages that it takes and gives."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

@@ -8,8 +8,6 @@ against its `Limits` before it keeps a byte of what the number announces. Whatev
 Flood: the one who sent it may be hostile, and is not listened to any more.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from collections.abc import Iterator, Mapping
@@ -27,15 +25,10 @@ MAX_SIZE = 2**40  # entries along the dimensions that are not 0: far from where 
 
 KINDS = {"none": 0, "bool": 1, "int": 2, "float": 3, "str": 4, "ints": 5, "bytes": 6}
 _SCALARS = {KINDS["bool"]: (bool, "<?"), KINDS["int"]: (int, "<q"), KINDS["float"]: (float, "<d")}
-DTYPES = dict(
-    enumerate(
-        (
-            torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-            torch.float16, torch.bfloat16, torch.float32, torch.float64,
-        ),
-        start=16,
-    )
-)  # fmt: skip
+DTYPES = dict(enumerate((
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+), start=16))  # fmt: skip
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 

@@ -1,7 +1,5 @@
 """The visible paths: Python, its packages, and nothing of the machine that could stand in for an answer."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import sysconfig

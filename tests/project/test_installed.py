@@ -24,7 +24,8 @@ from submissions import REFERENCE, reference_files, reference_weights, write
 
 import autograder.cli
 import hw7.cli
-from autograder.course.release import FOR_STUDENTS, _rendered
+from autograder.course.files import rendered
+from autograder.course.release import FOR_STUDENTS
 from hw7 import doctor
 from hw7.solution import INSTALL_A_CLONE, PROJECT
 
@@ -236,7 +237,7 @@ def students_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of what students receive: other needs, the same library (one file of it will do)."""
     source = tmp_path_factory.mktemp("students")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    (source / "pyproject.toml").write_bytes(_rendered("pyproject.toml", project=project, extra=list(FOR_STUDENTS)))
+    (source / "pyproject.toml").write_bytes(rendered("pyproject.toml", project=project, extra=list(FOR_STUDENTS)))
     (source / "hw7").mkdir()
     for name in ("hw7/__init__.py", "LICENSE"):
         shutil.copy(PROJECT / name, source / name)
