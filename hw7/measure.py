@@ -63,12 +63,10 @@ def _input(network: nn.Module, shape: Sequence[int], batch: int = 1) -> Tensor:
     return images.to(first.device, first.dtype if first.is_floating_point() else images.dtype)
 
 
-def _watch(
-    network: nn.Module,
-    modules: Iterable[nn.Module],
-    input_shape: Sequence[int],
-    see: Callable[[nn.Module, tuple, Tensor], None],
-) -> None:
+See = Callable[[nn.Module, tuple, Tensor], None]  # (module, inputs, output)
+
+
+def _watch(network: nn.Module, modules: Iterable[nn.Module], input_shape: Sequence[int], see: See) -> None:
     """Runs one image, and calls see(module, inputs, output) each time that one of `modules` has run."""
     with ExitStack() as hooks, _evaluating(network):
         for module in modules:
@@ -102,17 +100,9 @@ class Latency:
     low_s: float
     high_s: float
 
-    @property
-    def images_per_s(self) -> float:
-        return self.batch / self.median_s
-
 
 def latency(
-    network: nn.Module,
-    input_shape: Sequence[int] = (3, 128, 128),
-    batch: int = 1,
-    repeats: int = 30,
-    warm_up: int = 5,
+    network: nn.Module, input_shape: Sequence[int] = (3, 128, 128), batch: int = 1, repeats: int = 30, warm_up: int = 5
 ) -> Latency:
     """Times forward passes of `batch` images [C, H, W] in eval mode, on the network's device, after `warm_up` others.
 
@@ -177,10 +167,8 @@ def layer_table(network: nn.Module, input_shape: Sequence[int] = (3, 128, 128)) 
 
 def format_layer_table(layers: Sequence[Layer]) -> str:
     """The table as text, with the total of the parameters."""
-    rows = []
-    for layer in layers:
-        shape = "-" if layer.output_shape is None else " × ".join(map(str, layer.output_shape))
-        rows.append((layer.name, layer.kind, shape, f"{layer.parameters:,}"))
+    shapes = ["-" if layer.output_shape is None else " × ".join(map(str, layer.output_shape)) for layer in layers]
+    rows = [(row.name, row.kind, shape, f"{row.parameters:,}") for row, shape in zip(layers, shapes, strict=True)]
     rows.append(("total", "", "", f"{sum(layer.parameters for layer in layers):,}"))
     headers = ("layer", "kind", "output", "parameters")
     return tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", "left", "right"))

@@ -3,13 +3,11 @@
 Every network takes float32 images [N, 3, H, W] in [0, 1] and gives logits [N, num_classes].
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +22,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STUDENT_WIDTHS = (16, 32, 64, 128, 256, 256, 256, 256)
 
 
-def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> ResNet:
+def teacher_resnet18(num_classes: int = 11, weights: str | None = None) -> "ResNet":
     """torchvision's ResNet-18 with `num_classes` outputs: 11,182,155 parameters for 11 classes.
 
     `weights="imagenet"` starts from torchvision's ImageNet weights (IMAGENET1K_V1) with a new last layer. Their input
@@ -117,7 +115,7 @@ class StudentNet(nn.Module):
         self.widths: tuple[int, ...] = widths
 
     @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> StudentNet:
+    def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> Self:
         """The network that these weights belong to, pruned or not, with the weights in it."""
         try:
             network = cls(state_dict["stage_widths"].tolist(), num_classes=len(state_dict["fc.bias"]))

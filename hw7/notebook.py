@@ -6,8 +6,6 @@ lab.run("student-c", "student-e")    experiments of the report that are missing,
 lab.table(headers, rows)             a table
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """The commands around handing in: check (the public tests), pack (the zip), doctor (the installation)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The entry point: the `hw7` command with its subcommands, in the order of its help."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

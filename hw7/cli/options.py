@@ -1,7 +1,5 @@
 """Options that several commands share: each is written once, with its help. Nothing heavy is imported here."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The commands that measure: summary (counts), data (a data set), reproduce (the whole report)."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

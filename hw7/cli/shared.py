@@ -3,8 +3,6 @@
 This imports torch, so commands import it when they run.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +17,10 @@ from hw7.data.source import Split
 from hw7.models import AtSize, StudentNet
 from hw7.report.experiments import NETWORKS
 from hw7.report.profiles import AUGMENTATION
-from hw7.solution import Solution, running
+from hw7.solution import Solution, load_solution, running
 from hw7.support.files import load_weights
 from hw7.training.loop import Phase, Run, train
-from hw7.training.steps import Step
+from hw7.training.steps import Distillation, Step, cross_entropy_step
 from hw7.training.weights import describe, load_fitting, load_into
 
 
@@ -81,19 +79,29 @@ def load_network(path: Path, solution: Solution, device: str) -> tuple[nn.Module
     return (AtSize(network, size) if name == "teacher" else network).to(device), size
 
 
-def train_and_tell(
-    name: str, solution: Solution, start: Path | None, images: tuple[Split, Split], phase: Phase, out: Path, step: Step,
-    seed: int,
+def step_from(teacher: Path | None, solution: Solution, device: str, *softness: float) -> Step:
+    """Distillation from the network in a weights file (`softness`: its temperature and alpha), or labels alone."""
+    if teacher is None:
+        return cross_entropy_step
+    return Distillation(solution, load_network(teacher, solution, device)[0], *softness)
+
+
+def train_new(
+    name: str, out: Path, images: tuple[str, str, int, int | None], phase: Phase, start: Path | None, seed: int,
+    device: str, solution: Path | None, teacher: Path | None = None, *softness: float,
 ) -> None:  # fmt: skip
-    """Makes the network of this name, trains it in the folder `out`, and says what came of it."""
-    training, _ = images
+    """Makes the network of this name, trains it in the folder `out`, and says what came of it.
+
+    images: source, split, side and number. What may be wrong is found before any image is drawn or decoded.
+    """
+    make, own, where = maker_of(name), load_solution(solution), usable_device(device)
+    step, splits = step_from(teacher, own, where, *softness), load_images(*images, where)
     torch.manual_seed(seed)
-    with running(f"models: {name}", solution.directory):
-        network = maker_of(name)(solution, len(training.classes))
+    with running(f"models: {name}", own.directory):
+        network = make(own, len(splits[0].classes))
     if start:
         load_fitting(network, start)
-    network.to(training.images.device)
-    run = train_as(name, network, images, phase, out, step, seed)
+    run = train_as(name, network.to(where), splits, phase, out, step, seed)
     typer.echo(
         f"{name}: {measure.parameters(network):,} parameters, best accuracy {run.best.validation_accuracy:.4f} "
         f"in epoch {run.best_epoch + 1} of {len(run.history)}, {run.seconds:.0f} s; see {out / 'weights.safetensors'}"

@@ -1,18 +1,14 @@
 """The commands that make a network: train, distill, prune, quantize."""
 
-from __future__ import annotations
-
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hw7 import HW7Error
 from hw7.cli import options
 from hw7.support.words import counted
-
-if TYPE_CHECKING:
-    from hw7.models import StudentNet
 
 
 def train(
@@ -35,16 +31,11 @@ def train(
     solution: options.Solution = None,
 ) -> None:
     """Train a network on labels alone, from scratch or from weights you have."""
-    from hw7.cli.shared import load_images, maker_of, train_and_tell, usable_device
-    from hw7.solution import load_solution
+    from hw7.cli.shared import train_new
     from hw7.training.loop import Phase
-    from hw7.training.steps import cross_entropy_step
 
-    maker_of(network)  # before any image is drawn or decoded
-    own = load_solution(solution)
     phase = Phase(epochs, optimizer.value, learning_rate, batch, schedule.value)
-    images = load_images(source, split, size, limit, usable_device(device))
-    train_and_tell(network, own, start, images, phase, out, cross_entropy_step, seed)
+    train_new(network, out, (source, split, size, limit), phase, start, seed, device, solution)
 
 
 def distill(
@@ -67,18 +58,12 @@ def distill(
     solution: options.Solution = None,
 ) -> None:
     """Train a student on a teacher's answers and the labels, with the solution's own distillation step."""
-    from hw7.cli.shared import load_images, load_network, maker_of, train_and_tell, usable_device
-    from hw7.solution import load_solution
+    from hw7.cli.shared import train_new
     from hw7.training.loop import Phase
-    from hw7.training.steps import Distillation
 
-    maker_of(network)  # before any image is drawn or decoded
-    own, where = load_solution(solution), usable_device(device)
-    teaching, _ = load_network(teacher, own, where)
     phase = Phase(epochs, optimizer.value, learning_rate, batch, schedule.value)
-    images = load_images(source, "training", size, limit, where)
-    step = Distillation(own, teaching, temperature, alpha)
-    train_and_tell(network, own, start, images, phase, out, step, seed)
+    images = source, "training", size, limit
+    train_new(network, out, images, phase, start, seed, device, solution, teacher, temperature, alpha)
 
 
 def prune(
@@ -99,28 +84,26 @@ def prune(
 ) -> None:
     """Prune a student step by step, fine-tuning after each; every step's network is kept."""
     from hw7 import measure
-    from hw7.cli.shared import load_images, load_network, train_as, usable_device
+    from hw7.cli.shared import load_images, load_network, step_from, train_as, usable_device
     from hw7.models import StudentNet
     from hw7.solution import load_solution, running
     from hw7.training.loop import Phase
-    from hw7.training.steps import Distillation, cross_entropy_step
 
     own, where = load_solution(solution), usable_device(device)
     student, _ = load_network(weights, own, where)
     if not isinstance(student, StudentNet):
         raise HW7Error(f"{weights} is a {type(student).__name__}; `hw7 prune` takes a student_net")
-    step = Distillation(own, load_network(teacher, own, where)[0]) if teacher else cross_entropy_step
+    step = step_from(teacher, own, where)
     images = load_images(source, "training", size, limit, where)
     phase = Phase(epochs, "adamw", learning_rate, batch, "cosine")
-    done = 0
+    numbers = count(1)
 
     def finetune(network: StudentNet) -> None:
-        nonlocal done
-        done += 1
-        folder = out / f"step-{done:02}"
-        run = train_as("student_net", network, images, phase, folder, step, seed, f"step {done}/{steps}")
+        number = next(numbers)
+        folder, label = out / f"step-{number:02}", f"step {number}/{steps}"
+        run = train_as("student_net", network, images, phase, folder, step, seed, label)
         parameters, accuracy = measure.parameters(network), run.best.validation_accuracy
-        typer.echo(f"step {done:2}/{steps}: {parameters:9,} parameters, accuracy {accuracy:.4f}")
+        typer.echo(f"step {number:2}/{steps}: {parameters:9,} parameters, accuracy {accuracy:.4f}")
 
     with running("pruning.iterative_prune", own.directory):
         own.pruning.iterative_prune(student, keep_rate, steps, finetune)

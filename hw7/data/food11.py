@@ -17,6 +17,7 @@ from torch import Tensor
 from hw7 import HW7Error
 from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, cores, file_stamp, list_folder, name_some
 from hw7.support.system import expanded
+from hw7.support.words import counted
 
 FOOD11_CLASSES = (
     *("Bread", "Dairy product", "Dessert", "Egg", "Fried food", "Meat"),
@@ -86,7 +87,7 @@ def plan_food11(argument: str, split: str, limit: int | None, workers: int, devi
         classes = ", ".join(f"{label} ({FOOD11_CLASSES[label]})" for label in missing)
         raise HW7Error(f"{folder} has no image of class {classes}; is the data set complete?")
     if len(known) != FOOD11_COUNTS[split]:
-        found = f"{len(known):,} image{'s' * (len(known) != 1)}"
+        found = counted(len(known), "image")
         warnings.warn(f"{folder} has {found}; Food-11 has {FOOD11_COUNTS[split]:,} there", stacklevel=4)
 
     def make(size: int, update: Callable[[int], object]) -> tuple[Tensor, Tensor]:

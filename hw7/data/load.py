@@ -117,8 +117,6 @@ def _write_cache(path: Path, tensors: dict[str, Tensor]) -> None:
 def hold_out_tenth(split: Split) -> tuple[Split, Split]:
     """The first nine tenths of a split and the last, which validates where there is no split for that."""
     count = len(split) * 9 // 10
-
-    def part(index: slice) -> Split:
-        return replace(split, images=split.images[index], labels=split.labels[index])
-
-    return part(slice(count)), part(slice(count, None))
+    parts = slice(count), slice(count, None)
+    first, last = (replace(split, images=split.images[part], labels=split.labels[part]) for part in parts)
+    return first, last

@@ -4,18 +4,17 @@ Counts are exact on every machine. Accuracies and losses are compared with the r
 recipe, Food-11 at the profile `full`; anywhere else the verdict is "other data" or "other recipe".
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from tabulate import tabulate
 from torch import nn
 
 from hw7 import measure
-from hw7.models import StudentNet
+from hw7.models import STUDENT_WIDTHS, StudentNet
 from hw7.report import ledger
 from hw7.report.experiments import EXPERIMENTS, NETWORKS
 from hw7.report.ledger import Figure
@@ -49,26 +48,21 @@ def count(solution: Solution) -> dict[str, Any]:
 
     Raises HW7Error where the solution's code raises.
     """
-    names = {"teacher": "teacher", "dwpw": "small_resnet18", "cnn": "student_cnn"}
     with running("models", solution.directory):
-        q1 = {key: NETWORKS[name](solution, 11) for key, name in names.items()}
-        dw, student = NETWORKS["student_dw"](solution, 11), StudentNet()
+        teacher, dwpw, cnn, dw, student = (NETWORKS[name](solution, 11) for name, *_ in SUMMARY)
     counted: dict[str, Any] = {}
-    for key, network in q1.items():
-        counted[f"q1.{key}.parameters"] = measure.parameters(network)
-        counted[f"q1.{key}.bytes"] = measure.tensor_bytes(network)
-    for key, network in {"q2.student": dw, "q2.teacher": q1["teacher"], "q3.student": student}.items():
-        counted[f"{key}.parameters"] = measure.parameters(network)
-        counted[f"{key}.kilobytes"] = round(measure.tensor_bytes(network) / 1024)
-    for key in ("dwpw", "cnn"):
-        for unit in ("bytes", "parameters"):
-            ratio = counted[f"q1.teacher.{unit}"] / counted[f"q1.{key}.{unit}"]
-            counted[f"q1.{key}.times_smaller.{unit}"] = round(ratio, 1)
-    depthwise = [m for m in q1["dwpw"].modules() if isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels]
+    for key, network in {"q1.teacher": teacher, "q1.dwpw": dwpw, "q1.cnn": cnn,
+                         "q2.student": dw, "q2.teacher": teacher, "q3.student": student}.items():  # fmt: skip
+        size, counted[f"{key}.parameters"] = measure.tensor_bytes(network), measure.parameters(network)
+        counted |= {f"{key}.bytes": size} if key.startswith("q1") else {f"{key}.kilobytes": round(size / 1024)}
+    for key, unit in product(("dwpw", "cnn"), ("bytes", "parameters")):
+        times = counted[f"q1.teacher.{unit}"] / counted[f"q1.{key}.{unit}"]
+        counted[f"q1.{key}.times_smaller.{unit}"] = round(times, 1)
+    depthwise = [m for m in dwpw.modules() if isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels]
     inner_norms = sum(2 * conv.out_channels for conv in depthwise)
     counted["q1.dwpw.without_inner_norm.parameters"] = counted["q1.dwpw.parameters"] - inner_norms
     counted["q1.cnn.bytes.least"] = 4 * counted["q1.cnn.parameters"]
-    rows = measure.layer_table(q1["cnn"], (3, 128, 128))  # the side of the map after each convolution and pooling
+    rows = measure.layer_table(cnn, (3, 128, 128))  # the side of the map after each convolution and pooling
     outputs = [row.output_shape[-1] for row in rows if row.kind in ("Conv2d", "MaxPool2d") and row.output_shape]
     counted["q1.cnn.layer_outputs"], counted["data.first_layer.size"] = outputs, outputs[0]
     counted["q2.standard_error"] = round(standard_error(0.83, 3430), 4)
@@ -76,9 +70,9 @@ def count(solution: Solution) -> dict[str, Any]:
     ladders: dict[float, list[int]] = {}
     for rate, steps in ((e.keep_rate, e.steps) for e in EXPERIMENTS.values() if e.keep_rate):
         with running("pruning.width_schedule", solution.directory):
-            schedule = solution.pruning.width_schedule(student.widths, rate, steps)
+            schedule = solution.pruning.width_schedule(STUDENT_WIDTHS, rate, steps)
         counted[f"q3.ladder.{rate}"] = ladders[rate] = [measure.parameters(StudentNet(widths)) for widths in schedule]
-        counted["q3.pruning.stages"] = [k for k, width in enumerate(student.widths) if schedule[-1][k] != width]
+        counted["q3.pruning.stages"] = [k for k, width in enumerate(STUDENT_WIDTHS) if schedule[-1][k] != width]
     first, second = (ladders[rate] for rate in KEPT_ALIKE)
     counted["q3.ladder.shared"] = [parameters for parameters in first if parameters in second]
     for key, bits in (("float32", 32), ("float16", 16)):

@@ -1,7 +1,5 @@
 """The table of experiments: every run of the report, each below what it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 

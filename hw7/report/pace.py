@@ -1,7 +1,5 @@
 """The time left: how long the rest of the experiments takes, by those that are done."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 
@@ -40,11 +38,9 @@ class Pace:
         if not self.open or not self.done:
             return ""
         pace, now = self.seconds / sum(self.images[name] for name in self.done), time.monotonic()
-        rest: dict[str, float] = {}  # seconds of each
+        spent = {name: now - began for name, began in self.began.items()}
+        rest = {name: max(pace * self.images[name] - spent.get(name, 0), 0) for name in self.open}  # seconds of each
         chain: dict[str, float] = {}  # seconds until each is done, were there workers for all
-        for name in self.open:
-            whole = pace * self.images[name]
-            rest[name] = max(whole - (now - self.began[name]), 0) if name in self.began else whole
         for name in with_needs(self.open):  # what is needed comes first
             chain[name] = rest.get(name, 0) + max((chain[need] for need in EXPERIMENTS[name].needs), default=0)
         return f", about {_duration(max(sum(rest.values()) / self.at_once, *chain.values()))} left"

@@ -4,12 +4,11 @@ Its order is the report's own. Every number comes from `results.json` or from th
 say what came out are chosen by the numbers.
 """
 
-from __future__ import annotations
-
 import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def write_report(reproduction: Reproduction) -> Path:
 
     page = Page(reproduction, results, comparisons)
     sections = page.sections()
-    for picture in (picture for section in sections for picture in section.pictures):
+    for picture in chain.from_iterable(section.pictures for section in sections):
         write_file(reproduction.out / "pictures" / picture.name, picture.data)
     for name in ("report.md", "report.html"):
         loader, escape = jinja2.PackageLoader("hw7.report"), name.endswith("html")
@@ -75,16 +74,17 @@ def write_report(reproduction: Reproduction) -> Path:
     return reproduction.out / "report.html"
 
 
+@dataclass
 class Page:
     """What the page says, section by section. `results` is what results.json holds."""
 
+    reproduction: Reproduction
+    results: Mapping[str, Any]
+    comparisons: Mapping[str, Comparison]
     title = "Homework 7: network compression, measured again"
 
-    def __init__(
-        self, reproduction: Reproduction, results: Mapping[str, Any], comparisons: Mapping[str, Comparison]
-    ) -> None:
-        self.reproduction, self.results, self.comparisons = reproduction, results, comparisons
-        self.runs: Mapping[str, dict[str, Any]] = results["experiments"]
+    def __post_init__(self) -> None:
+        self.runs: Mapping[str, dict[str, Any]] = self.results["experiments"]
 
     # --- the head --------------------------------------------------------------------------------------------------
 
@@ -151,11 +151,9 @@ class Page:
             )
             counts = [(f"{c.figure.value:,}", f"{c.measured:,}", c.verdict) for c in (parameters, size)]
             sizes.append((name, *counts[0], *counts[1]))
-            measured = self._accuracy(run), self._test(run)
-            shown = MISSING if loss.measured is None else f"{loss.measured:.3f}"
-            accuracies.append(
-                (name, f"{accuracy.figure.value:.1%}", *measured, loss.figure.printed, shown, accuracy.verdict)
-            )
+            losses = loss.figure.printed, MISSING if loss.measured is None else f"{loss.measured:.3f}"
+            printed = f"{accuracy.figure.value:.1%}"
+            accuracies.append((name, printed, *self._scores(run), *losses, accuracy.verdict))
         columns = ("network", "parameters printed", "counted", "verdict", "bytes printed", "of tensors", "verdict ")
         headers = ("network", "accuracy printed", "validation", "test", "loss printed", "validation loss", "verdict")
         left = ("network", "verdict", "verdict ")
@@ -178,7 +176,7 @@ class Page:
             if figure := next((key for key in EXPERIMENTS[name].figures if key.startswith("q2.")), None):
                 comparison = self.comparisons[figure]
                 printed, verdict = f"{comparison.figure.value:.2%}", comparison.verdict
-            rows.append((title, printed, self._accuracy(name), self._test(name), verdict))
+            rows.append((title, printed, *self._scores(name), verdict))
         students = {"student-e": "pretrained", "student-d": "scratch", "student-weak": "weak"}
         sentences = [self._against_labels_alone(name, teacher) for name, teacher in students.items()]
         headers = ("run", "accuracy printed", "validation accuracy", "test accuracy", "verdict")
@@ -226,7 +224,7 @@ class Page:
             if run := self.runs.get(name):
                 size = run.get("file_bytes", student["tensor_bytes"])
                 share = f"{size / student['tensor_bytes']:.3f}"
-                rows.append((f"{bits} bit", f"{size:,}", share, self._accuracy(name), self._test(name)))
+                rows.append((f"{bits} bit", f"{size:,}", share, *self._scores(name)))
         headers = ("student before pruning", "bytes", "share", "validation accuracy", "test accuracy")
         return Table(headers, rows, headers[:1])
 
@@ -234,17 +232,18 @@ class Page:
         rows = []
         for name in ("plain-1mb", "depthwise-1mb", "grouped-1mb"):
             if run := self.runs.get(name):
-                size = f"{run['tensor_bytes'] / 2**20:.2f} MB"
-                macs = measure.macs(NETWORKS[EXPERIMENTS[name].network](self.reproduction.solution, 11))
-                row = (f"{run['parameters']:,}", size, f"{macs / 1e6:.1f} M", self._accuracy(name), self._test(name))
-                rows.append((EXPERIMENTS[name].title, *row))
+                experiment, size = EXPERIMENTS[name], f"{run['tensor_bytes'] / 2**20:.2f} MB"
+                macs = measure.macs(NETWORKS[experiment.network](self.reproduction.solution, 11))
+                counts = f"{run['parameters']:,}", size, f"{macs / 1e6:.1f} M"
+                rows.append((experiment.title, *counts, *self._scores(name)))
         headers = ("network", "parameters", "size", "MACs at 128 px", "validation accuracy", "test accuracy")
         text = (
-            "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB"
+            "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB."
         )
-        text += "." if rows else f". {MISSING.capitalize()}."
-        tables = [Table(headers, rows, headers[:1])] if rows else []
-        return Section("Question 4: plain, depthwise + pointwise, group convolution", [text], tables)
+        title = "Question 4: plain, depthwise + pointwise, group convolution"
+        if not rows:
+            return Section(title, [f"{text} {MISSING.capitalize()}."])
+        return Section(title, [text], [Table(headers, rows, headers[:1])])
 
     def _contradictions(self) -> Section:
         text = [f"{c.number}. {c.text}" for c in ledger.contradictions()]
@@ -264,14 +263,12 @@ class Page:
 
     # --- their parts -----------------------------------------------------------------------------------------------
 
-    def _accuracy(self, name: str) -> str:
-        if name not in self.runs:
-            return MISSING
-        return _with_error(self.runs[name]["accuracy"], self.runs[name]["images"])
-
-    def _test(self, name: str) -> str:
-        run = self.runs.get(name, {})
-        return _with_error(run["test_accuracy"], run["test_images"]) if "test_images" in run else ""
+    def _scores(self, name: str) -> tuple[str, str]:
+        """Accuracy on validation images and on test images."""
+        if (run := self.runs.get(name)) is None:
+            return MISSING, ""
+        test = _with_error(run["test_accuracy"], run["test_images"]) if "test_images" in run else ""
+        return _with_error(run["accuracy"], run["images"]), test
 
     def _against_labels_alone(self, name: str, teacher: str) -> str | None:
         """One sentence: how far a student is from the one without a teacher, and the standard error of that."""
@@ -298,9 +295,8 @@ class Page:
     def _sizes(self) -> Picture:
         solution = self.reproduction.solution
         states = [NETWORKS[name](solution, 11).state_dict() for name, *_ in SUMMARY]
-        sizes = {32: [measure.file_bytes(state) for state in states]}
-        for bits in (16, 8):
-            sizes[bits] = [measure.file_bytes(quantized(solution, state, bits)[0]) for state in states]
+        stored = {32: states} | {bits: [quantized(solution, state, bits)[0] for state in states] for bits in (16, 8)}
+        sizes = {bits: list(map(measure.file_bytes, files)) for bits, files in stored.items()}
         return plot_sizes([title for _, title, *_ in SUMMARY], sizes)
 
 

@@ -1,7 +1,5 @@
 """Plots: the page's pictures, in one style."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -51,8 +49,7 @@ def plot_pruning(ladders: Mapping[float, list[dict[str, Any]]], student: Mapping
         axes.plot(student["parameters"], 100 * student["accuracy"], "k*", markersize=10, label="before pruning")
         axes.invert_xaxis()
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.0f}K")
-        axes.set_xlabel("parameters")
-        axes.set_ylabel("validation accuracy, %")
+        axes.set(xlabel="parameters", ylabel="validation accuracy, %")
 
     caption = "Parameters against validation accuracy, a line for each keep rate. Pruning goes to the right."
     return _plotted("pruning.svg", caption, draw)
@@ -67,8 +64,7 @@ def plot_curves(name: str, histories: Mapping[str, list[dict[str, Any]]]) -> Pic
             for epoch, (before, after) in enumerate(pairwise(history), start=1):
                 if before["optimizer"] != after["optimizer"]:
                     axes.axvline(epoch + 0.5, color="#bbbbbb", linewidth=0.8, linestyle=":")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("validation accuracy, %")
+        axes.set(xlabel="epoch", ylabel="validation accuracy, %")
 
     caption = "Validation accuracy by epoch. A dotted line is a change of optimizer."
     return _plotted(name, caption, draw)

@@ -1,7 +1,5 @@
 """Profiles: with how many images and epochs the report's experiments run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

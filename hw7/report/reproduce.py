@@ -4,8 +4,6 @@ A folder belongs to one identity (data, profile, seed, precision and solution), 
 else but the kind of machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
@@ -50,8 +48,7 @@ class Reproduction(Runner):
 
     def results(self) -> dict[str, Any]:
         """Everything measured so far, without times: two runs of one identity give the same."""
-        paths = {name: self.result_path(name) for name in EXPERIMENTS}
-        done = {name: read_json(path) for name, path in paths.items() if path.exists()}
+        done = {name: read_json(path) for name in EXPERIMENTS if (path := self.result_path(name)).exists()}
         return {**self.identity, "size": self.profile.size, "experiments": done}
 
     def _claim(self) -> None:

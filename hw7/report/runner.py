@@ -5,8 +5,6 @@ profile, seed, precision and solution) and the kind of machine: on the CPU each 
 would add in another order.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time

@@ -5,8 +5,6 @@ graph can. What is recorded must do the same on every call: the same shapes, ten
 look of the host at a value.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,6 @@
 """Epochs: a pass over the data that trains, and one that scores."""
 
-from __future__ import annotations
-
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -53,6 +52,7 @@ def batches(order: Tensor, size: int) -> list[Tensor]:
     return parts
 
 
+@dataclass(eq=False)
 class Passes:
     """Passes over the data with one network and one optimizer: how the images of a batch become an optimizer step.
 
@@ -61,30 +61,28 @@ class Passes:
     are of one size, or of two where the last one differs: each size is recorded.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        training: Split,
-        batch: int,
-        optimizer: Optimizer,
-        step: Step,
-        augmentation: augment.Augmentation | None,
-        label: str = "training",
-    ) -> None:
-        self.network, self.training, self.optimizer, self.step = network, training, optimizer, step
-        self.augmentation = augmentation
-        count, device = len(training), training.images.device
+    network: nn.Module
+    training: Split
+    batch: int
+    optimizer: Optimizer
+    step: Step
+    augmentation: augment.Augmentation | None
+    label: str = "training"
+
+    def __post_init__(self) -> None:
+        count, images = len(self.training), self.training.images
+        device = images.device
         self.order = torch.arange(count, device=device)
-        self.mean = torch.cat([augment.mean_colours(part) for part in training.images.split(EVALUATION_BATCH)])
+        self.mean = torch.cat([augment.mean_colours(part) for part in images.split(EVALUATION_BATCH)])
         self.matrices = self._draw(generator(0))
         self.done = torch.zeros((), dtype=torch.int64, device=device)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
-        self.sizes = [len(part) for part in batches(torch.arange(count), batch)]
+        self.sizes = [len(part) for part in batches(torch.arange(count), self.batch)]
         self.within = torch.arange(max(self.sizes), device=device)
         self.work: dict[int, Work] = {size: partial(self._batch, size) for size in self.sizes}
-        with unchanged(network, optimizer):
+        with unchanged(self.network, self.optimizer):
             for size, work in self.work.items():
-                self.work[size] = cuda_graph.recorded(work, f"{label}: a step of {size} images", device)
+                self.work[size] = cuda_graph.recorded(work, f"{self.label}: a step of {size} images", device)
 
     def __call__(self, random: torch.Generator) -> Tensor:
         """One pass; the mean loss of an image, float64 [], on the device."""
@@ -104,10 +102,7 @@ class Passes:
             return ()
         images = self.training.images
         parameters = augment.draw(len(images), images.shape[-1], random, self.augmentation).to(images.device)
-        return (
-            augment.colour_matrices(parameters, self.mean),
-            augment.warp_matrices(parameters, images.shape[-1]),
-        )
+        return augment.colour_matrices(parameters, self.mean), augment.warp_matrices(parameters, images.shape[-1])
 
     def _batch(self, size: int) -> None:
         """The work on the next `size` images."""

@@ -10,15 +10,13 @@ student, the loss, its gradient, the optimizer) is recorded as one CUDA graph an
 as it is. A GPU adds in no fixed order: there, a run that goes on ends with weights as good, not with the very same.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from hw7 import HW7Error, measure
 from hw7.data import augment
 from hw7.data.source import Split
 from hw7.support.files import load_checkpoint, read_json, save_checkpoint, save_weights, write_json
+from hw7.support.words import counted
 from hw7.training import cuda_graph
 from hw7.training.epoch import Passes, generator, scores_of
 from hw7.training.precision import best_precision, computing_in
@@ -96,7 +95,7 @@ class Run:
     seconds: float
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> Run:
+    def of(cls, record: dict[str, Any]) -> Self:
         """From what a file says of it."""
         return cls(tuple(Epoch(**row) for row in record["history"]), record["best_epoch"], record["seconds"])
 
@@ -230,8 +229,8 @@ def train(
             started = time.time()
             if started + took > until:
                 checkpoint.save()
-                of = f"{len(plan)} epoch{'s' * (len(plan) != 1)}"
-                raise TimeIsUp(f"{label}: stopped after {number} of {of}, because its time is up")
+                epochs = counted(len(plan), "epoch")
+                raise TimeIsUp(f"{label}: stopped after {number} of {epochs}, because its time is up")
             if epoch == 0:
                 passes = None  # its recordings are freed before others are made
             optimizer = checkpoint.begin(phase, epoch)

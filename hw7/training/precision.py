@@ -1,7 +1,5 @@
 """Mixed precision: networks that compute in bfloat16, with weights in float32."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Training steps: what is done on one batch, from labels alone or by distillation."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass

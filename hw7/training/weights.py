@@ -1,7 +1,5 @@
 """Weights files: what they say of themselves, and the networks that they go into."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import nn
@@ -11,14 +9,13 @@ from hw7.data.source import Split
 from hw7.support.files import load_weights
 
 
-def load_into(network: nn.Module, path: Path) -> dict[str, str]:
-    """Puts the weights of a file into the network; gives the file's metadata. Raises HW7Error where they do not fit."""
-    tensors, metadata = load_weights(path)
+def load_into(network: nn.Module, path: Path) -> None:
+    """Puts the weights of a file into the network. Raises HW7Error where they do not fit."""
+    tensors, _ = load_weights(path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise HW7Error(f"{path} holds the weights of another network: {str(error).splitlines()[-1].strip()}") from error
-    return metadata
 
 
 def load_fitting(network: nn.Module, path: Path) -> None:
