@@ -82,10 +82,8 @@ class Numbers:
                 values = (0.3 + 1.7 * uniform) * normal.sign()
             elif name.endswith("running_var"):
                 values = 0.5 + 1.5 * uniform
-            elif tensor.ndim > 1:
-                values = normal * (2 / tensor[0].numel()) ** 0.5
             else:
-                values = normal / 2
+                values = normal * ((2 / tensor[0].numel()) ** 0.5 if tensor.ndim > 1 else 0.5)
             entries.append(values.flatten())
         return torch.cat(entries).to(dtype)
 
@@ -103,8 +101,7 @@ def case(
     then: Call | None = None,
 ) -> Case:
     """A case that has no task yet; see `hw7.checks.cases.Case`. mistakes: the table, or a function that makes it."""
-    table = Lazy(mistakes) if callable(mistakes) else mistakes
-    return Case("", part, name, call, judge, expected, {} if table is None else table, then)
+    return Case("", part, name, call, judge, expected, Lazy(mistakes) if callable(mistakes) else mistakes or {}, then)
 
 
 def refusal(part: str, name: str, call: Call, reason: str, mistake: str) -> Case:

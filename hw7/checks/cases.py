@@ -76,7 +76,7 @@ class Outcome:
     expected: str = ""
     got: str = ""
     fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer
-    mistake: str = ""  # an id of checks/mistakes: the one that all answers agree with (`scoring.with_mistakes`)
+    mistake: str = ""  # an id of checks/mistakes: the one that all answers agree with (`AnswerSheet.named`)
     note: str = ""  # for the teacher only
 
 

@@ -79,10 +79,10 @@ def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Va
     place = int(off.argmax())
     index = [int(i) for i in torch.unravel_index(torch.tensor(place), wanted.shape)]
     what = sentence(name, "is", f"wrong; furthest off at {index}")
-    pair = [f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got)]
     if wanted.numel() <= SHOWN:
-        pair = [words(wanted), words(got)]
-    return what, pair[0], pair[1]
+        return what, words(wanted), words(got)
+    want, have = (f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got))
+    return what, want, have
 
 
 def compared_names(expected: Mapping[str, Value]) -> list[str]:
@@ -99,17 +99,13 @@ def fits_mistake(expected: Mapping[str, Value], change: Mapping[str, Value], got
     if change.get("not_finite"):
         return any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in got.values())
     for name in compared_names(expected):
-        wanted = change.get(name, expected[name])
-        if wanted is None:
-            continue
-        if wanted is False or name in listed_in(expected, "moves"):
-            right = expected[name]
-            assert isinstance(right, Tensor)
+        right = expected[name]
+        wanted = change.get(name, right)
+        assert isinstance(right, Tensor)
+        if wanted is False or (wanted is not None and name in listed_in(expected, "moves")):
             if difference(name, right, got[name], expected) is None:
                 return False
-            continue
-        assert isinstance(wanted, Tensor)
-        if difference(name, wanted, got[name], options) is not None:
+        elif isinstance(wanted, Tensor) and difference(name, wanted, got[name], options) is not None:
             return False
     return not change.get("other_count")
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import safetensors
 import safetensors.torch
@@ -73,44 +73,39 @@ def _with_sign(case: Case, sign: str) -> list[str]:
     return [id_ for id_, change in case.mistakes.items() if change.get(sign)]
 
 
-def _judge_values(case: Case, got: Sequence[Tensor], note: str = "") -> Outcome:
-    names = tensor_names(case.expected)
+def values(case: Case, answer: Answer) -> Outcome:
+    """All tensors, in order."""
+    names, got = tensor_names(case.expected), answer.tensors
     if len(got) != len(names):
         returns = str(case.expected.get("returns", "tensors"))
         message = f"The function must return {returns}; what came back is something else."
         signs = _with_sign(case, "other_count")
-        return _wrong(message, counted(len(names), "tensor"), counted(len(got), "tensor"), signs, note)
-    answer = dict(zip(names, got, strict=True))
+        return _wrong(message, counted(len(names), "tensor"), counted(len(got), "tensor"), signs, answer.note)
+    by_name = dict(zip(names, got, strict=True))
     for name in compared_names(case.expected):
         wanted = case.expected[name]
         assert isinstance(wanted, Tensor)
-        found = difference(name, wanted, answer[name], case.expected)
+        value = by_name[name]
+        found = difference(name, wanted, value, case.expected)
         if name in listed_in(case.expected, "moves"):
-            same_shape = answer[name].shape == wanted.shape and bool(answer[name].isfinite().all())
-            if found is not None and same_shape:
+            if found is not None and value.shape == wanted.shape and value.isfinite().all():
                 continue
-            found = sentence(name, "is", "the same as before the call"), "another value", words(answer[name])
+            found = sentence(name, "is", "the same as before the call"), "another value", words(value)
         if found is not None:
-            fits = (id_ for id_, change in case.mistakes.items() if fits_mistake(case.expected, change, answer))
-            return _wrong(*found, fits, note)
+            fits = (id_ for id_, change in case.mistakes.items() if fits_mistake(case.expected, change, by_name))
+            return _wrong(*found, fits, answer.note)
     return Outcome(Verdict.RIGHT)
-
-
-def values(case: Case, answer: Answer) -> Outcome:
-    """All tensors, in order."""
-    return _judge_values(case, answer.tensors, answer.note)
 
 
 def refuses(case: Case, answer: Answer) -> Outcome:
     """ValueError, and nothing else. `expected["reason"]` says why, in words."""
     if answer.status is Status.VALUE_ERROR:
         return Outcome(Verdict.RIGHT)
-    if answer.status is not Status.RETURNED:
-        outcome = outcome_of_status(answer, case)
-        if answer.status is not Status.RAISED:
-            return outcome
+    if answer.status is Status.RAISED:
         message = "Bad input must raise ValueError; another exception was raised."
-        return Outcome(Verdict.WRONG, message, "ValueError", "another exception", note=answer.note)
+        return _wrong(message, "ValueError", "another exception", note=answer.note)
+    if answer.status is not Status.RETURNED:
+        return outcome_of_status(answer, case)
     message = f"Bad input must be refused: {case.expected['reason']}."
     return _wrong(message, "ValueError", "no exception", case.mistakes)
 
@@ -129,9 +124,17 @@ def _table(answer: Answer) -> tuple[list[tuple[int, ...]], Sequence[Tensor]] | N
     return [(n, *t.shape) for n, t in zip(numbers, tensors, strict=False)], tensors[len(numbers) :]
 
 
-def _rows(table: Tensor) -> list[tuple[int, ...]]:
-    """A table [n, 1 + dimensions], filled up with -1."""
-    return [tuple(int(number) for number in row if number >= 0) for row in table.tolist()]
+def _no_network(case: Case, answer: Answer) -> Outcome:
+    if answer.status is not Status.RETURNED:
+        return outcome_of_status(answer, case)
+    return _wrong("The function must return an nn.Module.", "a network", "something else", note=answer.note)
+
+
+def _rows(expected: Mapping[str, Value]) -> list[tuple[int, ...]]:
+    """The rows of `expected["layers"]`, a table [n, 1 + dimensions], filled up with -1."""
+    table = expected["layers"]
+    assert isinstance(table, Tensor)
+    return [tuple(number for number in row if number >= 0) for row in table.tolist()]
 
 
 def _count(rows: Sequence[tuple[int, ...]]) -> int:
@@ -142,27 +145,21 @@ def layers(case: Case, answer: Answer) -> Outcome:
     """Roles and shapes of all parameters, counted here. `expected["layers"]`: a table [n, 5], filled up with -1."""
     found = _table(answer)
     if found is None:
-        if answer.status is not Status.RETURNED:
-            return outcome_of_status(answer, case)
-        return _wrong("The function must return an nn.Module.", "a network", "something else", note=answer.note)
-    got = found[0]
-    table = case.expected["layers"]
-    assert isinstance(table, Tensor)
-    wanted = _rows(table)
-    if Counter(got) == Counter(wanted):
+        return _no_network(case, answer)
+    got, wanted = found[0], _rows(case.expected)
+    lacking, more = Counter(wanted) - Counter(got), Counter(got) - Counter(wanted)
+    if not lacking and not more:
         return Outcome(Verdict.RIGHT)
-    fits, total = list[str](), _count(got)
-    more = Counter(got) - Counter(wanted)
-    if set(Counter(wanted) - Counter(got)) == set() and {ROLES[row[0]] for row in more} == {"conv bias"}:
-        fits = ["conv-bias"]
-    tables = {id_: _rows(change["layers"]) for id_, change in case.mistakes.items()}  # type: ignore[arg-type]
+    total = _count(got)
+    fits = ["conv-bias"] if not lacking and {ROLES[row[0]] for row in more} == {"conv bias"} else []
+    tables = {id_: _rows(change) for id_, change in case.mistakes.items()}
     fits = fits or [id_ for id_, rows in tables.items() if Counter(rows) == Counter(got)]
     fits = fits or [id_ for id_, rows in tables.items() if _count(rows) == total]
     message = "The layers are not those of the task."
     if total == _count(wanted):
         message = "The number of parameters is right, but the layers are not those of the task."
     pair = [f"{_count(rows):,} parameters in {len(rows)} tensors" for rows in (wanted, got)]
-    for place, only in enumerate((Counter(wanted) - Counter(got), Counter(got) - Counter(wanted))):
+    for place, only in enumerate((lacking, more)):
         if only:
             parts = [f"{n} x {ROLES[row[0]]} {list(row[1:])}" for row, n in list(only.items())[:4]]
             pair[place] += f"; only here: {', '.join(parts)}{', …' if len(only) > 4 else ''}"
@@ -174,9 +171,7 @@ def outputs(case: Case, answer: Answer) -> Outcome:
     if answer.status is not Status.RETURNED:
         return outcome_of_status(answer, case)
     found = _table(answer)
-    if found is None:
-        return _wrong("The function must return an nn.Module.", "a network", "something else", note=answer.note)
-    return _judge_values(case, found[1], answer.note)
+    return _no_network(case, answer) if found is None else values(case, replace(answer, tensors=tuple(found[1])))
 
 
 # ---- special ones ---------------------------------------------------------------------------------------------
@@ -205,16 +200,13 @@ def second_call(case: Case, answer: Answer) -> Call | None:
     """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
     if case.then is None or answer.status is not Status.RETURNED:
         return None
-    if case.judge == "quantized":
-        if len(answer.tensors) != 4:
-            return None
+    if case.judge == "quantized" and len(answer.tensors) == 4:
         fed = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
-    else:
-        parts = _parts(case, answer)
-        if parts is None:
-            return None
+    elif case.judge == "compressed" and (parts := _parts(case, answer)):
         loaded = safetensors.torch.load(parts[0])  # what a file keeps, in the order of a file
         fed = {"names": pack_names(list(loaded)), **{str(i): t for i, t in enumerate(loaded.values())}}
+    else:
+        return None
     return Call(case.then.program, {**case.then.inputs, **fed})
 
 
@@ -326,7 +318,7 @@ def _not_back(case: Case, back: Answer) -> Outcome:
     outcome = outcome_of_status(back, case)
     if outcome.verdict is Verdict.CRASH:
         message = "The way back failed in a new process that has nothing but what came out of the first half."
-        return Outcome(outcome.verdict, message, case.name, "", note=back.note)
+        outcome = replace(outcome, message=message)
     return outcome
 
 
@@ -388,5 +380,4 @@ def judge(case: Case, *answers: Answer) -> Outcome:
         return outcome_of_status(first, case)
     if any(tensor.dtype not in _DTYPES for answer in answers for tensor in answer.tensors):
         return _wrong("What came back has a dtype that nothing here needs.", "float, int or bool", "another dtype")
-    arguments: tuple[Any, ...] = answers
-    return JUDGES[case.judge](case, *arguments)
+    return JUDGES[case.judge](case, *answers)

@@ -56,19 +56,16 @@ def wrong_losses(right: Loss) -> dict[str, Loss]:
         "no gradient reaches the student": lambda *a: right(*a).detach(),
     }
 
-    def complete(body: Loss) -> Loss:
-        def loss(
-            student_logits: Tensor,
-            teacher_logits: Tensor,
-            labels: Tensor,
-            temperature: float = 20.0,
-            alpha: float = 0.5,
-        ) -> Tensor:
-            return body(student_logits, teacher_logits, labels, temperature, alpha)
+    return {name: _complete(body) for name, body in bodies.items()}
 
-        return loss
 
-    return {name: complete(body) for name, body in bodies.items()}
+def _complete(body: Loss) -> Loss:
+    def loss(
+        student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float = 20.0, alpha: float = 0.5
+    ) -> Tensor:
+        return body(student_logits, teacher_logits, labels, temperature, alpha)
+
+    return loss
 
 
 def try_test(test: Callable[[Loss], object], right: Loss) -> Trial:
@@ -76,9 +73,9 @@ def try_test(test: Callable[[Loss], object], right: Loss) -> Trial:
 
     Raises NotImplementedError where the test is still a stub.
     """
+    problem = ""
     try:
         test(right)
-        problem = ""
     except NotImplementedError:
         raise
     except Exception as error:

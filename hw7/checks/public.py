@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
 
 from hw7 import HW7Error
 from hw7.checks.calls.contract import LazySolution
-from hw7.checks.calls.run import PROGRAMS, run_call
+from hw7.checks.calls.run import run_call, start_call
 from hw7.checks.cases import Answer, Call, Outcome, PartScore, Status, Task, Verdict
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.own_test import try_test
@@ -86,15 +85,12 @@ class Checks:
         task, outcome = self.task(task_id), part.outcome
         points = f"0 of {counted(part.out_of, 'point')}"
         lines = [f"Task {task.id}, {task.title}: {part.part}, {points}: {outcome.verdict}"]
-        for what, text in zip(
-            ("case", "expected", "got", "hint"),
-            (part.case, outcome.expected, outcome.got, outcome.message),
-            strict=True,
-        ):
-            lines += [f"  {f'{what}:':10} {text}"] if text else []
+        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": outcome.message}
+        lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
         call = next((case.call for case in self._sheet(task).cases if case.name == part.case), None)
-        trace = self._trace(call) if call is not None and outcome.note else ""
-        return "\n".join([*lines, *(["", trace] if trace else [])])
+        if call is not None and outcome.note and (trace := self._trace(call)):
+            lines += ["", trace]
+        return "\n".join(lines)
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
@@ -120,11 +116,8 @@ class Checks:
 
     def _trace(self, call: Call) -> str:
         """The traceback of what a call raises, from the first line of the solution on."""
-        inputs = {
-            name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in call.inputs.items()
-        }
         try:
-            for _ in PROGRAMS[call.program](LazySolution(), **inputs):
+            for _ in start_call(LazySolution(), call):
                 pass
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
@@ -175,17 +168,14 @@ def try_own_test(checks: Checks, kd_loss_task: str = "2.1") -> tuple[bool, str]:
     solution = LazySolution()
     with running("own_test.test_kd_loss", checks.directory):
         trial = try_test(solution.own_test.test_kd_loss, solution.losses.kd_loss)
-    rows = [
-        ("your kd_loss, which is right", f"fails: {trial.problem}" if trial.problem else "passes", not trial.problem)
-    ]
-    rows += [(f"wrong: {name}", "is caught", True) for name in trial.caught]
-    rows += [(f"wrong: {name}", "passes", False) for name in trial.missed]
-    table = tabulate(
-        [(name, state, "good" if good else "to do") for name, state, good in rows], ("loss", "your test", "")
-    )
+    on_right = (f"fails: {trial.problem}", "to do") if trial.problem else ("passes", "good")
+    rows = [("your kd_loss, which is right", *on_right)]
+    rows += [(f"wrong: {name}", "is caught", "good") for name in trial.caught]
+    rows += [(f"wrong: {name}", "passes", "to do") for name in trial.missed]
+    table = tabulate(rows, ("loss", "your test", ""))
     caught, count = len(trial.caught), len(trial.caught) + len(trial.missed)
     last = "It must let a right loss pass." if trial.problem else f"It catches {caught} of {count} wrong losses."
-    return all(good for *_, good in rows), f"{table}\n\n{last}"
+    return not (trial.problem or trial.missed), f"{table}\n\n{last}"
 
 
 # ---- as a table ------------------------------------------------------------------------------------------------
@@ -228,8 +218,8 @@ def next_step(checks: Checks, task_ids: Sequence[str]) -> str:
 
 def write_tasks(tasks: Sequence[Task]) -> bytes:
     """tasks.json: what students may know of the rubric."""
-    rows = []
-    for task in tasks:
-        row = asdict(replace(task, thresholds={DATA: task.thresholds[DATA]} if task.thresholds else {}))
-        rows.append({name: value for name, value in row.items() if name != "parameters"})
+    rows = [asdict(task) for task in tasks]
+    for row in rows:
+        del row["parameters"]
+        row["thresholds"] = {DATA: row["thresholds"][DATA]} if row["thresholds"] else {}
     return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()

@@ -6,7 +6,7 @@ part is all or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -73,37 +73,33 @@ class AnswerSheet:
         return {outcome.verdict for outcome in self.outcomes.values()}
 
     def named(self) -> dict[str, Outcome]:
-        """What became of each case, with the mistakes named."""
-        return with_mistakes(self.cases, self.outcomes)
+        """What became of each case, with the mistake of each wrong one named, if all answers agree with it.
 
+        An answer disagrees with a mistake that would have given other values there: a function that rounds by chance
+        may round up wherever one looks first. Only questions of one kind are held against each other: a loss may be
+        right whose gradient is not. And layers count by themselves as well: a second mistake hides the first one in
+        what a network computes, not in its parameters.
+        """
+        named = dict(self.outcomes)
+        answered = [case for case in self.cases if named[case.name].verdict in (Verdict.RIGHT, Verdict.WRONG)]
 
-def with_mistakes(cases: Sequence[Case], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    """The outcomes of all cases of a task, with the mistake of each wrong one named, if all answers agree with it.
+        def agreed(id_: str, among: Iterable[Case]) -> bool:
+            return all(id_ in self.outcomes[case.name].fits or not foretells(case, id_) for case in among)
 
-    An answer disagrees with a mistake that would have given other values there: a function that rounds by chance may
-    round up wherever one looks first. Only questions of one kind are held against each other: a loss may be right whose
-    gradient is not. And layers count by themselves as well: a second mistake hides the first one in what a network
-    computes, not in its parameters.
-    """
-    answered = [case for case in cases if outcomes[case.name].verdict in (Verdict.RIGHT, Verdict.WRONG)]
+        def kind_of(case: Case) -> tuple[object, ...]:
+            return case.call.program, case.call.inputs.get("builder")
 
-    def agreed(id_: str, among: Iterable[Case]) -> bool:
-        return all(id_ in outcomes[case.name].fits or not foretells(case, id_) for case in among)
-
-    def kind_of(case: Case) -> tuple[object, ...]:
-        return case.call.program, case.call.inputs.get("builder")
-
-    named = dict(outcomes)
-    for case in answered:
-        outcome = outcomes[case.name]
-        same = [other for other in answered if kind_of(other) == kind_of(case)]
-        layers = [other for other in same if other.judge == case.judge == "layers"]
-        found = [id_ for id_ in outcome.fits if agreed(id_, same)]
-        found = found or [id_ for id_ in outcome.fits if layers and agreed(id_, layers)]
-        if found:
-            mistake = load_mistakes()[found[0].partition("#")[0]]  # after it: which form of the mistake
-            named[case.name] = replace(outcome, mistake=mistake.id, message=f"{mistake.title} {mistake.hint}")
-    return named
+        for case in answered:
+            fits = self.outcomes[case.name].fits
+            same = [other for other in answered if kind_of(other) == kind_of(case)]
+            layers = [other for other in same if other.judge == case.judge == "layers"]
+            found = [id_ for id_ in fits if agreed(id_, same)]
+            found = found or [id_ for id_ in fits if layers and agreed(id_, layers)]
+            if found:
+                mistake = load_mistakes()[found[0].partition("#")[0]]  # after it: which form of the mistake
+                message = f"{mistake.title} {mistake.hint}"
+                named[case.name] = replace(named[case.name], mistake=mistake.id, message=message)
+        return named
 
 
 def score(
@@ -129,13 +125,12 @@ def score(
     for part, out_of in task.points.items():
         mine = [(case.name, named[case.name]) for case in sheet.cases if case.part == part]
         wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
+        shown = {outcome.mistake for _, outcome in wrong}
         if not mine:
             name, outcome = "", Outcome(Verdict.MISSING, "Nothing was asked.")
         elif not wrong:
             name, outcome = "", Outcome(Verdict.RIGHT)
-        elif all(outcome.mistake for _, outcome in wrong) and _paid(task, tasks, sheet_of).issuperset(
-            outcome.mistake for _, outcome in wrong
-        ):
+        elif "" not in shown and shown <= _paid(task, tasks, sheet_of):
             message = "It follows from the mistake in an earlier task, and is right beside it."
             name, outcome = "", Outcome(Verdict.RIGHT, message)
         else:  # one that shows a known mistake says most

@@ -92,9 +92,7 @@ def set_by_role(network: nn.Module, seed: int) -> None:
 
 def to_vector(network: nn.Module) -> Tensor:
     """All floating entries of a state_dict, one after the other."""
-    return torch.cat(
-        [tensor.detach().flatten() for tensor in network.state_dict().values() if tensor.is_floating_point()]
-    )
+    return torch.cat([tensor.flatten() for tensor in network.state_dict().values() if tensor.is_floating_point()])
 
 
 class SkipInit(TorchFunctionMode):
@@ -102,12 +100,9 @@ class SkipInit(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _DRAWING:
+        if func in (Tensor.uniform_, Tensor.normal_, nn.init.kaiming_uniform_):
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
-
-
-_DRAWING = {Tensor.uniform_, Tensor.normal_, nn.init.kaiming_uniform_}
 
 
 def student_net(widths: Sequence[int], vector: Tensor) -> StudentNet:
@@ -123,10 +118,6 @@ def student_net(widths: Sequence[int], vector: Tensor) -> StudentNet:
                 tensor.copy_(vector[position : position + tensor.numel()].reshape(tensor.shape))
                 position += tensor.numel()
     return network
-
-
-def is_floating(name: str) -> bool:
-    return not name.endswith(("num_batches_tracked", "stage_widths"))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 
 import torch
 
@@ -39,9 +39,7 @@ class TimeLimit:
         self._guard = _Timers(self) if in_main and hasattr(signal, "setitimer") else _Watcher(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._guard.stop()
         self.computed, self.passed = self.so_far()
         torch.set_num_threads(self._threads)

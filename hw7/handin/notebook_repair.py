@@ -116,11 +116,10 @@ def _parsed(data: bytes, fixed: list[str]) -> Notebook:
         raise _UnreadableError(f"The notebook has {size} bytes; at most {most} are read: clear its outputs.")
     try:
         content = data.decode("utf-8-sig")
+        notebook = _json(content)
     except UnicodeDecodeError:
         why = "The notebook is not UTF-8 text, so it is no notebook: open it in JupyterLab and save it."
         raise _UnreadableError(why) from None
-    try:
-        notebook = _json(content)
     except (ValueError, RecursionError) as error:
         notebook = _merged(content, error, fixed)
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
@@ -326,18 +325,18 @@ def _cut_outputs(cells: Sequence[Cell], fixed: list[str]) -> None:
 
 def _is_output(output: Any) -> bool:
     """Whether it is one of the four kinds, with what every reader of notebooks looks for in it."""
-    if not isinstance(output, dict):
-        return False
-    kind = output.get("output_type")
-    if kind == "stream":
-        return output.get("name") in ("stdout", "stderr") and _is_text(output.get("text"))
-    if kind == "error":
-        return all(_is_text(output.get(key)) for key in ("ename", "evalue", "traceback"))
-    if kind not in ("display_data", "execute_result") or (kind == "execute_result" and "execution_count" not in output):
-        return False
-    data = output.get("data")
-    shown = isinstance(data, dict) and all(_is_text(value) or kind.endswith("json") for kind, value in data.items())
-    return shown and isinstance(output.get("metadata"), dict)
+    match output:
+        case {"output_type": "stream", "name": "stdout" | "stderr", "text": shown}:
+            return _is_text(shown)
+        case {"output_type": "error", "ename": name, "evalue": value, "traceback": trace}:
+            return all(map(_is_text, (name, value, trace)))
+        case {"output_type": "display_data"} | {"output_type": "execute_result", "execution_count": _}:
+            data = output.get("data")
+            shown = isinstance(data, dict) and all(
+                _is_text(each) or kind.endswith("json") for kind, each in data.items()
+            )
+            return shown and isinstance(output.get("metadata"), dict)
+    return False
 
 
 def _is_text(value: Any) -> bool:

@@ -11,16 +11,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    InvalidStateError,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent import futures
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
@@ -56,7 +48,7 @@ def side_by_side(
             running[start(name)] = name
         if not running:
             return
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
             name = running.pop(future)
             if future.exception() is None:
                 done.add(name)

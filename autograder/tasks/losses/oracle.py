@@ -110,15 +110,13 @@ def distillation_step(inputs: Mapping[str, Any], loss: Loss = kd_loss, wrong: st
     """Task 2.2: what the call `distillation_step` yields for these inputs, right or with one thing wrong."""
     student = student_net(inputs["student_widths"], inputs["student"])
     teacher = student_net(inputs["teacher_widths"], inputs["teacher"])
-    T, alpha = (
-        (20.0, 0.5) if wrong == "step-options-ignored" else (inputs.get("temperature", 20.0), inputs.get("alpha", 0.5))
-    )
+    options = {} if wrong == "step-options-ignored" else inputs
+    T, alpha = options.get("temperature", 20.0), options.get("alpha", 0.5)
     teacher_trains = wrong in ("step-teacher-train-mode", "step-teacher-inside")
     with torch.no_grad():
         targets = teacher.train(teacher_trains)(inputs["images"])
     student.train(wrong != "step-student-eval-mode")
-    logits = student(inputs["images"])
-    if wrong == "step-student-twice":
+    for _ in range(2 if wrong == "step-student-twice" else 1):
         logits = student(inputs["images"])
     value = loss(logits, targets, inputs["labels"], T, alpha)
     gradients = torch.autograd.grad(value, list(student.parameters()))

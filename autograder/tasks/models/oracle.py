@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -187,13 +189,9 @@ def student_dw(classes: int = 11, wrong: str = "") -> Net:
     layers: list[Layer] = [Conv(3, 32, 3, stem_stride, bias=wrong == "conv-bias"), Norm(32), act]
     inputs = 32
     for index, (outputs, stride) in enumerate(zip((64, 128, 128, 256, 256, 256, 256), strides, strict=True)):
-        inner = wrong if wrong in SEPARABLE_MISTAKES else ""
-        if inner == "no-last-relu" and index < 6:
-            inner = ""
-        if wrong == "nothing-after-pointwise":
-            layers += separable(inputs, outputs, stride, inside)[:-2]
-        else:
-            layers += separable(inputs, outputs, stride, inside, inner)
+        here = wrong in SEPARABLE_MISTAKES and (wrong != "no-last-relu" or index == 6)
+        block = separable(inputs, outputs, stride, inside, wrong if here else "")
+        layers += block[:-2] if wrong == "nothing-after-pointwise" else block
         if wrong == "pools-added" and index < 3:
             layers.append(Pool(2))
         inputs = outputs
@@ -221,30 +219,23 @@ DW_MISTAKES = (
 
 def layer_table(net: Net) -> Tensor:
     """(role, *shape) of all parameters, a row each, filled up with -1: int64 [n, 5]."""
-    rows: list[tuple[int, ...]] = []
-
-    def add(role: str, *shape: int) -> None:
-        rows.append((ROLES.index(role), *shape, *(-1,) * (4 - len(shape))))
-
-    def visit(layers: Net) -> None:
-        for layer in layers:
-            match layer:
-                case Conv():
-                    add("conv weight", layer.outputs, layer.inputs // layer.groups, layer.size, layer.size)
-                    if layer.bias:
-                        add("conv bias", layer.outputs)
-                case Norm():
-                    add("batch-norm scale", layer.channels)
-                    add("batch-norm shift", layer.channels)
-                case Linear():
-                    add("linear weight", layer.outputs, layer.inputs)
-                    add("linear bias", layer.outputs)
-                case Residual():
-                    visit(layer.main)
-                    visit(layer.side)
-
-    visit(net)
+    rows = [(ROLES.index(role), *shape, *(-1,) * (4 - len(shape))) for role, *shape in _parameters(net)]
     return torch.tensor(sorted(rows))
+
+
+def _parameters(net: Net) -> Iterator[tuple[Any, ...]]:
+    """(role, *shape) of each parameter."""
+    for layer in net:
+        match layer:
+            case Conv(inputs, outputs, size, groups=groups, bias=bias):
+                yield "conv weight", outputs, inputs // groups, size, size
+                yield from [("conv bias", outputs)] if bias else []
+            case Norm(channels):
+                yield from (("batch-norm scale", channels), ("batch-norm shift", channels))
+            case Linear(inputs, outputs):
+                yield from (("linear weight", outputs, inputs), ("linear bias", outputs))
+            case Residual(main, side):
+                yield from _parameters((*main, *side))
 
 
 class _Run:

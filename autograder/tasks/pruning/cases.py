@@ -259,10 +259,9 @@ def _close_calls(rng: Numbers) -> Iterator[tuple[str, float, tuple[int, ...]]]:
     """Rates and widths whose product is a whole number but for rounding, so that int() shows how it was computed."""
     for name, wrong in (("powers", "schedule-other-arithmetic"), ("float64", "schedule-other-arithmetic#float32")):
         for keep_rate in (0.9, 0.8, 0.7, 0.6):
-            widths = range(100, 3001, 50)
-            rows = [oracle.width_schedule((1, 1, 1, w, 1, 1, 1, 1), keep_rate, 4) for w in widths]
-            others = [oracle.width_schedule((1, 1, 1, w, 1, 1, 1, 1), keep_rate, 4, wrong) for w in widths]
-            found = [w for w, row, other in zip(widths, rows, others, strict=True) if row != other]
+            schedule = partial(oracle.width_schedule, keep_rate=keep_rate, steps=4)
+            rows = {width: (1, 1, 1, width, 1, 1, 1, 1) for width in range(100, 3001, 50)}
+            found = [width for width, row in rows.items() if schedule(row) != schedule(row, wrong=wrong)]
             if found:
                 first = rng.number("close", name) % len(found)
                 chosen = [found[(first + i) % len(found)] for i in range(3)] + [101]  # 101: where round() shows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -18,18 +18,13 @@ PRUNED = (3, 4, 5, 6)
 def best(importance: Tensor, keep: int, wrong: str = "") -> list[int]:
     """Task 3.2: the channels that stay, in ascending order."""
     values = importance.tolist()
-    order = range(len(values))
-    match wrong:
-        case "select-least-important":
-            ranking = sorted(order, key=lambda i: (values[i], i))
-        case "select-first":
-            ranking = list(order)
-        case "select-last":
-            ranking = list(order)[::-1]
-        case "select-ties-high":
-            ranking = sorted(order, key=lambda i: (-values[i], -i))
-        case _:
-            ranking = sorted(order, key=lambda i: (-values[i], i))
+    wrong_keys: dict[str, Callable[[int], tuple[float, int]]] = {
+        "select-least-important": lambda i: (values[i], i),
+        "select-first": lambda i: (0, i),
+        "select-last": lambda i: (0, -i),
+        "select-ties-high": lambda i: (-values[i], -i),
+    }
+    ranking = sorted(range(len(values)), key=wrong_keys.get(wrong, lambda i: (-values[i], i)))
     chosen = ranking[keep:] if wrong == "select-removed" else ranking[:keep]
     if wrong == "select-not-sorted":
         return chosen
@@ -46,8 +41,7 @@ def kept_channels(model: StudentNet, to: Sequence[int], wrong: str = "") -> list
     """The channels that stay in each of the eight stages."""
     kept = [list(range(width)) for width in to]
     for stage in PRUNED:
-        bn = model.blocks[stage - 1].bn if wrong == "slim-own-batch-norm" else model.blocks[stage].bn
-        scale = bn.weight.detach()
+        scale = model.blocks[stage - (wrong == "slim-own-batch-norm")].bn.weight.detach()
         importance = scale if wrong == "importance-signed" else scale.abs()
         if wrong == "slim-by-weights":
             importance = model.blocks[stage - 1].pointwise.weight.detach().abs().sum(dim=(1, 2, 3))
@@ -59,14 +53,14 @@ def slimmed(model: StudentNet, to: Sequence[int], wrong: str = "") -> StudentNet
     """Task 3.3. Raises IndexError or RuntimeError where the mistake cannot be made at these widths."""
     kept = kept_channels(model, to, wrong)
     result = StudentNet(to, model.fc.out_features).to(model.fc.weight.dtype)
-    old, new = model.state_dict(), result.state_dict()
-    for name, target in new.items():
-        source = old[name]
+    old = model.state_dict()
+    for name, target in result.state_dict().items():
         if name == "stage_widths":
             continue
+        source = old[name]
         if name.startswith("blocks."):
-            index, field = int(name.split(".")[1]), name.partition(".")[2].partition(".")[2]
-            incoming, outgoing = kept[index], kept[index + 1]
+            _, number, field = name.split(".", maxsplit=2)
+            incoming, outgoing = kept[int(number)], kept[int(number) + 1]
             if field == "pointwise.weight":
                 columns = list(range(len(incoming))) if wrong == "slim-pointwise-inputs" else incoming
                 source = source[outgoing][:, columns]
@@ -100,47 +94,44 @@ def free_entries(network: StudentNet) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
 
 
-# The number of channels, before it is cut to a whole one, from the stage's original width and its last number.
-_RULES: dict[str, Callable[[int, float, int, int], float | Tensor]] = {
-    "": lambda width, rate, step, last: width * rate**step,
-    "schedule-rounds": lambda width, rate, step, last: round(width * rate**step),
-    "schedule-ceils": lambda width, rate, step, last: math.ceil(width * rate**step),
-    "schedule-compounds": lambda width, rate, step, last: last * rate,
-    "schedule-linear": lambda width, rate, step, last: width * (1 - (1 - rate) * step),
-    "schedule-prune-rate": lambda width, rate, step, last: width * (1 - rate) ** step,
-    "schedule-starts-at-0": lambda width, rate, step, last: width * rate ** (step - 1),
-    "schedule-other-arithmetic": lambda width, rate, step, last: width * math.prod([rate] * step),
-    "schedule-other-arithmetic#float32": lambda width, rate, step, last: (
-        torch.tensor(float(width)) * torch.tensor(rate) ** step
+def _power(width: int, rate: float, step: int, last: int) -> float:
+    """The number of channels, before it is cut to a whole one, from a stage's original width and its last number."""
+    return width * rate**step
+
+
+_Rule = Callable[[int, float, int, int], float | Tensor]
+_SCHEDULES: dict[str, tuple[_Rule, Collection[int], int]] = {  # rule, stages, smallest width
+    "schedule-rounds": (lambda width, rate, step, last: round(width * rate**step), PRUNED, 1),
+    "schedule-ceils": (lambda width, rate, step, last: math.ceil(width * rate**step), PRUNED, 1),
+    "schedule-compounds": (lambda width, rate, step, last: last * rate, PRUNED, 1),
+    "schedule-linear": (lambda width, rate, step, last: width * (1 - (1 - rate) * step), PRUNED, 1),
+    "schedule-prune-rate": (lambda width, rate, step, last: width * (1 - rate) ** step, PRUNED, 1),
+    "schedule-starts-at-0": (lambda width, rate, step, last: width * rate ** (step - 1), PRUNED, 1),
+    "schedule-no-floor": (_power, PRUNED, 0),
+    "schedule-one-stage-more": (_power, (2, *PRUNED), 1),
+    "schedule-one-stage-less": (_power, PRUNED[1:], 1),
+    "schedule-all-stages": (_power, range(8), 1),
+    "schedule-stage-7": (_power, (*PRUNED, 7), 1),
+    "schedule-stage-missed": (_power, PRUNED[:-1], 1),
+    "schedule-other-arithmetic": (lambda width, rate, step, last: width * math.prod([rate] * step), PRUNED, 1),
+    "schedule-other-arithmetic#float32": (
+        lambda width, rate, step, last: torch.tensor(float(width)) * torch.tensor(rate) ** step, PRUNED, 1,
     ),
-}
-_STAGES = {
-    "schedule-one-stage-more": (2, *PRUNED), "schedule-all-stages": range(8), "schedule-one-stage-less": PRUNED[1:],
-    "schedule-stage-7": (*PRUNED, 7), "schedule-stage-missed": PRUNED[:-1],
 }  # fmt: skip
+SCHEDULE_MISTAKES = tuple(_SCHEDULES)
 
 
 def width_schedule(widths: Sequence[int], keep_rate: float, steps: int, wrong: str = "") -> list[tuple[int, ...]]:
     """Task 3.4."""
-    rule, stages = _RULES.get(wrong, _RULES[""]), _STAGES.get(wrong, PRUNED)
-    lowest = 0 if wrong == "schedule-no-floor" else 1
+    rule, stages, lowest = _SCHEDULES.get(wrong, (_power, PRUNED, 1))
     rows = [tuple(widths)]
     for step in range(1, steps + 1):
-        numbers = zip(widths, rows[-1], strict=True)
-        row = [
+        row = (
             max(lowest, int(rule(width, keep_rate, step, last))) if stage in stages else width
-            for stage, (width, last) in enumerate(numbers)
-        ]
+            for stage, (width, last) in enumerate(zip(widths, rows[-1], strict=True))
+        )
         rows.append(tuple(row))
     return rows[1:]
-
-
-SCHEDULE_MISTAKES = (
-    "schedule-rounds", "schedule-ceils", "schedule-compounds", "schedule-linear", "schedule-prune-rate",
-    "schedule-starts-at-0", "schedule-no-floor", "schedule-one-stage-more", "schedule-one-stage-less",
-    "schedule-all-stages", "schedule-stage-7", "schedule-stage-missed", "schedule-other-arithmetic",
-    "schedule-other-arithmetic#float32",
-)  # fmt: skip
 
 
 def iterative_prune(

@@ -37,23 +37,26 @@ PROGRAMS: dict[str, Callable[..., Iterator[Any]]] = {"import_module": import_mod
 }
 
 
-def run_call(solution: Any, call: Call) -> Answer:
-    """Runs one call; whatever the submission raises becomes a Status. The inputs are copied first."""
+def start_call(solution: Any, call: Call) -> Iterator[Any]:
+    """What the call yields, of copies of its inputs."""
     inputs = {name: value.clone() if isinstance(value, Tensor) else value for name, value in call.inputs.items()}
+    return PROGRAMS[call.program](solution, **inputs)
+
+
+def run_call(solution: Any, call: Call) -> Answer:
+    """Runs one call; whatever the submission raises becomes a Status."""
     tensors: list[Tensor] = []
-    note = ""
     try:
-        for value in PROGRAMS[call.program](solution, **inputs):
+        for value in start_call(solution, call):
             tensors.append(plain(value))
-        status = Status.RETURNED
-    except Unfit as error:
-        status, note = Status.RETURNED, _note(error)
     except (Exception, SystemExit) as error:
-        status, note = _status(error), _note(error)
-    return Answer(status, tuple(tensors), note)
+        return Answer(_status(error), tuple(tensors), _note(error))
+    return Answer(Status.RETURNED, tuple(tensors))
 
 
 def _status(error: BaseException) -> Status:
+    if isinstance(error, Unfit):
+        return Status.RETURNED
     if isinstance(error, Absent):
         return Status.ABSENT
     if isinstance(error, NotImplementedError):
