@@ -29,7 +29,7 @@ from autograder.jail.child import Child
 from autograder.rubric import Rubric, rubric_digest
 from autograder.tasks.final.images import hidden_images
 from autograder.tasks.hidden import Hidden
-from autograder.tasks.table import CHAPTER, OUTSIDE, cases
+from autograder.tasks.table import CHAPTER, cases
 from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
 from hw7.checks.final import HandedIn, measure_accuracy
@@ -50,7 +50,7 @@ def hidden_cases(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Case, ...
     return {
         task.id: tuple(cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)))
         for task in rubric.tasks
-        if task.check not in OUTSIDE
+        if task.has_cases
     }
 
 
@@ -137,7 +137,7 @@ class _Grading:
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
     def ask_all(self) -> None:
-        asked = [self.open(task) for task in self.rubric.tasks if task.check not in OUTSIDE]
+        asked = [self.open(task) for task in self.rubric.tasks if task.has_cases]
         with closing(_Process(self)) as process:
             broken = self.broken_modules(process)
             for task in asked:

@@ -33,11 +33,12 @@ import torch
 from tabulate import tabulate
 
 from autograder.batch import current_grades
-from autograder.grading import OUTSIDE, grade_submission, hidden_cases, hidden_images
+from autograder.grading import grade_submission, hidden_cases, hidden_images
 from autograder.intake.layouts import find_submissions
 from autograder.intake.submission import Submission, take_in
 from autograder.jail import Jail, best_tier
 from autograder.rubric import DEFAULT_RUBRIC, Rubric, load_rubric
+from autograder.tasks import final
 from autograder.tasks.hidden import Hidden
 from hw7.checks.calls.contract import LazySolution
 from hw7.checks.calls.run import run_call
@@ -60,7 +61,7 @@ def timed(function: Callable[[], object]) -> tuple[float, float]:
 def without_accuracy(folder: Path, limit: float) -> Rubric:
     """The course's rubric without its last two tasks; their points go to the first, so that 100 remain."""
     table = tomllib.loads(DEFAULT_RUBRIC.read_text())
-    kept = [task for task in table["task"] if task["check"] not in OUTSIDE]
+    kept = [task for task in table["task"] if task["check"] not in final.CHECKS]
     first = next(iter(kept[0]["points"]))
     kept[0]["points"][first] += 100 - sum(sum(task["points"].values()) for task in kept)
     for task in kept:
@@ -138,6 +139,7 @@ import sys
 sys.path.insert(0, {solution!r})
 from autograder.grading import hidden_cases
 from autograder.rubric import load_rubric
+from autograder.tasks import final
 from autograder.tasks.hidden import Hidden
 from hw7.checks.calls.contract import LazySolution
 from hw7.checks.calls.run import run_call

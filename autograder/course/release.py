@@ -23,7 +23,7 @@ from autograder.course.leaks import Scanner, listed
 from autograder.course.nbgrader import FOR_PACK, with_check_cells
 from autograder.course.stripping import secrets, stated, strip
 from autograder.rubric import Rubric, load_rubric
-from autograder.tasks.table import OUTSIDE, cases
+from autograder.tasks.table import cases
 from hw7 import HW7Error
 from hw7.checks.public import write_tasks
 from hw7.checks.storage import save_cases
@@ -104,7 +104,7 @@ def public_tests(rubric: Rubric) -> Files:
     """
     files = {"tasks.json": write_tasks(rubric.tasks)}
     for task in rubric.tasks:
-        if task.check not in OUTSIDE:
+        if task.has_cases:
             name = f"cases/{task.id}.safetensors"
             new, committed = _cases(task.id, task.check, json.dumps(dict(task.parameters))), CASES / name
             old = committed.read_bytes() if committed.is_file() else b""

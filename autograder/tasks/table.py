@@ -23,7 +23,6 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 # The chapter of each check: the module of a submission that it calls.
 CHAPTER = {check: name for name, chapter in _CHAPTERS.items() for check in chapter.CHECKS}
-OUTSIDE = tuple(final.CHECKS)  # checks without cases
 
 
 def cases(task: str, check: str, parameters: Mapping[str, Any], seed: bytes) -> list[Case]:

@@ -16,8 +16,6 @@ from hw7.checks.final import HandedIn
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes import load_mistakes
 
-NO_CASES = ("size", "accuracy")  # checks of the network that is handed in
-
 
 class SecondHalf(NamedTuple):
     """A call that feeds on the first answer of a case."""
@@ -141,6 +139,6 @@ def score(
 
 def _paid(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:
     """The mistakes that the earlier tasks of the chapter show."""
-    chapter = [each for each in tasks if each.chapter == task.chapter and each.check not in NO_CASES]
+    chapter = [each for each in tasks if each.chapter == task.chapter and each.has_cases]
     earlier = chapter[: chapter.index(task)]
     return {outcome.mistake for each in earlier for outcome in sheet_of(each).named().values()} - {""}

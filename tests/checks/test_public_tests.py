@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autograder.rubric import load_rubric
+from autograder.tasks import final
 from autograder.tasks.losses.oracle import kd_loss, with_gradient
-from autograder.tasks.table import OUTSIDE, PARTS, cases
+from autograder.tasks.table import PARTS, cases
 from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.compare import sentence
@@ -38,7 +39,7 @@ REFERENCE = load_solution(PROJECT / "reference_solutions" / "hw7")
 FUNCTIONS = {
     name: [each for each, _ in inspect.getmembers(getattr(REFERENCE, name), inspect.isfunction)] for name in MODULES
 }
-CHECKS = [check for check in PARTS if check not in OUTSIDE]
+CHECKS = [check for check in PARTS if check not in final.CHECKS]
 
 
 @cache

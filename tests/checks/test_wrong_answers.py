@@ -9,7 +9,7 @@ import pytest
 from submissions import EVERY, HIDDEN, Entry, last_grades, mutants, one_in_four, outcomes, reference_files, rubric
 
 from autograder.batch import Settings, grade_one
-from autograder.grading import OUTSIDE, hidden_cases
+from autograder.grading import hidden_cases
 from autograder.jail import best_tier
 from autograder.rubric import Rubric
 from hw7.checks.cases import Verdict
@@ -25,7 +25,7 @@ def lost(mutant: Entry, tasks: set[str]) -> dict[str, list[str]]:
     """The mistakes that are named ("" for none), a wrong part each, by task; found out in this process."""
     found: dict[str, list[str]] = {}
     for task in rubric().tasks:
-        if task.id not in tasks or task.check in OUTSIDE:
+        if task.id not in tasks or not task.has_cases:
             continue
         questions = hidden_cases(rubric(), HIDDEN)[task.id]
         wrong: dict[str, list[str]] = {}
@@ -77,7 +77,7 @@ def test_through_the_jail() -> None:
     one in so many: all take ten minutes (HW7_EVERY_MUTANT=1), and say the same as the tests in this process."""
     tier = best_tier()[0]
     whole = Settings(rubric(), HIDDEN.seed, tier=tier)
-    early = tuple(task for task in rubric().tasks if task.check not in OUTSIDE)  # the network tells nothing of these
+    early = tuple(task for task in rubric().tasks if task.has_cases)  # the network tells nothing of these
     without = Settings(Rubric(early, "without the last tasks", rubric().path), HIDDEN.seed, tier=tier)
     chosen = mutants() if os.environ.get("HW7_EVERY_MUTANT") else mutants()[1::EVERY]
     with Workers(2) as workers:
