@@ -24,7 +24,7 @@ from hw7.support.words import counted
 
 LINE, PASSAGES, SAYINGS = 6, (10, 14), 3  # tokens of a line, of passages; what a passage says at least
 SHOWN = 40
-FORBIDDEN = ("reference_solutions", "autograder", "tests/answers", "weights.safetensors", "__pycache__")
+FORBIDDEN = ("reference_solutions", "autograder", "answers", "weights.safetensors", "__pycache__")
 
 # Common words of PyTorch, in any file.
 IDIOMS = (
