@@ -21,16 +21,22 @@ def run_cli(cli: typer.Typer, name: str) -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        sys.exit(f"{name}: the folder that you are in is gone: go to another one (cd) first")
+        _say(f"{name}: the folder that you are in is gone: go to another one (cd) first")
+        sys.exit(1)
     warnings.formatwarning = lambda message, *_args, **_options: f"{name}: warning: {message}\n"
     try:
         cli()
     except HW7Error as error:
-        sys.exit(f"{name}: {error}")
+        _say(f"{name}: {error}")
+        sys.exit(1)
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer has made a code of it
-            print(f"{name}: interrupted. What is done is kept; run the same again to go on.", file=sys.stderr)
+            _say(f"{name}: interrupted. What is done is kept; run the same again to go on.")
         raise
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:

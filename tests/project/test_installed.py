@@ -47,6 +47,7 @@ NEED_A_CLONE = (
     "hw7-grade release o",
     "hw7-grade release --check",
     "hw7-grade course o",
+    "hw7-grade new-task 3.6 slimming_penalty --chapter pruning",
 )
 WORK = (
     "hw7 --version",
