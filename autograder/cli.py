@@ -3,7 +3,6 @@
 What needs torch is imported inside the commands; what runs the grading here does not, so that it is at work at once.
 """
 
-import os
 import re
 from collections import Counter
 from contextlib import ExitStack
@@ -21,19 +20,13 @@ from autograder.grades import Grade
 from autograder.intake.layouts import FoundSubmissions
 from autograder.journal import Journal, journal_name
 from autograder.rubric import load_rubric
-from hw7 import HW7Error, __version__
+from hw7 import HW7Error
 from hw7.support import system
 from hw7.support.files import read_json
 from hw7.support.words import counted
 from hw7.support.workers import Cluster
 
-cli = typer.Typer(
-    name="hw7-grade",
-    help="Grade submissions of Homework 7. Start with `hw7-grade doctor`.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+cli = system.command_line("hw7-grade", "Grade submissions of Homework 7. Start with `hw7-grade doctor`.")
 
 
 class TierName(StrEnum):
@@ -51,13 +44,6 @@ RubricOption = Annotated[Path | None, typer.Option(help="Another rubric than the
 DataOption = Annotated[
     str, typer.Option(help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
 ]
-
-
-@cli.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
-    if version:
-        typer.echo(f"hw7-grade {__version__}")
-        raise typer.Exit
 
 
 @cli.command()
@@ -103,7 +89,8 @@ def run(
         in_flight = max(8, 2 * sum(cluster.threads)) if cluster else None
         result = batch.run(
             submissions, out, settings, assignment=assignment, layout=layout, roster=roster,
-            jobs=jobs or _cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout, opened=opened,
+            jobs=jobs or system.cores(), executor=cluster, in_flight=in_flight, shard=part, timeout=timeout,
+            opened=opened,
         )  # fmt: skip
     _tell(result, out, part)
     if result.interrupted:
@@ -211,10 +198,6 @@ def doctor() -> None:
 
 
 # ---- what the commands share ------------------------------------------------------------------------------------
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

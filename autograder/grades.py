@@ -1,11 +1,9 @@
 """A grade: what the journal keeps and every export is made from. Plain data that goes to JSON and back."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from hw7.checks.cases import Outcome, PartScore, Verdict
 
@@ -60,7 +58,7 @@ class Grade:
         return json.dumps(asdict(self), allow_nan=False, ensure_ascii=True)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Grade:
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Raises ValueError, KeyError or TypeError for what is no grade."""
 
         def part(row: Mapping[str, Any]) -> PartScore:

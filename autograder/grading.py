@@ -10,8 +10,6 @@ A score is a function of the submission's bytes and of `Hidden`. Nothing that st
 what a student reads.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import time
@@ -79,7 +77,7 @@ def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jai
 class _Process:
     """A child of the jail that is replaced when it has died. One deadline holds for all calls of an `ask`."""
 
-    def __init__(self, grading: _Grading, library: Literal["full", "minimal"] = "full") -> None:
+    def __init__(self, grading: "_Grading", library: Literal["full", "minimal"] = "full") -> None:
         self.grading, self.library = grading, library
         self.child: Child | None = None
         self.seconds = 0.0  # of the last `ask`

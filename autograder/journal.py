@@ -6,8 +6,6 @@ always all of them together. A line that a crash tore off is cut away when the j
 submission is graded again.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import warnings
@@ -15,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import filelock
 
@@ -32,7 +30,7 @@ class Key(NamedTuple):
     grader: str
 
     @classmethod
-    def of(cls, grade: Grade) -> Key:
+    def of(cls, grade: Grade) -> Self:
         return cls(grade.student, grade.submission, grade.rubric, grade.grader)
 
 
@@ -88,7 +86,7 @@ class Journal:
         self._lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
         self._file = -1
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)

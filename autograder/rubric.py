@@ -4,8 +4,6 @@ A broken rubric is refused with its line and the reason, before anything is grad
 that a grade depends on: the seed that nobody else knows.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re
@@ -36,7 +34,7 @@ class Rubric:
     digest: str
     path: Path = field(compare=False)
 
-    def with_timeout(self, seconds: float) -> Rubric:
+    def with_timeout(self, seconds: float) -> "Rubric":
         """The same rubric with no task allowed more than this; another digest, because grades may differ."""
         tasks = tuple(replace(task, seconds=min(task.seconds, seconds)) for task in self.tasks)
         return Rubric(tasks, hashlib.sha256(f"{self.digest}\0timeout {seconds!r}".encode()).hexdigest(), self.path)

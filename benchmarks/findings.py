@@ -9,8 +9,6 @@ and on the validation images that did; then the findings, each with its measure 
 it came out; and, with two precisions, their difference for every run. Means come with the standard error of the mean.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import statistics

@@ -15,8 +15,6 @@ One run on one machine measures, and prints as a Markdown page:
 Every figure is the median of --repeats passes after one that is not counted. Distilled networks include their teacher.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform
@@ -177,7 +175,7 @@ class Files(Dataset[tuple[Tensor, int]]):
             return self.transform(image.convert("RGB")), int(self.paths[index].name.partition("_")[0])
 
 
-def usual_pass(row: Row, network: nn.Module, teacher: nn.Module, loader: DataLoader, device: torch.device) -> Work:
+def usual_pass(row: Row, network: nn.Module, teacher: nn.Module, loader: DataLoader, device: torch.device) -> "Work":
     solution = load_solution()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from hw7 import HW7Error
 from hw7.solution import PROJECT
-from hw7.support.system import expanded
+from hw7.support.system import cores, expanded
 from hw7.support.words import counted
 
 if TYPE_CHECKING:
@@ -309,11 +309,11 @@ def _nvidia_driver() -> str:
 
 
 def _memory(machine: Machine) -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = counted(cores(), "core")
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-        return Finding("memory", True, f"{counted(cores, 'core')}; the memory is not known on this system")
+        return Finding("memory", True, f"{found}; the memory is not known on this system")
     gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    found = f"{gigabytes:.1f} GB, {counted(cores, 'core')}"
+    found = f"{gigabytes:.1f} GB, {found}"
     if gigabytes >= MEMORY_GB:
         return Finding("memory", True, found)
     advice = f"with less than {MEMORY_GB} GB take small images and few of them: --size 64 --limit 2000"

@@ -5,8 +5,6 @@ or a student's. One is loaded at a time; loading another forgets the first. This
 with your own machine; the autograder never imports a submission.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import sys

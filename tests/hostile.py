@@ -5,8 +5,6 @@ An attack is the reference solution (or the stubs) with `code` in one of its mod
 (attacks/tools.py), and look for a canary that stands in the grader's environment and files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -4,8 +4,6 @@ and `hw7-grade`. `finished` is the whole course, each step once.
 The notebook is the released one without the cells that train: those take minutes for each student.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A copy of the project, for tests that change it, and what is run in there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

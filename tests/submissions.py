@@ -6,8 +6,6 @@ of the same name, the rest of the module stays. A mutant may say instead what it
 (`was` -> `now`, each found exactly once): small differences that can be read.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import sys
@@ -141,7 +139,7 @@ class OpenJail:
 
     tier = "D"
 
-    def child(self, files: Mapping[str, bytes], **options: object) -> OpenChild:
+    def child(self, files: Mapping[str, bytes], **options: object) -> "OpenChild":
         return OpenChild(files)
 
 

@@ -4,8 +4,6 @@ No link is followed, no FIFO waited for, nothing unpacked beyond its bounds. Wha
 student.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -347,7 +345,7 @@ class Folder:
         self.children = {n: kinds[n] for n in sorted(kinds) if n and not _LITTER_OF_A_CLASS.fullmatch(n)}
         self.folders = [name for name, kind in self.children.items() if kind == "folder"]
 
-    def below(self, name: str) -> Folder:
+    def below(self, name: str) -> "Folder":
         if self.zip is None:
             return Folder(self.path / name, None)
         return Folder(self.path, self.zip, f"{self.prefix}{name}/")

@@ -11,8 +11,6 @@ it open, `find_submissions` says so, and the teacher names the layout. Every ent
 listed as not taken, with the reason.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import zipfile

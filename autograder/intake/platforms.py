@@ -1,7 +1,5 @@
 """File names of Moodle, Canvas, Blackboard and D2L: whose a file is, which attempt, and whether it was late."""
 
-from __future__ import annotations
-
 import re
 from itertools import takewhile
 from typing import NamedTuple

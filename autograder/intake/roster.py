@@ -4,8 +4,6 @@ Names are compared by their letters, in any order of their words, as platforms w
 decides nothing.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 import unicodedata

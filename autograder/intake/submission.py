@@ -6,8 +6,6 @@ left out, moved or refused is said in a remark, in words for the student. Whose 
 is for `layouts` to find out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tokenize
 from collections import Counter

@@ -5,8 +5,6 @@ where the kernel refuses. Everything here runs while the process has one thread 
 jail for the thread that calls them and for those that it starts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -3,8 +3,6 @@
 The fork server has imported this file, torch and the programs of `hw7.checks.calls` before it forks.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import gc

@@ -1,7 +1,5 @@
 """The import path of a jailed process: where it finds `hw7`, which view of it, and the submission."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 

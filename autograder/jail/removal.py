@@ -1,7 +1,5 @@
 """Removal of folders that hostile code has filled: no recursion, no link followed, nothing opened but folders."""
 
-from __future__ import annotations
-
 import os
 
 

@@ -1,7 +1,5 @@
 """The seccomp filter: an allow list of system calls, checked with the architecture (`syscalls` has the table)."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import os

@@ -3,8 +3,6 @@
 Numbers are Linux's own, x86_64 then aarch64 ("-" where there is no such call), as in the kernel's unistd headers.
 """
 
-from __future__ import annotations
-
 # What a process needs that computes, imports, starts threads and writes files in a folder of its own. What Landlock
 # does not look at is not among it (chmod, chown, utime; truncate by name in its first versions): where there is no
 # uid of its own, files of the same uid would be open to that.

@@ -11,8 +11,6 @@ socket is gone, so are all children, the staged files and this process.
 Nothing here imports torch or `hw7` at its top: where they are is known once the configuration has been read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib

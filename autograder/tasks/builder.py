@@ -4,8 +4,6 @@ A builder is a generator of cases: `for each in kd_loss(Numbers(task, seed))`. I
 `finished` gives a case its task, and leaves out the mistakes that cannot be told from the right answer or each other.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress

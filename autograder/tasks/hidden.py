@@ -1,7 +1,5 @@
 """The hidden seed, of which every question and picture is made."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

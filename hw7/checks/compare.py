@@ -1,7 +1,5 @@
 """Comparison of tensors: what differs, by how much, in words; and which known mistake would give it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

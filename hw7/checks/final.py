@@ -4,8 +4,6 @@ Labels never reach the submission: it is handed images batch by batch, and only 
 right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property

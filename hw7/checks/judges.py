@@ -15,8 +15,6 @@ and of the case's own words; nothing that student code printed, named or raised 
     returns      what the function returns, in words, for the message
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

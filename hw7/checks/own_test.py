@@ -4,8 +4,6 @@ The wrong losses are made of the student's own right one, by calling it with oth
 back: so they need no answer of anybody else's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -5,14 +5,13 @@ tests (`tasks.json`, `cases/`) lie beside those tests; the reference is tried wi
 the same words, of other inputs.
 """
 
-from __future__ import annotations
-
 import json
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from tabulate import tabulate
 
@@ -51,7 +50,7 @@ class Checks:
     _sheets: dict[str, AnswerSheet] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, directory: Path | str | None = None) -> Checks:
+    def of(cls, directory: Path | str | None = None) -> Self:
         """Of a folder; default: the one of one's own. Raises HW7Error where it holds no solution."""
         folder = expanded(directory or default_directory()).resolve()
         if not (folder / SOURCE).is_dir():

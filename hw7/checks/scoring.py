@@ -4,8 +4,6 @@ An `AnswerSheet` takes a submission's answers to the cases of one task and judge
 part is all or nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Cases as one file: the public tests carry their questions, and the values they expect, as data."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

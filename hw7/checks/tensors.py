@@ -1,7 +1,5 @@
 """Tensors that both sides of the jail make: random numbers, networks filled by role or from a vector, packed names."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

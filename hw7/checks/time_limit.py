@@ -4,14 +4,13 @@ The clock on the wall ends only what computes nothing: code that sleeps, waits f
 has timers for a process (Linux, macOS), signals end the code; elsewhere a second thread does, between two of its lines.
 """
 
-from __future__ import annotations
-
 import ctypes
 import signal
 import sys
 import threading
 import time
 from types import FrameType
+from typing import Self
 
 import torch
 
@@ -31,7 +30,7 @@ class TimeLimit:
         self.seconds = seconds
         self.computed = self.passed = 0.0  # seconds in the block, once it has ended
 
-    def __enter__(self) -> TimeLimit:
+    def __enter__(self) -> Self:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
         self._begun = time.process_time(), time.monotonic()

@@ -12,6 +12,7 @@ import typer
 
 from hw7 import HW7Error
 from hw7.cli import options
+from hw7.support.system import cores
 from hw7.support.words import counted
 
 
@@ -110,7 +111,6 @@ def reproduce(
     with ExitStack() as stack:
         stack.enter_context(alone_in(out))  # before torch is imported and data are read: a second run hears at once
         from hw7.cli.shared import usable_device
-        from hw7.data.source import cores
         from hw7.report.experiments import EXPERIMENTS, with_needs
         from hw7.report.page import write_report
         from hw7.report.reproduce import Reproduction

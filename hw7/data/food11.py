@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from hw7 import HW7Error
-from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, cores, file_stamp, list_folder, name_some
-from hw7.support.system import expanded
+from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, file_stamp, list_folder, name_some
+from hw7.support.system import cores, expanded
 from hw7.support.words import counted
 
 FOOD11_CLASSES = (

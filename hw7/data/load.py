@@ -27,9 +27,9 @@ from hw7.data.fashion_mnist import plan_fashion_mnist
 from hw7.data.food11 import plan_food11
 from hw7.data.plates.source import plan_plates
 from hw7.data.plates.tables import SPLITS
-from hw7.data.source import Split, SplitPlan, cores
+from hw7.data.source import Split, SplitPlan
 from hw7.support.files import replacing
-from hw7.support.system import expanded
+from hw7.support.system import cores, expanded
 
 PLANNERS = {"plates": plan_plates, "food11": plan_food11, "fashion-mnist": plan_fashion_mnist}
 SOURCES = ("plates", "plates:SEED", "plates:difficulty=0.5", "food11:DIR", "fashion-mnist", "fashion-mnist:DIR")

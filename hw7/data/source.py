@@ -1,6 +1,5 @@
 """What all data sources share: a split, the plan of one, a balanced subset, and what is said of bad files."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,10 +73,6 @@ def file_stamp(path: Path) -> list:
     """What tells one version of a file from another without reading it."""
     status = path.stat()
     return [str(path), status.st_size, status.st_mtime_ns]
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_folder(folder: Path) -> list[Path]:

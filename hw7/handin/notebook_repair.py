@@ -5,8 +5,6 @@ the course's. What is deleted, doubled, moved or edited among them is put right.
 cannot stay where it is becomes an ordinary cell. Needs nothing but json, because students run it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

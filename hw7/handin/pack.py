@@ -4,8 +4,6 @@ It refuses only what the grader would refuse. Everything else it reports and pac
 worth more than none. The same files make the same bytes.
 """
 
-from __future__ import annotations
-
 import difflib
 import io
 import os

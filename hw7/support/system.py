@@ -9,10 +9,31 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw7 import HW7Error
+from hw7 import HW7Error, __version__
 
 if TYPE_CHECKING:
     import typer
+
+
+def command_line(name: str, help_text: str) -> typer.Typer:
+    """A command without subcommands yet, that says its version."""
+    import typer  # here: most of those who import this file need no command line
+
+    cli = typer.Typer(
+        name=name,
+        help=help_text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @cli.callback(invoke_without_command=True)
+    def say_version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+        if version:
+            typer.echo(f"{name} {__version__}")
+            raise typer.Exit
+
+    return cli
 
 
 def run_cli(cli: typer.Typer, name: str) -> None:
@@ -56,6 +77,11 @@ def _open_streams() -> None:
             setattr(sys, name, stream)
         elif number and hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def login() -> str:

@@ -3,8 +3,6 @@
 What wrong and right submissions of all kinds get is in test_wrong_answers and test_right_answers.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Callable, Sequence

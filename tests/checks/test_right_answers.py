@@ -1,8 +1,6 @@
 """Right solutions, written differently: each gets full points. They keep to the contract, line by line; where a check
 refuses one, the check is wrong."""
 
-from __future__ import annotations
-
 import pytest
 from submissions import HIDDEN, Entry, alternatives, last_grades, one_in_four, outcomes, reference_files, rubric
 

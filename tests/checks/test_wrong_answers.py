@@ -1,7 +1,5 @@
 """Wrong solutions: each loses points in its own task and in no earlier one; the mistake that it is made of is named."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """What came of a course in miniature: every score is the expected one, and no notebook gets out of its jail."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

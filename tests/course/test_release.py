@@ -1,7 +1,5 @@
 """What students receive: made from the reference, the same every time, with no trace of an answer, good to work on."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

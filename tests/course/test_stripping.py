@@ -1,7 +1,5 @@
 """What becomes of marked regions, and that nothing wrongly marked passes in silence."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -3,8 +3,6 @@
 All of them are graded in one real run, in the best tier of this machine; a few again in every other secure tier.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import Counter

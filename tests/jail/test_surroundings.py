@@ -1,7 +1,5 @@
 """The commands wherever they are called from: no grade and no message depends on the caller's surroundings."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil

@@ -5,8 +5,6 @@ and must apply to that file; docs/instructors.md's new task is made in a copy of
 handout's examples have their own test, test_handout.
 """
 
-from __future__ import annotations
-
 import ast
 import doctest
 import getpass

@@ -1,7 +1,5 @@
 """The handout's examples are Python: with the reference solution they print the numbers that stand there."""
 
-from __future__ import annotations
-
 import doctest
 import inspect
 import re

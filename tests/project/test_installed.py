@@ -3,8 +3,6 @@
 The wheel is unpacked to a folder, from which one process runs the commands one after the other.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 A task that is filled in, and then graded, is made in test_docs from the page for instructors.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The hidden images of task 5.2, and how fast a network may be expected to look at them."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Cases of chapter 2: the distillation loss and its step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The right loss and step, and those with one thing wrong: chapter 2."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

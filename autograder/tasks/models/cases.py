@@ -1,7 +1,5 @@
 """Cases of chapter 1: networks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Right networks as lists of layers, and those with one thing wrong: chapter 1."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -52,8 +50,8 @@ class Act:
 
 @dataclass(frozen=True)
 class Residual:
-    main: tuple[Layer, ...]
-    side: tuple[Layer, ...]
+    main: "tuple[Layer, ...]"
+    side: "tuple[Layer, ...]"
 
 
 Layer = Conv | Norm | Linear | Pool | Act | Residual

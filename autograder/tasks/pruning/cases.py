@@ -1,7 +1,5 @@
 """Cases of chapter 3: network slimming."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 

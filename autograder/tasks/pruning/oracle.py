@@ -1,7 +1,5 @@
 """The right pruning, and pruning with one thing wrong: chapter 3."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Collection, Sequence

@@ -1,7 +1,5 @@
 """Cases of chapter 4: there and back."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """Right quantization, and quantization with one thing wrong: chapter 4."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

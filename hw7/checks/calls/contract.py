@@ -1,7 +1,5 @@
 """The submission as a call finds it: its functions, and what they return."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from types import ModuleType

@@ -1,7 +1,5 @@
 """Calls of chapter 5: the network that is handed in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Calls of chapter 2: the distillation loss and its step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Calls of chapter 3: network slimming."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Calls of chapter 4: there and back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ believes nothing but the values. Numbers that are too many to be sent (the weigh
 sides by `tensors.noise`.
 """
 
-from __future__ import annotations
-
 import inspect
 import traceback
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 A mistake's values live with whoever makes the cases; here is what is said about it.
 """
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
