@@ -33,6 +33,7 @@ from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Tas
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
 from hw7.solution import MODULES
+from hw7.support.words import counted
 
 T = TypeVar("T")
 STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
@@ -258,7 +259,8 @@ def written_answers(notebook: bytes | None) -> tuple[str, ...]:
                 text = cell.get("source", "")
                 text = "".join(text) if isinstance(text, list) else text
                 state = "" if text.strip() else ", left empty"
-                found.append(f"{str(mark.get('grade_id'))[:60]} ({float(mark.get('points', 0)):g} points{state})")
+                points = counted(float(mark.get("points", 0)), "point")
+                found.append(f"{str(mark.get('grade_id'))[:60]} ({points}{state})")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ("hw7.ipynb cannot be read as a notebook: look at it by hand",)
     return tuple(found[:100])

@@ -86,7 +86,8 @@ class Checks:
         lines = [f"Task {task.id}, {task.title}: {part.part}, {points}: {outcome.verdict}"]
         said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": outcome.message}
         lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
-        call = next((case.call for case in self._sheet(task).cases if case.name == part.case), None)
+        cases = self._sheet(task).cases if task.has_cases else ()
+        call = next((case.call for case in cases if case.name == part.case), None)
         if call is not None and outcome.note and (trace := self._trace(call)):
             lines += ["", trace]
         return "\n".join(lines)

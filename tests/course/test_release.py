@@ -26,11 +26,12 @@ from autograder.course.release import ASSIGNMENT, REFERENCE, reference_sources, 
 from autograder.course.stripping import secrets, stated
 from autograder.rubric import load_rubric
 from hw7 import HW7Error
-from hw7.checks.cases import Case
+from hw7.checks.cases import Case, Task
 from hw7.checks.public import Checks, try_own_test
 from hw7.checks.storage import read_cases, save_cases
 from hw7.cli import cli
 from hw7.solution import PROJECT
+from hw7.support.words import counted
 
 TASKS = [task.id for task in load_rubric().tasks]
 NETWORK = ("5.1", "5.2")  # sizes count with a network that works: the two are one thing
@@ -328,7 +329,7 @@ def test_stubs_fail_every_test_with_a_message_that_names_the_task(folder: Path) 
     assert " passed" not in ran.stdout
     for task in load_rubric().tasks:
         for part, points in task.points.items():
-            assert f"Task {task.id}, {task.title}: {part}, 0 of {points:g} points: MISSING" in ran.stdout
+            assert f"Task {task.id}, {task.title}: {part}, 0 of {counted(points, 'point')}: MISSING" in ran.stdout
 
 
 @pytest.mark.slow
@@ -410,6 +411,13 @@ def test_an_exception_is_shown_from_the_students_line_on(folder: Path, tmp_path:
     assert "return bn.weights.abs()" in said
     assert "AttributeError" in said
     assert "calls/" not in said
+
+
+@pytest.mark.parametrize("task", load_rubric().tasks, ids=lambda task: task.id)
+def test_every_task_of_the_stubs_says_what_is_missing(task: Task, folder: Path) -> None:
+    said = CliRunner().invoke(cli, ["check", task.id, "--solution", str(folder / ASSIGNMENT)]).output
+    for part, points in task.points.items():
+        assert f"Task {task.id}, {task.title}: {part}, 0 of {counted(points, 'point')}: MISSING" in said
 
 
 def test_the_command_says_the_points_and_what_is_next(folder: Path, tmp_path: Path) -> None:

@@ -89,9 +89,18 @@ def test_a_child_of_the_minimal_view_has_nothing_else(tier: launch.Tier) -> None
 
 
 @pytest.fixture(scope="module", params=["A", SLOW_B, SLOW_C, "D"])
-def forgetful(request: pytest.FixtureRequest) -> Iterator[Jail]:
-    """A jail whose children re-point only those packages that a file of the submission names."""
-    tier, staged = jail_of(request.param).tier, launch.stage
+def own_jail(request: pytest.FixtureRequest) -> Iterator[Jail]:
+    with Jail(jail_of(request.param).tier) as jail:
+        yield jail
+
+
+@pytest.fixture
+def forgetful(own_jail: Jail, monkeypatch: pytest.MonkeyPatch) -> Jail:
+    """A jail whose children re-point only those packages that a file of the submission names.
+
+    For one test at a time: other jails start zygotes between two of these.
+    """
+    staged = launch.stage
 
     def changed(folder: Path) -> None:
         staged(folder)
@@ -101,9 +110,8 @@ def forgetful(request: pytest.FixtureRequest) -> Iterator[Jail]:
         path.chmod(0o644)
         path.write_text(code.replace(every, "if submission and name in open(submission + '/kept').read().split()"))
 
-    with pytest.MonkeyPatch.context() as patch, Jail(tier) as jail:
-        patch.setattr(launch, "stage", changed)
-        yield jail
+    monkeypatch.setattr(launch, "stage", changed)
+    return own_jail
 
 
 FORGOTTEN = {
