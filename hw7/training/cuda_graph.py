@@ -58,8 +58,11 @@ def recorded(work: Work, what: str, device: torch.device) -> Work:
 def _no_waiting() -> Iterator[None]:
     """Whatever makes the host wait for the device (`.item()`, `.cpu()`, `if tensor:` …) raises in here."""
     mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            # It says once a process that it is a prototype; where warnings are errors, with the mode already set.
+            warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+            torch.cuda.set_sync_debug_mode("error")
         yield
     finally:
         torch.cuda.set_sync_debug_mode(mode)
