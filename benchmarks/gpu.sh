@@ -3,19 +3,26 @@
 #
 #   benchmarks/gpu.sh OUT [PART ...]          parts: environment tests pictures kernels rates compiled full (default: all)
 #
-# It needs no network and no installation, only Python with torch, torchvision and what hw7 itself imports. SECONDS_IN_ALL
-# (570) is what all parts together may take: `full` gets what the others left. Without a GPU it runs at toy size.
-# `full` goes on from the folder out/full; at the end that folder, without what can be had again, is in OUT/full.tar.*.
+# It needs no network and no installation, only a python3 with torch, torchvision and what hw7 itself imports. Without a GPU
+# it runs at toy size. `full` goes on from the folder WORK/full, and leaves it in OUT/full.tar.*, in parts of 16 MB, without
+# what can be had again. Environment variables, all with a default:
+#
+#   WORK=out            where runs, pictures and compiled kernels are kept
+#   SECONDS_IN_ALL=570  what all parts together may take: `full` gets what the others left
+#   PROFILE=full        the profile that the part `full` runs
+#   ONLY=, JOBS=        its --only and --jobs
 set -u
 cd "$(dirname "$0")/.."
 out=$(realpath -m "$1")
 shift
 parts=${*:-environment tests pictures kernels rates compiled full}
 in_all=${SECONDS_IN_ALL:-570}
-export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR=$PWD/out/inductor HW7_CACHE=$PWD/out/cache
-mkdir -p "$out" out
+work=$(realpath -m "${WORK:-out}")
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+export HW7_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor
+mkdir -p "$out" "$work"
 
-pictures=50000 profile=full size=128 files=512 images=4096
+pictures=50000 profile=${PROFILE:-full} size=128 files=512 images=4096
 if ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     pictures=64 profile=smoke size=32 files=64 images=64
 fi
@@ -76,13 +83,13 @@ print(f'$pictures pictures of $size pixels: {time.perf_counter() - start:.2f} s'
     full)
         left=$((in_all - SECONDS - 15)) # the rest is for packing
         measure full $((left + 10)) python3 -c 'from hw7.cli import cli; cli()' reproduce --profile $profile \
-            --out out/full ${ONLY:+--only "$ONLY"} ${JOBS:+--jobs "$JOBS"} \
+            --out "$work/full" ${ONLY:+--only "$ONLY"} ${JOBS:+--jobs "$JOBS"} \
             --minutes "$(python3 -c "print(($left - 10) / 60)")"
         # A teacher's checkpoint is 180 MB: that run begins anew. The pretrained weights have served once the teacher is done.
         drop=(--exclude='full/runs/*teacher*/checkpoint.pt' --exclude='full/runs/pretraining/checkpoint.pt')
-        [ ! -e out/full/runs/teacher-pretrained/result.json ] ||
+        [ ! -e "$work/full/runs/teacher-pretrained/result.json" ] ||
             drop+=(--exclude='full/runs/pretraining/weights.safetensors')
-        tar -C out "${drop[@]}" -cf - full | split -b 16000000 - "$out/full.tar."
+        tar -C "$work" "${drop[@]}" -cf - full | split -b 16000000 - "$out/full.tar."
         ls -l "$out" | tee -a "$out/log.txt"
         ;;
     *)

@@ -64,7 +64,7 @@ def kernels(split: Split, name: str, taught: bool, batch: int) -> str:
     table = seen.key_averages()
     key = "self_device_time_total" if cuda else "self_cpu_time_total"
     milliseconds = sum(getattr(event, key) for event in table) / STEPS / 1000
-    calls = sum(event.count for event in table) / STEPS
+    calls = sum(event.count for event in table if getattr(event, key)) / STEPS  # not the calls that start a kernel
     return (
         f"{name}, {'with teacher' if taught else 'alone'}, batch {batch}: "
         f"{calls:.0f} kernels, {milliseconds:.3f} ms a step in kernels\n\n"

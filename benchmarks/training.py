@@ -416,9 +416,10 @@ def page(options: argparse.Namespace) -> Iterator[str]:
         wanted = [row for row in ROWS if not options.only or row.network in options.only.split(",")]
         rates: dict[Row, Rates] = {}
         for row in wanted:
-            print(f"{row.title} ...", file=sys.stderr)
+            print(f"{row.title} ...", file=sys.stderr, flush=True)
             usual = None if options.no_usual else Files(files, options.size, augment.Augmentation())
             rates[row] = train_rates(row, split, usual, clock, limits, options)
+            print(f"  {rates[row]}", file=sys.stderr, flush=True)  # so that one that is killed has said something
     yield "## The networks\n"
     headers = (
         *("training, images/s", "batch", "this project", "not recorded", "with kornia"),

@@ -1,6 +1,7 @@
 """What the benchmarks compute from what they measure, and that they run at a size where nothing is measured."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,30 @@ def test_training_speed_from_end_to_end(tmp_path: Path) -> None:
     for part in ("256,779 student, with teacher", "question 4: 7 groups", "JPEG, PIL, torchvision", "TFLOP/s"):
         assert part in page
     assert page.count("not measured") >= 4  # the report's epochs need all networks
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_runs_without_one_at_toy_size(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    surroundings = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WORK": str(tmp_path / "work"),
+        "ONLY": "plain-1mb",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    script = PROJECT / "benchmarks" / "gpu.sh"
+    subprocess.run([script, out, "environment", "pictures", "kernels", "full"], env=surroundings, check=True)
+    log = (out / "log.txt").read_text()
+    assert "ended with code" not in log
+    for said in ("no GPU", "64 pictures of 32 pixels", "student_dw, with teacher", "4 side by side", "1 of 1. Plain"):
+        assert said in log
+    assert "teacher, alone, batch 128" in (out / "kernels.txt").read_text()
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    whole = b"".join(part.read_bytes() for part in sorted(out.glob("full.tar.*")))
+    subprocess.run(["tar", "-C", unpacked, "-xf", "-"], input=whole, check=True)
+    assert (unpacked / "full" / "runs" / "plain-1mb" / "result.json").exists()
+    wrong = subprocess.run([script, out, "fulll"], env=surroundings, check=False, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "no part fulll" in wrong.stderr

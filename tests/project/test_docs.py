@@ -49,7 +49,7 @@ NOT_RUN = {
     r"^jupyter": "a server that does not end by itself",
     r"^nbgrader": "test_course runs nbgrader's own commands, with an exchange",
     r"--dask|^dask": "needs a cluster; test_dask and test_jobs start one",
-    r"^(time )?python (benchmarks/|-c)": "measures for minutes, or needs a GPU; test_benchmarks",
+    r"^([A-Z_]+=\S+ )*(python )?benchmarks/": "measures for minutes, or needs a GPU; test_benchmarks",
     r"^hw7(-grade)? doctor": "looks at the machine, whatever it is; test_doctor",
     r"^hw7-grade (new-task|release)": "writes into the project; in a copy: test_a_task_that_is_added_as_the_page_says",
     r"^python -m hw7.checks.mistakes": "test_public_tests compares the page with the table",
