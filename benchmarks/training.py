@@ -24,19 +24,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
+from limits import Clock, least_work, machine, threads
+from rivals import Files, KorniaPasses, kornia_augmentation, usual_pass
 from tabulate import tabulate
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.utils.data import DataLoader
 
 import hw7.support.torchvision_import  # noqa: F401  (before torchvision)
 from hw7.data import augment
@@ -76,163 +74,6 @@ ROWS = (
     Row("question 4: DW + PW", "depthwise"),
     Row("question 4: 7 groups", "grouped"),
 )
-
-
-# ---- timing ----------------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    def __init__(self, device: torch.device, repeats: int) -> None:
-        self.device, self.repeats = device, repeats
-
-    def seconds(self, work: Callable[[], object], repeats: int | None = None) -> float:
-        """The median of several runs, after one that is not counted; the device is done at the end of each."""
-        taken = []
-        for _ in range(1 + (repeats or self.repeats)):
-            start = time.perf_counter()
-            work()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            taken.append(time.perf_counter() - start)
-        return statistics.median(taken[1:])
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-# ---- what the machine allows -----------------------------------------------------------------------------------------
-
-
-def machine(clock: Clock, precision: str) -> tuple[float, float]:
-    """(bytes a second that one large copy reads and writes, floating-point operations a second of one large product)"""
-    large = clock.device.type == "cuda"
-    source = torch.ones(2**30 if large else 2**26, dtype=torch.uint8, device=clock.device)
-    target = torch.empty_like(source)
-    copied = clock.seconds(lambda: target.copy_(source))
-    side = 8192 if large else 1024
-    factor = torch.ones(side, side, dtype=getattr(torch, precision), device=clock.device)
-    multiplied = clock.seconds(lambda: factor @ factor)
-    return 2 * source.numel() / copied, 2 * side**3 / multiplied
-
-
-def least_work(network: nn.Module, size: int, forward_only: bool) -> tuple[int, int]:
-    """(floating-point operations, entries moved) for one image, at least, in a step or in a forward pass.
-
-    Everything between two convolutions is taken to be fused into them. Each then reads its input and writes its output;
-    backward, it reads the output's gradient and the input, and writes the input's gradient. The backward pass is two
-    products of the forward's size.
-    """
-    operations = moved = 0
-
-    def see(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal operations, moved
-        assert isinstance(module.weight, Tensor)
-        operations += 2 * output.numel() * module.weight[0].numel() * (1 if forward_only else 3)
-        moved += inputs[0].numel() + output.numel()
-        if not forward_only:
-            moved += 2 * inputs[0].numel() + output.numel()
-
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(see) for layer in layers]  # type: ignore[arg-type]
-    with torch.no_grad():
-        network.eval()(torch.rand(1, 3, size, size, device=next(network.parameters()).device))
-    for hook in hooks:
-        hook.remove()
-    return operations, moved
-
-
-# ---- the usual pipeline ----------------------------------------------------------------------------------------------
-
-
-class Files(Dataset[tuple[Tensor, int]]):
-    """JPEG files, decoded and augmented one by one, as in the course."""
-
-    def __init__(self, folder: Path, size: int, strength: augment.Augmentation) -> None:
-        from torchvision import transforms
-
-        self.paths = sorted(folder.iterdir())
-        self.transform = transforms.Compose([
-            transforms.RandomCrop(size, padding=round(strength.padding * size)),
-            transforms.RandomHorizontalFlip(strength.flip),
-            transforms.RandomRotation(strength.rotation),
-            transforms.ColorJitter(strength.brightness, strength.contrast, strength.saturation, strength.hue),
-            transforms.RandomPerspective(strength.distortion, strength.perspective),
-            transforms.ToTensor(),
-        ])  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        with Image.open(self.paths[index]) as image:
-            return self.transform(image.convert("RGB")), int(self.paths[index].name.partition("_")[0])
-
-
-def usual_pass(row: Row, network: nn.Module, teacher: nn.Module, loader: DataLoader, device: torch.device) -> "Work":
-    solution = load_solution()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-
-    def one_pass() -> float:
-        total = 0.0
-        network.train()
-        teacher.eval()
-        for images, labels in loader:
-            images, labels = images.to(device), labels.to(device)
-            logits = network(images)
-            if row.taught:
-                with torch.no_grad():
-                    soft = teacher(images)
-                loss = solution.losses.kd_loss(logits, soft, labels)
-            else:
-                loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-        return total
-
-    return one_pass
-
-
-Work = Callable[[], object]
-
-
-# ---- kornia ----------------------------------------------------------------------------------------------------------
-
-
-def kornia_augmentation(size: int, strength: augment.Augmentation) -> Callable[[Tensor], Tensor] | None:
-    """float32 [N, 3, S, S] to the same, each sample by its own parameters; None where kornia is not installed."""
-    try:
-        from kornia import augmentation as kornia
-    except ImportError:
-        return None
-    jitter = (strength.brightness, strength.contrast, strength.saturation, strength.hue)
-    return kornia.AugmentationSequential(
-        kornia.RandomCrop((size, size), padding=round(strength.padding * size)),
-        kornia.RandomHorizontalFlip(p=strength.flip),
-        kornia.RandomRotation(strength.rotation, p=1.0),
-        kornia.ColorJitter(*jitter, p=1.0),
-        kornia.RandomPerspective(strength.distortion, p=strength.perspective),
-        data_keys=["input"],
-    )
-
-
-class KorniaPasses(Passes):
-    """This project's loop, but for the augmentation."""
-
-    def __init__(self, *arguments: Any, augmentation: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(*arguments, None)
-        self.kornia = augmentation
-
-    def inputs(self, images: Tensor, *_: Tensor) -> Tensor:
-        return self.kornia(images.float() / 255)
 
 
 # ---- the three parts -------------------------------------------------------------------------------------------------
@@ -343,7 +184,8 @@ def train_rates(
         loader = DataLoader(
             files, row.batch, shuffle=True, num_workers=options.workers, persistent_workers=options.workers > 0
         )
-        usual = len(files) / clock.seconds(usual_pass(row, *plain, loader, device), repeats=1)
+        rival = usual_pass(plain[0], plain[1] if row.taught else None, loader, device)
+        usual = len(files) / clock.seconds(rival, repeats=1)
 
     operations, moved = least_work(network(row.network, torch.contiguous_format), size, forward_only=False)
     if row.taught:

@@ -11,11 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from hw7.data.source import Split
+from hw7.training.epoch import generator
+
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 import findings  # noqa: E402
-import training as speed  # noqa: E402
+import limits  # noqa: E402
+import rivals  # noqa: E402
 
 
 def made_up(**accuracies: float) -> findings.Runs:
@@ -89,8 +93,8 @@ def test_the_least_work_of_a_step() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     image, maps = 3 * 64, 4 * 64
     forward = 2 * maps * 27 + 2 * 5 * 4
-    assert speed.least_work(network, 8, forward_only=True) == (forward, image + maps + 4 + 5)
-    assert speed.least_work(network, 8, forward_only=False) == (3 * forward, 3 * (image + 4) + 2 * (maps + 5))
+    assert limits.least_work(network, 8, forward_only=True) == (forward, image + maps + 4 + 5)
+    assert limits.least_work(network, 8, forward_only=False) == (3 * forward, 3 * (image + 4) + 2 * (maps + 5))
 
 
 def test_the_input_of_kornias_loop_is_every_image_once() -> None:
@@ -101,9 +105,9 @@ def test_the_input_of_kornias_loop_is_every_image_once() -> None:
         return torch.zeros(())
 
     images, labels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.arange(10)
-    split, network = speed.Split(images, labels, tuple("abcdefghij"), "made up", "training"), nn.Linear(1, 1)
+    split, network = Split(images, labels, tuple("abcdefghij"), "made up", "training"), nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    speed.KorniaPasses(network, split, 4, optimizer, step, augmentation=lambda x: x)(speed.generator(0))
+    rivals.KorniaPasses(network, split, 4, optimizer, step, augmentation=lambda x: x)(generator(0))
     assert sorted(seen) == list(range(10))
 
 
