@@ -1,6 +1,6 @@
 """Where a training step's time goes on a GPU: which kernels, and what several networks side by side gain.
 
-    python benchmarks/kernels.py OUT [--only NETWORK,NETWORK]
+    python benchmarks/kernels.py OUT
 
 For some of the report's networks it writes torch's own profile of eager steps, which names each kernel and its time;
 then, for the 274,763 student with its teacher, the images a second of 1, 2 and 4 of them, each on a stream of its own,
@@ -99,15 +99,13 @@ def side_by_side(split: Split, count: int, batch: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", help="networks, by their name in hw7.report.experiments.NETWORKS, with commas")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size, images = (128, 1024) if device.type == "cuda" else (32, 128)
     split = load_split("plates", "training", size, limit=images, device=device)
     with options.out.open("w") as file:
         for row in ROWS:
-            if not options.only or row[0] in options.only.split(","):
-                print(kernels(split, *row), file=file, flush=True)
+            print(kernels(split, *row), file=file, flush=True)
         for count in (1, 2, 4):
             print(side_by_side(split, count, batch=32), file=file, flush=True)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from hw7.checks.cases import Call
 from hw7.doctor import Finding
-from hw7.support.system import login
+from hw7.support.system import cores, login
+from hw7.support.words import counted
 
 from .jail import Jail, best_tier
 from .launch import subordinate_ids
@@ -41,7 +42,7 @@ def examine() -> list[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores"
+    machine = f"{platform.system()} {platform.release()}, {counted(cores(), 'core')}"
     yield Finding("python", True, f"{platform.python_version()} in {sys.prefix}, on {machine}")
     yield Finding("torch", True, importlib.metadata.version("torch"))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hw7.checks.cases import Case, Value
+from hw7.support.words import counted
 
 SHOWN = 6  # entries of a tensor in a message
 
@@ -64,7 +65,7 @@ def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Va
         return sentence(name, "has", "another shape or dtype"), kind(wanted), kind(got)
     if got.is_floating_point() and not got.isfinite().all() and wanted.isfinite().all():
         bad = int((~got.isfinite()).sum())
-        infinite = f"{bad:,} of {got.numel():,} entries {'is' if bad == 1 else 'are'} NaN or infinite"
+        infinite = f"{bad:,} of {counted(got.numel(), 'value')} {'is' if bad == 1 else 'are'} NaN or infinite"
         return sentence(name, "is", "not finite"), words(wanted), infinite
     if not wanted.numel():
         return None

@@ -17,6 +17,7 @@ from hw7.checks.cases import Answer, Call, Outcome, Status, Task, Verdict
 from hw7.checks.compare import kind
 from hw7.checks.judges import outcome_of_status
 from hw7.solution import LIMITS, NUM_CLASSES
+from hw7.support.words import counted
 
 MISSING = Outcome(
     Verdict.MISSING,
@@ -58,7 +59,7 @@ class HandedIn:
         if self.sizes["weights"] is None or size is None:
             return MISSING
         message = "" if works else "Sizes count only for a network that passes the first accuracy threshold."
-        expected, got = f"at most {LIMITS[part]:,} bytes", f"{size:,} bytes"
+        expected, got = f"at most {LIMITS[part]:,} bytes", counted(size, "byte")
         return self._too_large(part) or Outcome(Verdict.RIGHT if works else Verdict.WRONG, message, expected, got)
 
     def _too_large(self, part: str) -> Outcome | None:

@@ -156,7 +156,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
     message = "The layers are not those of the task."
     if total == _count(wanted):
         message = "The number of parameters is right, but the layers are not those of the task."
-    pair = [f"{_count(rows):,} parameters in {len(rows)} tensors" for rows in (wanted, got)]
+    pair = [f"{counted(_count(rows), 'parameter')} in {counted(len(rows), 'tensor')}" for rows in (wanted, got)]
     for place, only in enumerate((lacking, more)):
         if only:
             parts = [f"{n} x {ROLES[row[0]]} {list(row[1:])}" for row, n in list(only.items())[:4]]
@@ -340,7 +340,7 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
     names = _unpack_names(back.tensors[0]) if back.tensors else None
     if names is None or len(names) != len(back.tensors) - 1:
         message = "decompress must return a dict of tensors."
-        return _wrong(message, f"{len(wanted)} entries", "something else", note=back.note)
+        return _wrong(message, counted(len(wanted), "tensor"), "something else", note=back.note)
     got = dict(zip(names, back.tensors[1:], strict=True))
     if names != list(wanted):
         mistake = "order-lost" if sorted(names) == sorted(wanted) else "names-lost"

@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hw7 import HW7Error
+from hw7.support.words import counted
 
 # RGB to luma and two chroma axes, as NTSC defined them (ITU-R BT.601 has the luma). The chroma of grey is 0.
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
@@ -229,7 +230,9 @@ def augment(images: Tensor, parameters: Parameters) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[3] < 2:
         raise ValueError(f"augment takes square RGB images [N, 3, S, S] with S >= 2, not {list(images.shape)}")
     if len(images) != len(parameters):
-        raise ValueError(f"{len(images)} images, but parameters for {len(parameters)}: index them as the images")
+        raise ValueError(
+            f"{counted(len(images), 'image')}, but parameters for {len(parameters)}: index them as the images"
+        )
     colour = colour_matrices(parameters, mean_colours(images))
     return apply(images, colour, warp_matrices(parameters, images.shape[-1]))
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from hw7.data import augment
 from hw7.data.source import Split
+from hw7.support.words import counted
 from hw7.training import cuda_graph
 from hw7.training.cuda_graph import Work, unchanged
 from hw7.training.steps import Step
@@ -82,7 +83,7 @@ class Passes:
         self.work: dict[int, Work] = {size: partial(self._batch, size) for size in self.sizes}
         with unchanged(self.network, self.optimizer):
             for size, work in self.work.items():
-                self.work[size] = cuda_graph.recorded(work, f"{self.label}: a step of {size} images", device)
+                self.work[size] = cuda_graph.recorded(work, f"{self.label}: a step of {counted(size, 'image')}", device)
 
     def __call__(self, random: torch.Generator) -> Tensor:
         """One pass; the mean loss of an image, float64 [], on the device."""

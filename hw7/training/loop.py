@@ -272,10 +272,11 @@ def _check_finite(row: Epoch, label: str, number: int, phase: Phase) -> None:
 def _identity(network: nn.Module, training: Split, step: Step, settings: dict[str, object]) -> dict[str, Any]:
     """What a run is a run of, in words that an error message can show."""
     shapes = [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()]
+    images = f"{counted(len(training), 'image')} of {training.images.shape[-1]} px"
     identity = {
-        "network": f"{measure.parameters(network):,} parameters in {len(shapes)} tensors",
+        "network": f"{counted(measure.parameters(network), 'parameter')} in {counted(len(shapes), 'tensor')}",
         "shapes": shapes,
-        "data": f"{training.source}, {training.name}, {len(training)} images of {training.images.shape[-1]} px",
+        "data": f"{training.source}, {training.name}, {images}",
         **settings,
         "first weights": fingerprint(network),
         "step": str(step) if isinstance(step, Distillation) else "labels alone",

@@ -5,6 +5,7 @@ What wrong and right submissions of all kinds get is in test_wrong_answers and t
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -330,3 +331,13 @@ def test_sentences_agree_with_their_subject(name: str, said: str) -> None:
 
 def test_ones_are_no_plural() -> None:
     assert [counted(n, "point") for n in (0, 0.5, 1, 2)] == ["0 points", "0.5 points", "1 point", "2 points"]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_no_judge_makes_a_plural_of_one(check: str) -> None:
+    """What is answered here is one of its kind: one value that is not finite, one tensor of one parameter."""
+    nouns = "bytes|channels|classes|entries|images|networks|parameters|points|tensors|values"
+    for given in (torch.tensor(torch.nan), nn.Linear(1, 1, bias=False), {"one": torch.zeros(1)}):
+        for outcome in outcomes(everywhere(lambda *_, given=given: given), questions(check)):
+            said = f"{outcome.message} {outcome.expected}, {outcome.got}"
+            assert not re.search(rf"(?<![\d.,])1 ({nouns})\b", said)

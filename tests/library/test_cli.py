@@ -18,8 +18,10 @@ from hw7.cli import app, options
 from hw7.data.plates.source import PLATES_COUNTS
 from hw7.models import StudentNet
 from hw7.report.experiments import NETWORKS
+from hw7.report.profiles import PROFILES
 from hw7.solution import default_directory, load_solution
 from hw7.support.files import load_weights, save_weights
+from hw7.training.loop import OPTIMIZERS, SCHEDULES
 
 COMMANDS = ("summary", "data", "train", "distill", "prune", "quantize", "reproduce", "doctor")
 SMALL = ("--size", "32", "--device", "cpu")
@@ -77,9 +79,13 @@ def test_version(hw7: Hw7) -> None:
     assert hw7("--version") == (0, f"hw7 {__version__}\n", "")
 
 
-def test_the_help_names_the_networks_that_there_are() -> None:
-    """It cannot ask for them: that would import torch."""
+def test_the_help_names_what_there_is(hw7: Hw7) -> None:
+    """It cannot ask for it: that would import torch."""
     assert re.split(", | or ", options.NETWORK_NAMES) == list(NETWORKS)
+    assert list(options.OptimizerName) == list(OPTIMIZERS)
+    assert list(options.ScheduleName) == list(SCHEDULES)
+    for name in PROFILES:
+        assert re.search(rf"\b{name} *[(,]", hw7("reproduce", "--help")[1]), name
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--help"], ["reproduce", "--help"], ["--version"]])

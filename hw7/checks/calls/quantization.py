@@ -15,7 +15,7 @@ def quantize(solution: Any, weight: Tensor, bits: int | None = None, channel_axi
     options = () if bits is None else (bits, channel_axis)
     made = expect(Sequence, find(solution, "quantization", "quantize")(weight, *options))
     if len(made) != 3:
-        raise Unfit(f"{len(made)} values where (q, scale, zero_point) belong")
+        raise Unfit(f"(q, scale, zero_point) are 3 values, not {len(made)}")
     yield from (expect(Tensor, value) for value in made)
     yield weight
 
