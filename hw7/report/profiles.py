@@ -54,7 +54,7 @@ PROFILES: dict[str, Profile] = {
         checkpoint_seconds=0,
     ),
     "quick": Profile(
-        about="the whole report on two CPU cores in six to ten minutes",
+        about="the whole report on two CPU cores, in minutes",
         size=32,
         plates="difficulty=0.5",
         images={"training": 2000, "validation": 1000, "testing": 4000, "pretraining": 8000},
