@@ -4,9 +4,10 @@
                                   [--precision bfloat16 float32] [--jobs 1] [--minutes 9]
 
 One reproduction a seed and precision, in OUT/PRECISION-SEED. Killed, or stopped by --minutes (exit code 75), the same
-command goes on. Prints Markdown tables: the accuracy of every run on test images, which chose no epoch and no network,
-and on the validation images that did; then the findings, each with its measure over the seeds, its bound, and what of
-it came out; and, with two precisions, their difference for every run. Means come with the standard error of the mean.
+command goes on. Prints Markdown tables of the precisions that have all seeds: the accuracy of every run on test images,
+which chose no epoch and no network, and on the validation images that did; then the findings, each with its measure
+over the seeds, its bound, and what of it came out; and, with two precisions, their difference for every run. Means come
+with the standard error of the mean.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.support.files import read_json
 
 Runs = dict[str, dict[str, Any]]  # an experiment's id -> its result, of one seed
+HW7 = (sys.executable, "-c", "from hw7.cli import cli; cli()")  # installed or not
 SHARED_COUNTS = (236_066, 217_850, 200_354, 171_606, 158_621)  # parameters that both ladders have
 
 
@@ -147,9 +149,10 @@ def main() -> None:
     until = time.monotonic() + 60 * options.minutes
     wanted = set(with_needs(options.only.split(",") if options.only else EXPERIMENTS))
     results: dict[str, list[Runs]] = {}
+    code = 0
     for precision, seed in product(options.precision, options.seeds):
         out = options.out / f"{precision}-{seed}"
-        command = [Path(sys.executable).parent / "hw7", "reproduce", "--data", options.data, "--out", out]
+        command = [*HW7, "reproduce", "--data", options.data, "--out", out]
         choices = {"profile": options.profile, "seed": seed, "device": options.device, "precision": precision}
         choices |= {"only": options.only, "jobs": options.jobs}
         if math.isfinite(until):
@@ -160,11 +163,13 @@ def main() -> None:
             print(f"{precision}, seed {seed}", file=sys.stderr, flush=True)
             code = subprocess.run(command, stdout=sys.stderr).returncode
             if code:
-                sys.exit(code)
+                break
             runs = read_json(out / "results.json")["experiments"]
         results.setdefault(precision, []).append(runs)
-    for text in tables(results, options.seeds):
+    complete = {precision: runs for precision, runs in results.items() if len(runs) == len(options.seeds)}
+    for text in tables(complete, options.seeds):
         print(text)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

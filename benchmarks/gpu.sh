@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures on one GPU what docs/results/gpu.md asks for, in one go. Each part has its own time limit, and writes at once.
 #
-#   benchmarks/gpu.sh OUT [PART ...]          parts: environment tests pictures kernels rates compiled full (default: all)
+#   benchmarks/gpu.sh OUT [PART ...]          parts: environment tests pictures kernels rates compiled full (default: all these)
+#                                           and findings: the report's findings over seeds, which takes the place of `full`
 #
 # It needs no network and no installation, only a python3 with torch, torchvision and what hw7 itself imports. Without a GPU
 # it runs at toy size. `full` goes on from the folder WORK/full, and leaves it in OUT/full.tar.*, in parts of 16 MB, without
@@ -9,8 +10,9 @@
 #
 #   WORK=out            where runs, pictures and compiled kernels are kept
 #   SECONDS_IN_ALL=570  what all parts together may take: `full` gets what the others left
-#   PROFILE=full        the profile that the part `full` runs
+#   PROFILE=full        the profile that the part `full` runs (`findings`: quick)
 #   ONLY=, JOBS=        its --only and --jobs
+#   SEEDS=, PRECISIONS= of `findings`: "0 1 2", "bfloat16 float32"
 set -u
 cd "$(dirname "$0")/.."
 out=$(realpath -m "$1")
@@ -22,7 +24,7 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 export HW7_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor
 mkdir -p "$out" "$work"
 
-pictures=50000 profile=${PROFILE:-full} size=128 files=512 images=4096
+pictures=50000 profile=${PROFILE:-} size=128 files=512 images=4096
 if ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     pictures=64 profile=smoke size=32 files=64 images=64
 fi
@@ -82,7 +84,7 @@ print(f'$pictures pictures of $size pixels: {time.perf_counter() - start:.2f} s'
         ;;
     full)
         left=$((in_all - SECONDS - 15)) # the rest is for packing
-        measure full $((left + 10)) python3 -c 'from hw7.cli import cli; cli()' reproduce --profile $profile \
+        measure full $((left + 10)) python3 -c 'from hw7.cli import cli; cli()' reproduce --profile ${profile:-full} \
             --out "$work/full" ${ONLY:+--only "$ONLY"} ${JOBS:+--jobs "$JOBS"} \
             --minutes "$(python3 -c "print(($left - 10) / 60)")"
         # A teacher's checkpoint is 180 MB: that run begins anew. The pretrained weights have served once the teacher is done.
@@ -91,6 +93,15 @@ print(f'$pictures pictures of $size pixels: {time.perf_counter() - start:.2f} s'
             drop+=(--exclude='full/runs/pretraining/weights.safetensors')
         tar -C "$work" "${drop[@]}" -cf - full | split -b 16000000 - "$out/full.tar."
         ls -l "$out" | tee -a "$out/log.txt"
+        ;;
+    findings)
+        left=$((in_all - SECONDS - 15))
+        measure findings $((left + 10)) python3 benchmarks/findings.py --out "$work/findings" --seeds ${SEEDS:-0 1 2} \
+            --profile ${profile:-quick} --precision ${PRECISIONS:-bfloat16 float32} ${ONLY:+--only "$ONLY"} \
+            ${JOBS:+--jobs "$JOBS"} --minutes "$(python3 -c "print(($left - 10) / 60)")"
+        for folder in "$work"/findings/*/; do
+            [ ! -e "$folder/results.json" ] || cp "$folder/results.json" "$out/findings-$(basename "$folder").json"
+        done
         ;;
     *)
         echo "there is no part $part" >&2
