@@ -32,7 +32,7 @@ from hw7 import HW7Error
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
-from hw7.solution import MODULES
+from hw7.solution import MODULES, source_size
 from hw7.support.words import counted
 
 T = TypeVar("T")
@@ -224,8 +224,9 @@ class _Grading:
                 f"the rubric {self.rubric.path} has no thresholds for {data} in task {task.id}; it has them for "
                 f"{', '.join(task.thresholds)}. Add [task.thresholds.{data}] there."
             )
-        weights, files = self.submission.weights, self.submission.files
-        sizes = {"weights": None if weights is None else len(weights), "source": sum(map(len, files.values()))}
+        weights = self.submission.weights
+        source = source_size({path: len(data) for path, data in self.submission.files.items()})
+        sizes = {"weights": None if weights is None else len(weights), "source": source}
         count = int(task.parameters["images"]) if task else 0
         return HandedIn(sizes, self.accuracy, data, count, "hidden images")
 

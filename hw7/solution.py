@@ -7,9 +7,10 @@ with your own machine; the autograder never imports a submission.
 
 import hashlib
 import importlib
+import stat
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE, WEIGHTS, NOTEBOOK = "solution", "weights.safetensors", "hw7.ipynb"  # what is handed in
 MODULES = ("models", "losses", "pruning", "quantization")  # of `solution`; the chapters have these names everywhere
 NUM_CLASSES = 11
-LIMITS = {"weights": 300_000, "source": 100_000}  # bytes that earn points: weights.safetensors, and all of solution/
+# Bytes that earn points: of weights.safetensors; of all of solution/, as `source_size` counts them.
+LIMITS = {"weights": 300_000, "source": 100_000}
 # Bytes that are read at all: far more, so that a grade can say how much too large a file is.
 MOST_READ = {SOURCE: 1_000_000, WEIGHTS: 64_000_000, NOTEBOOK: 32_000_000}
 MAX_SOURCE_FILES = 200  # Python files under solution/
+LITTER = ("__pycache__", "out")  # folders that are not handed in, as all whose name begins with a dot
 # What students receive besides what they hand in: beside `solution`, and beside `assignments`.
 HANDED_OUT = ("bugs", "tests")
 HANDED_OUT_ABOVE = ("LICENSE", "README.md", "constraints.txt", "docs", "hw7", "pyproject.toml")
@@ -42,6 +45,25 @@ class Solution:
     losses: ModuleType
     pruning: ModuleType
     quantization: ModuleType
+
+
+def source_size(files: Mapping[str, int]) -> int:
+    """Bytes of the source as task 5.1 counts them. files: bytes of content by path, such as "solution/losses.py".
+
+    Each file counts with its whole path in UTF-8, folders included: what a submission finds in the jail is made of
+    nothing but these paths and contents, so that weights can stand nowhere else.
+    """
+    return sum(len(path.encode("utf-8", "surrogatepass")) + size for path, size in files.items())
+
+
+def source_files(directory: Path) -> dict[str, int]:
+    """The Python files that are handed in of a solution directory: bytes of content by path, as for `source_size`."""
+    found = {path.relative_to(directory): path.lstat() for path in (directory / SOURCE).rglob("*.py")}
+    return {
+        path.as_posix(): status.st_size
+        for path, status in found.items()
+        if stat.S_ISREG(status.st_mode) and not any(part.startswith(".") or part in LITTER for part in path.parts)
+    }
 
 
 def default_directory() -> Path:

@@ -305,7 +305,7 @@ def mutants() -> tuple[Entry, ...]:
         for raw in table["mutant"]:
             task = path.stem.removeprefix("wrong-")
             name = f"{task}-{raw['name']}"
-            unknown = set(raw) - {"name", "wrong", "mistake", "was", "now", "code", "weights"}
+            unknown = set(raw) - {"name", "wrong", "mistake", "was", "now", "code", "bytes", "weights"}
             assert not unknown, f"{name}: {unknown}"
             assert ("code" in raw) + ("was" in raw) <= 1, f"{name}: either code or was and now"
             code = raw.get("code", table["right"])
@@ -315,7 +315,10 @@ def mutants() -> tuple[Entry, ...]:
             mistakes = raw.get("mistake", [])
             mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
             weights = raw.get("weights", "reference")
-            entries.append(Entry(name, task, raw["wrong"], mistakes, with_code({table["module"]: code}), weights))
+            files = with_code({table["module"]: code})
+            for change in raw.get("bytes", []):
+                files = BYTES[change](files)
+            entries.append(Entry(name, task, raw["wrong"], mistakes, files, weights))
     return tuple(entries)
 
 
@@ -349,9 +352,15 @@ def one_in_four(entries: Sequence[Entry]) -> list[Any]:
     ]
 
 
-def _largest_source(files: Files) -> Files:
-    comment = b"\n#" + b"x" * (100_000 - sum(map(len, files.values())) - 2)
+def _largest_source(files: Files, size: int = 100_000) -> Files:
+    """Filled up to this size, names included."""
+    comment = b"\n#" + b"x" * (size - sum(len(name.encode()) + len(data) for name, data in files.items()) - 2)
     return files | {"solution/models.py": files["solution/models.py"] + comment}
+
+
+def _hidden_in_names(files: Files, name: str) -> Files:
+    """194 empty modules of this name, in which {} is a number, beside source that leaves no room for 28 KB more."""
+    return _largest_source(files, 80_000) | {f"solution/{name.format(number)}.py": b"" for number in range(194)}
 
 
 # What editors and systems do to all files of a submission.
@@ -359,4 +368,8 @@ BYTES: dict[str, Callable[[Files], Files]] = {
     "windows_lines": lambda files: {name: data.replace(b"\n", b"\r\n") for name, data in files.items()},
     "byte_order_mark": lambda files: {name: b"\xef\xbb\xbf" + data for name, data in files.items()},
     "largest_source": _largest_source,
+    "one_byte_over": lambda files: _largest_source(files, 100_001),
+    "names_of_modules": lambda files: _hidden_in_names(files, "{:03d}" + "m" * 97),
+    "names_of_folders": lambda files: _hidden_in_names(files, "a" * 60 + "/{:03d}" + "f" * 57 + "/__init__"),
+    "names_in_wide_letters": lambda files: _hidden_in_names(files, "{:03d}" + "\U00020000" * 40),  # 4 bytes each
 }

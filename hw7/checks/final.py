@@ -66,7 +66,8 @@ class HandedIn:
         size, limit = self.sizes[part], LIMITS[part]
         if size is None or size <= limit:
             return None
-        message = f"The {part} {'are' if part == 'weights' else 'is'} too large, so the network is not run."
+        is_too_large = "are too large" if part == "weights" else "is too large, the names of its files included"
+        message = f"The {part} {is_too_large}; so the network is not run."
         return Outcome(Verdict.WRONG, message, f"at most {limit:,} bytes", f"{size:,} bytes")
 
 

@@ -24,7 +24,16 @@ from hw7.checks.own_test import try_test
 from hw7.checks.scoring import AnswerSheet, score
 from hw7.checks.storage import load_cases
 from hw7.checks.time_limit import OutOfTime, TimeLimit
-from hw7.solution import PROJECT, SOURCE, WEIGHTS, default_directory, running, select_solution
+from hw7.solution import (
+    PROJECT,
+    SOURCE,
+    WEIGHTS,
+    default_directory,
+    running,
+    select_solution,
+    source_files,
+    source_size,
+)
 from hw7.support.files import read_json
 from hw7.support.system import expanded
 from hw7.support.words import counted
@@ -131,7 +140,7 @@ class Checks:
     @cached_property
     def _handed_in(self) -> HandedIn:
         weights = self.directory / WEIGHTS
-        source = sum(path.stat().st_size for path in (self.directory / SOURCE).rglob("*.py"))
+        source = source_size(source_files(self.directory))
         sizes = {"weights": weights.stat().st_size if weights.is_file() else None, "source": source}
         return HandedIn(sizes, self._measured, DATA, IMAGES, "public images; the grader has others")
 

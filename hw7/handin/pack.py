@@ -16,13 +16,23 @@ from pathlib import Path
 from hw7 import HW7Error
 from hw7.checks.public import TESTS, Checks
 from hw7.handin.notebook_repair import repair_notebook, to_bytes
-from hw7.solution import HANDED_OUT, LIMITS, MAX_SOURCE_FILES, MODULES, MOST_READ, NOTEBOOK, SOURCE, WEIGHTS
+from hw7.solution import (
+    HANDED_OUT,
+    LIMITS,
+    LITTER,
+    MAX_SOURCE_FILES,
+    MODULES,
+    MOST_READ,
+    NOTEBOOK,
+    SOURCE,
+    WEIGHTS,
+    source_size,
+)
 from hw7.support.files import write_file
 from hw7.support.words import counted
 
 RELEASED = TESTS / "notebook.json"  # the notebook as it was handed out
 KEPT = ".before-repair"  # the end of the name of a notebook as it was
-LITTER = ("__pycache__", "out")  # and everything whose name begins with a dot
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 
 
@@ -49,20 +59,20 @@ def gather(directory: Path) -> Contents:
             to_fix.append(f"{name} has {size:,} bytes, more than the grader reads: left out.")
         elif name.partition("/")[0] not in HANDED_OUT:
             left_out.append(name)
-    source = {name: data for name, data in files.items() if name.endswith(".py")}
-    total = sum(map(len, source.values()))
+    source = {name: len(data) for name, data in files.items() if name.endswith(".py")}
+    total, size = sum(source.values()), source_size(source)
     if not source:
         raise HW7Error(f"{directory / 'solution'} holds no Python file")
-    largest = ", ".join(sorted(source, key=lambda name: -len(source[name]))[:3])
+    largest = ", ".join(sorted(source, key=lambda name: -source[name])[:3])
     if total > MOST_READ[SOURCE] or len(source) > MAX_SOURCE_FILES:
         raise HW7Error(
             f"the source under {directory / 'solution'} is too large: {counted(len(source), 'Python file')} with "
             f"{total:,} bytes; at most {MAX_SOURCE_FILES} with {MOST_READ[SOURCE]:,} are read. The largest: {largest}"
         )
-    if total > LIMITS["source"]:
+    if size > LIMITS["source"]:
         to_fix.append(
-            f"The source under solution/ has {total:,} bytes; more than {LIMITS['source']:,} earn no points in tasks "
-            f"5.1 and 5.2. The largest: {largest}"
+            f"The source under solution/ has {size:,} bytes, names included; more than {LIMITS['source']:,} earn no "
+            f"points in tasks 5.1 and 5.2. The largest: {largest}"
         )
     to_fix += _missing(files, left_out)
     return Contents(dict(sorted(files.items())), to_fix, left_out)
