@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import secrets
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -35,7 +32,7 @@ from autograder.intake.layouts import FoundSubmissions, find_submissions
 from autograder.intake.submission import Submission, take_in
 from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
 from autograder.rubric import Rubric, load_rubric, rubric_digest
-from autograder.tasks.hidden import Hidden
+from autograder.tasks.hidden import Hidden, new_seed, read_seed, stretched, write_seed
 from hw7 import HW7Error
 from hw7.solution import PROJECT, digest_files
 from hw7.support.files import read_json, write_file
@@ -85,44 +82,28 @@ def grader_digest(tier: str) -> str:
     return digest_files(PROJECT, files, f"torch {importlib.metadata.version('torch')}\0tier {tier}\0")
 
 
-def hidden_seed(out: Path, given: str | None = None) -> bytes:
-    """The seed of this OUT: what `hidden-seed` there holds, else `given`, else 128 random bits, kept there from now on.
+def hidden_seed(out: Path, given: Path | None = None) -> bytes:
+    """The key for `Settings`, from the seed of this OUT: what `hidden-seed` there holds, else the one in the file
+    `given`, else a new one; kept there from now on.
 
-    Raises HW7Error where another one was given than OUT has: its grades could never be found out again.
+    Raises HW7Error where a seed cannot be read or could be guessed, and where another one is given than OUT has: its
+    grades could never be found out again.
     """
     path = out / "hidden-seed"
+    seed = None if given is None else read_seed(given)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _create(path, f"{given or secrets.token_hex(16)}\n")
-        kept = path.read_text().strip()
-    except (OSError, UnicodeError) as error:
-        raise HW7Error(f"the hidden seed {path} cannot be read or written: {error}") from error
-    if not kept:
-        raise HW7Error(f"the hidden seed {path} is empty: delete the file, and a new one is made")
-    if given is not None and given.strip() != kept:
+            write_seed(path, seed or new_seed())
+    except OSError as error:
+        raise HW7Error(f"the hidden seed {path} cannot be written: {error}") from error
+    kept = read_seed(path)
+    if seed not in (None, kept):
         raise HW7Error(
-            f"{path} holds another seed than --hidden-seed: leave the option out, name another --out, "
-            "or delete the file to have everything graded again"
+            f"{path} holds another seed than {given}: leave --hidden-seed-file out, name another --out, or delete "
+            f"{path} to have everything graded again"
         )
-    return kept.encode()
-
-
-def _create(path: Path, text: str) -> None:
-    """A new file that only its owner reads, whole from the moment it is seen. Keeps the other where there is one: of
-    the shards of a cluster that start together, one is first."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        with suppress(OSError):  # it is there already, or this file system has no links
-            os.link(temporary, path)
-        if not path.exists():
-            os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    return stretched(kept)
 
 
 # ---- in the worker ----------------------------------------------------------------------------------------------

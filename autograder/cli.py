@@ -20,6 +20,7 @@ from autograder.grades import Grade
 from autograder.intake.layouts import FoundSubmissions
 from autograder.journal import Journal, journal_name
 from autograder.rubric import load_rubric
+from autograder.tasks import hidden
 from hw7 import HW7Error
 from hw7.support import system
 from hw7.support.files import read_json
@@ -55,8 +56,8 @@ def run(
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")] = None,
     rubric: RubricOption = None,
     data: DataOption = "plates",
-    hidden_seed: Annotated[
-        str | None, typer.Option(help="Any text. Default: random, made once and kept in OUT.")
+    hidden_seed_file: Annotated[
+        Path | None, typer.Option(help="A seed from `hw7-grade new-seed`. Default: random, made once and kept in OUT.")
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, help="No task gets more seconds than this.")] = None,
     tier: Annotated[TierName | None, typer.Option(help="The jail. Default: the best that works here, never D.")] = None,
@@ -82,7 +83,7 @@ def run(
     part = _shard(shard)
     with ExitStack() as stack:
         opened = stack.enter_context(Journal(out / journal_name(part)))  # first of all: another run is told at once
-        settings = batch.Settings(table, batch.hidden_seed(out, hidden_seed), data, _tier(tier, out))
+        settings = batch.Settings(table, batch.hidden_seed(out, hidden_seed_file), data, _tier(tier, out))
         if settings.tier == "D":
             typer.echo(f"hw7-grade: these grades are {NOT_SECURE}", err=True)
         cluster = stack.enter_context(Cluster(dask)) if dask else None
@@ -132,12 +133,30 @@ def gradescope_image(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to upload to Gradescope.")],
     rubric: RubricOption = None,
     data: DataOption = "plates",
-    hidden_seed: Annotated[str | None, typer.Option(help="Any text. Default: random.")] = None,
+    hidden_seed_file: Annotated[
+        Path | None, typer.Option(help="A seed from `hw7-grade new-seed`. Default: random.")
+    ] = None,
 ) -> None:
     """Make the autograder that Gradescope runs."""
     from autograder.course.gradescope_image import build_image
 
-    typer.echo(f"wrote {build_image(out, rubric, data, hidden_seed)}; it holds the hidden seed, so keep it to yourself")
+    image = build_image(out, rubric, data, hidden_seed_file)
+    typer.echo(f"wrote {image}; it holds the hidden seed, so keep it to yourself")
+
+
+@cli.command()
+def new_seed(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make; only you can read it.")],
+) -> None:
+    """Draw a hidden seed, for --hidden-seed-file. Who knows it knows all hidden questions and labels."""
+    seed = hidden.new_seed()
+    try:
+        hidden.write_seed(path, seed)
+    except OSError as error:
+        raise HW7Error(f"{path} cannot be written: {error.strerror}") from error
+    if hidden.read_seed(path) != seed:
+        raise HW7Error(f"{path} is there already, and is kept: name another file")
+    typer.echo(f"wrote {path}: keep it, and keep it to yourself")
 
 
 @cli.command()

@@ -35,7 +35,7 @@ class Grade:
 
     student: str
     submission: str  # sha256 of what was graded
-    rubric: str  # sha256 of rubric, data source and hidden seed
+    rubric: str  # sha256 of rubric, data source and hidden seed: the teacher's alone
     grader: str  # sha256 of the grader's and the library's own code
     tier: str  # "A".."D": the jail it was found out in
     tasks: tuple[TaskGrade, ...]

@@ -125,7 +125,7 @@ def rubric_rows(jail: Jail, submission: Submission, rubric: Rubric, short: Rubri
 def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str) -> tuple[float, list[float]]:
     """Seconds of `hw7-grade run`, its start included, and those that each submission took."""
     command = [sys.executable, "-c", "from autograder.cli import app; app()", "run", str(submissions)]
-    choices = {"out": out, "jobs": jobs, "rubric": rubric.path, "hidden-seed": "benchmark", "tier": tier}
+    choices = {"out": out, "jobs": jobs, "rubric": rubric.path, "tier": tier}
     command += [part for name, value in choices.items() for part in (f"--{name}", str(value))]
     wall, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
     grades, _, missing = current_grades(out)

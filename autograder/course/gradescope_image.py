@@ -2,12 +2,10 @@
 
 The zip has everything but Python packages: this project's source, the rubric, the hidden seed (mode 600) and the two
 scripts that Gradescope calls, all with Unix line ends, wherever it is made. Two builds with one seed are the same
-bytes. In Gradescope's container no new namespaces may be made, so the jail is there of tier C; the seed is never on a
-command line, where others could read it.
+bytes. In Gradescope's container no new namespaces may be made, so the jail is there of tier C.
 """
 
 import json
-import secrets
 import sys
 import traceback
 import zipfile
@@ -18,6 +16,7 @@ from autograder.exports.common import aligned
 from autograder.exports.gradescope import failed, results
 from autograder.grades import Grade
 from autograder.rubric import DEFAULT_RUBRIC, TOTAL, Rubric, load_rubric
+from autograder.tasks.hidden import new_seed, read_seed, stretched
 from hw7 import HW7Error
 from hw7.solution import PROJECT
 from hw7.support.files import read_json, replacing, write_json
@@ -32,16 +31,18 @@ FAILED = (
 )
 
 
-def build_image(out: Path, rubric: Path | None = None, data: str = "plates", seed: str | None = None) -> Path:
-    """Writes the zip to upload to Gradescope; its path. seed: of the hidden questions and images, by default a new one.
+def build_image(out: Path, rubric: Path | None = None, data: str = "plates", seed_file: Path | None = None) -> Path:
+    """Writes the zip to upload to Gradescope; its path. seed_file: holds the hidden seed; by default a new one
+    is drawn.
 
-    Raises HW7Error where the rubric is broken, the data cannot be drawn in the container, or this is no clone of the
-    project.
+    Raises HW7Error where the rubric is broken, the seed cannot be read or could be guessed, the data cannot be drawn in
+    the container, or this is no clone of the project.
     """
     from autograder.course.files import files_below  # not above: the container does without templates
 
     rubric = rubric or DEFAULT_RUBRIC
     load_rubric(rubric)  # a broken one is refused here, and not by the first student's submission
+    seed = new_seed() if seed_file is None else read_seed(seed_file)
     if data.partition(":")[0] != "plates":
         raise HW7Error(f"the data {data!r} is not in Gradescope's container; only plates can be drawn there")
     missing = [name for name in (*FILES, *PACKAGES) if not (PROJECT / name).exists()]
@@ -55,7 +56,7 @@ def build_image(out: Path, rubric: Path | None = None, data: str = "plates", see
     members: dict[str, bytes] = {
         "setup.sh": project[f"{templates}/setup.sh"],
         "run_autograder": project[f"{templates}/run_autograder.sh"],
-        "hidden-seed": (seed or secrets.token_hex(16)).encode(),
+        "hidden-seed": seed.hex().encode(),
         "config.json": json.dumps({"data": data}).encode(),
         "failed.json": json.dumps(failed(FAILED, TOTAL), indent=1, allow_nan=False).encode(),
         "rubric.toml": rubric.read_bytes(),
@@ -86,14 +87,15 @@ def main(root: Path) -> None:
 
 def _grade(root: Path, rubric: Rubric) -> Grade:
     # Here, and not above: when one of these cannot be imported, the teacher reads why in results.json.
-    from autograder.batch import Settings, grade_one, hidden_seed
+    from autograder.batch import Settings, grade_one
     from autograder.intake.submission import Location, take_in
     from autograder.jail import best_tier
 
     source = root / "source"
     tier, reasons = best_tier()
     print(f"The jail is of tier {tier}.", *(f"{name}: {reason}" for name, reason in reasons.items()), sep="\n")
-    settings = Settings(rubric, hidden_seed(source), read_json(source / "config.json")["data"], tier)
+    key = stretched(read_seed(source / "hidden-seed"))
+    settings = Settings(rubric, key, read_json(source / "config.json")["data"], tier)
     return grade_one(take_in(Location("submission", root / "submission")), settings)
 
 

@@ -37,7 +37,7 @@ def results(grade: Grade) -> dict[str, Any]:
         **_output(_overall(grade)),
         "stdout_visibility": "hidden",
         "tests": [*map(_test, grade.tasks), *_hidden(_for_teachers(grade))],
-        "extra_data": {"submission": grade.submission, "rubric": grade.rubric, "grader": grade.grader},
+        "extra_data": {"submission": grade.submission, "grader": grade.grader},  # no rubric: the seed is in its digest
     }
 
 

@@ -17,6 +17,7 @@ from test_exports import REFERENCE, SECRET, one
 from autograder.course import gradescope_image
 from autograder.course.gradescope_image import build_image
 from autograder.exports.gradescope import export_gradescope, failed, results
+from autograder.tasks.hidden import new_seed, write_seed
 from hw7 import HW7Error
 from hw7.checks.cases import Verdict
 
@@ -65,6 +66,12 @@ def test_gradescope_files_are_strict_json(tmp_path: Path) -> None:
 
 
 # ---- the image for Gradescope ----------------------------------------------------------------------------------------
+@pytest.fixture
+def a_seed(tmp_path: Path) -> Path:
+    write_seed(tmp_path / "a-seed", new_seed())
+    return tmp_path / "a-seed"
+
+
 def unpacked(image: Path, root: Path) -> Path:
     """What Gradescope makes of the zip: ROOT/source, with its modes, and an empty ROOT/submission."""
     with zipfile.ZipFile(image) as archive:
@@ -84,9 +91,9 @@ def graded_there(root: Path) -> dict[str, Any]:
     return given
 
 
-def test_two_builds_with_one_seed_are_the_same_bytes(tmp_path: Path) -> None:
+def test_two_builds_with_one_seed_are_the_same_bytes(tmp_path: Path, a_seed: Path) -> None:
     first, second, other = (
-        build_image(tmp_path / f"{n}.zip", seed=seed) for n, seed in enumerate(("one", "one", None))
+        build_image(tmp_path / f"{n}.zip", seed_file=seed) for n, seed in enumerate((a_seed, a_seed, None))
     )
     assert first.read_bytes() == second.read_bytes()
     assert first.read_bytes() != other.read_bytes()
@@ -107,9 +114,9 @@ def test_the_image_has_what_gradescope_calls_and_no_answers(tmp_path: Path) -> N
     assert not [path for path in files if "solution" in path.parts or path.suffix in (".pyc", ".safetensors")]
 
 
-def test_an_image_made_on_windows_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_made_on_windows_is_the_same(tmp_path: Path, a_seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where git has written Windows' line ends into the checkout."""
-    usual = build_image(tmp_path / "usual.zip", seed="a-seed").read_bytes()
+    usual = build_image(tmp_path / "usual.zip", seed_file=a_seed).read_bytes()
     for name in gradescope_image.FILES + gradescope_image.PACKAGES:
         source = gradescope_image.PROJECT / name
         for path in [source] if source.is_file() else source.rglob("*"):
@@ -119,7 +126,7 @@ def test_an_image_made_on_windows_is_the_same(tmp_path: Path, monkeypatch: pytes
                 target.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     monkeypatch.setattr(gradescope_image, "PROJECT", tmp_path / "checkout")
     rubric = tmp_path / "checkout" / "autograder" / "rubric.toml"
-    assert build_image(tmp_path / "windows.zip", rubric, seed="a-seed").read_bytes() == usual
+    assert build_image(tmp_path / "windows.zip", rubric, seed_file=a_seed).read_bytes() == usual
 
 
 def test_an_image_needs_a_whole_rubric_and_data_that_can_be_drawn(tmp_path: Path) -> None:
@@ -132,15 +139,15 @@ def test_an_image_needs_a_whole_rubric_and_data_that_can_be_drawn(tmp_path: Path
     assert not (tmp_path / "image.zip").exists()
 
 
-def test_results_are_there_even_where_the_grader_fails(tmp_path: Path) -> None:
-    root = unpacked(build_image(tmp_path / "image.zip", seed="a-secret-seed"), tmp_path)
+def test_results_are_there_even_where_the_grader_fails(tmp_path: Path, a_seed: Path) -> None:
+    root = unpacked(build_image(tmp_path / "image.zip", seed_file=a_seed), tmp_path)
     (root / "source" / "rubric.toml").write_text("this is no rubric")
     given = graded_there(root)
     assert given["score"] == 0
     (hidden,) = [test for test in given["tests"] if test["visibility"] == "hidden"]
     assert "is not TOML" in hidden["output"]
     assert "tell your teacher" in given["output"]
-    assert "a-secret-seed" not in json.dumps(given)
+    assert a_seed.read_text().strip() not in json.dumps(given)
 
     (root / "results" / "results.json").unlink()
     environment = {**os.environ, "AUTOGRADER_ROOT": str(root), "AUTOGRADER_PYTHON": "/bin/false"}
@@ -149,8 +156,8 @@ def test_results_are_there_even_where_the_grader_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # two cold starts of the whole grader
-def test_the_image_grades_what_was_handed_in(tmp_path: Path) -> None:
-    root = unpacked(build_image(tmp_path / "image.zip", seed="a-secret-seed"), tmp_path)
+def test_the_image_grades_what_was_handed_in(tmp_path: Path, a_seed: Path) -> None:
+    root = unpacked(build_image(tmp_path / "image.zip", seed_file=a_seed), tmp_path)
     (root / "submission" / "hw7.zip").write_bytes(b"PK\x03\x04 and then nothing that a zip has")
     broken_zip = graded_there(root)
     assert broken_zip["score"] == 0
@@ -161,4 +168,4 @@ def test_the_image_grades_what_was_handed_in(tmp_path: Path) -> None:
     right = graded_there(root)
     assert right["score"] == 100, right
     assert {test["status"] for test in right["tests"] if test["visibility"] == "visible"} == {"passed"}
-    assert "a-secret-seed" not in json.dumps([broken_zip, right])
+    assert a_seed.read_text().strip() not in json.dumps([broken_zip, right])

@@ -6,7 +6,6 @@ Most tests grade with `made_up`, which does what the submission's losses.py says
 import csv
 import os
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -22,7 +21,7 @@ from made_up_class import REAL_RUBRIC, RUBRIC, Class, graded, made_up
 from processes import descendants, living, until
 
 from autograder import batch
-from autograder.batch import Settings, current_grades, grade_one, grader_digest, hidden_seed
+from autograder.batch import Settings, current_grades, grade_one, grader_digest
 from autograder.exports.csv_table import export_csv
 from autograder.grades import Grade
 from autograder.intake.submission import Location, Submission
@@ -348,30 +347,6 @@ def test_shards_make_the_whole(a_class: Class, tmp_path: Path) -> None:
 
 
 # ---- OUT ------------------------------------------------------------------------------------------------------
-def test_the_hidden_seed_is_made_once_and_is_the_owners_alone(tmp_path: Path) -> None:
-    first = hidden_seed(tmp_path / "a")
-    assert len(bytes.fromhex(first.decode())) == 16
-    assert hidden_seed(tmp_path / "a") == first
-    assert hidden_seed(tmp_path / "b") != first
-    assert stat.S_IMODE((tmp_path / "a" / "hidden-seed").stat().st_mode) == 0o600
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["hidden-seed"]
-
-
-def test_a_seed_of_ones_own(tmp_path: Path) -> None:
-    assert hidden_seed(tmp_path, "spring term") == b"spring term"
-    assert hidden_seed(tmp_path) == b"spring term"
-    with pytest.raises(HW7Error, match="another seed"):
-        hidden_seed(tmp_path, "autumn term")
-    (tmp_path / "hidden-seed").write_text("")
-    with pytest.raises(HW7Error, match="empty"):
-        hidden_seed(tmp_path)
-
-
-def test_shards_that_start_together_agree_on_a_seed(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(16) as executor:
-        assert len(set(executor.map(lambda _: hidden_seed(tmp_path), range(64)))) == 1
-
-
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(HW7Error, match="no grades"):
         current_grades(tmp_path)

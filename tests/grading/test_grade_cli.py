@@ -68,6 +68,18 @@ def test_run_and_run_again(a_class: Class) -> None:
     assert len(a_class.csv()) == 12
 
 
+@pytest.mark.usefixtures("fast")
+def test_run_with_a_seed_of_ones_own(a_class: Class, tmp_path: Path) -> None:
+    for name in ("mine", "other"):
+        call("new-seed", tmp_path / name)
+    words = ("run", a_class.submissions, "--out", a_class.out, "--rubric", a_class.out.parent / "rubric.toml")
+    assert "12 of them new" in call(*words, "--hidden-seed-file", tmp_path / "mine")
+    assert "0 of them new" in call(*words, "--hidden-seed-file", tmp_path / "mine")
+    assert "0 of them new" in call(*words)
+    assert "another seed" in refusal(*words, "--hidden-seed-file", tmp_path / "other")
+    assert "could be guessed" in refusal(*words, "--hidden-seed-file", a_class.out.parent / "rubric.toml")
+
+
 def test_another_run_is_told_before_anything_slow(tmp_path: Path) -> None:
     """Torch takes up to half a minute to import on a busy machine, and the jail's self-test as long."""
     code = (

@@ -24,6 +24,7 @@ from autograder.batch import current_grades
 from autograder.grades import Grade
 from autograder.jail import best_tier
 from autograder.journal import Key, read_journals
+from autograder.tasks.hidden import new_seed, write_seed
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +44,7 @@ class Runner:
 
     def start(self) -> subprocess.Popen[bytes]:
         words = ["run", self.folder / "submissions", "--out", self.out, "--rubric", self.folder / "rubric.toml"]
-        words += ["--jobs", "2", "--hidden-seed", "the same each time", "--tier", best_tier()[0]]
+        words += ["--jobs", "2", "--hidden-seed-file", self.folder / "seed", "--tier", best_tier()[0]]
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [Path(sys.executable).parent / "hw7-grade", *words], stdout=log, stderr=log, start_new_session=True
@@ -94,6 +95,7 @@ def folder(tmp_path: Path) -> Path:
     for n, files in enumerate((wrong + right)[:STUDENTS]):
         submissions.write(files, None, tmp_path / "submissions" / f"student{n:02}")
     (tmp_path / "rubric.toml").write_text(REAL_RUBRIC)
+    write_seed(tmp_path / "seed", new_seed())  # the same for all runs
     return tmp_path
 
 
