@@ -309,7 +309,8 @@ def format_grade(grade: Grade, teacher: bool = False) -> str:
             words = " ".join(filter(None, (part.outcome.message, hint(part))))
             row = [task.task if number == 0 else "", part.part, f"{points(part.points)}/{points(part.out_of)}"]
             row += [part.outcome.verdict.value, part.outcome.expected, part.outcome.got, words]
-            row += [f"{part.case}: {part.outcome.note}".strip(": ")] if teacher else []
+            exact = f"exactly {part.outcome.exact}" if part.outcome.exact else ""
+            row += [f"{part.case}: {part.outcome.note or exact}".strip(": ")] if teacher else []
             rows.append(list(map(visible, row)))
     headers = ["task", "part", "points", "verdict", "expected", "got", "hint"] + ["note"] * teacher
     widths = [None, None, None, None, 24, 24, 48] + [48] * teacher

@@ -228,7 +228,7 @@ class _Grading:
         source = source_size({path: len(data) for path, data in self.submission.files.items()})
         sizes = {"weights": None if weights is None else len(weights), "source": source}
         count = int(task.parameters["images"]) if task else 0
-        return HandedIn(sizes, self.accuracy, data, count, "hidden images")
+        return HandedIn(sizes, self.accuracy, data, count, "hidden images", hidden=True)
 
     def accuracy(self) -> Outcome | float:
         task, weights = self.rubric.of_check("accuracy"), self.submission.weights

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.exports.common import aligned
-from autograder.exports.gradescope import failed, results
+from autograder.exports.gradescope import exact_figures, failed, results
 from autograder.grades import Grade
 from autograder.rubric import DEFAULT_RUBRIC, TOTAL, Rubric, load_rubric
 from autograder.tasks.hidden import new_seed, read_seed, stretched
@@ -78,7 +78,9 @@ def main(root: Path) -> None:
     """Grades ROOT/submission and writes ROOT/results/results.json, whatever happens on the way."""
     try:
         rubric = load_rubric(root / "source" / "rubric.toml")
-        made: dict[str, Any] = results(aligned([_grade(root, rubric)], rubric)[0])
+        (grade,) = aligned([_grade(root, rubric)], rubric)
+        made: dict[str, Any] = results(grade)
+        print(*exact_figures(grade), sep="\n")
     except BaseException:  # whatever it is, the teacher has to see it
         made = failed(FAILED, TOTAL, traceback.format_exc())
         traceback.print_exc()

@@ -4,6 +4,7 @@ Gradescope shows students the tests that are visible and the overall output, and
 tests for the staff. So both are made of different fields: a student's text never has a part's note or student output.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,18 @@ def results(grade: Grade) -> dict[str, Any]:
     """The contents of results.json for a grade that has all tasks of its rubric."""
     return {
         "score": round(grade.total, 6),
-        "execution_time": round(grade.seconds, 3),
+        "execution_time": math.ceil(grade.seconds),  # finer, student code could tell what it saw by waiting
         **_output(_overall(grade)),
         "stdout_visibility": "hidden",
         "tests": [*map(_test, grade.tasks), *_hidden(_for_teachers(grade))],
         "extra_data": {"submission": grade.submission, "grader": grade.grader},  # no rubric: the seed is in its digest
     }
+
+
+def exact_figures(grade: Grade) -> list[str]:
+    """For the container's output, which Gradescope shows to teachers only: what students read rounded."""
+    lines = [f"{task.task}: exactly {part.outcome.exact}" for task, part in parts_of(grade) if part.outcome.exact]
+    return list(dict.fromkeys(lines))
 
 
 def failed(message: str, out_of: float, for_teachers: str = "") -> dict[str, Any]:
@@ -100,11 +107,12 @@ def _overall(grade: Grade) -> str:
 
 
 def _for_teachers(grade: Grade) -> str:
-    """Notes and student output, or nothing: a hidden test hides the total from students until grades are published."""
+    """Notes and student output, or nothing: a hidden test hides the total from students until grades are published.
+    The exact accuracy, which nearly every grade has, is not worth that; it stands in the container's output."""
     notes = [
         f"{task.task} {part.part}: {part.outcome.verdict}: {part.outcome.note}"
         for task, part in parts_of(grade)
         if part.outcome.note
     ]
     output = ["What student code printed:", grade.output] if grade.output else []
-    return "\n".join([f"Tier {grade.tier}", *notes, *output]) if notes or output else ""
+    return "\n".join([f"Tier {grade.tier}", *exact_figures(grade), *notes, *output]) if notes or output else ""

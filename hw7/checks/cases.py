@@ -78,6 +78,7 @@ class Outcome:
     fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer
     mistake: str = ""  # an id of checks/mistakes: the one that all answers agree with (`AnswerSheet.named`)
     note: str = ""  # for the teacher only
+    exact: str = ""  # for the teacher only: the figure that `got` has rounded
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Labels never reach the submission: it is handed images batch by batch, and only 
 right.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,17 +25,21 @@ MISSING = Outcome(
     "There is no weights.safetensors beside `solution`. Train final_model, compress its state_dict, save it.",
 )
 
+STEP = 0.05  # of accuracy on hidden images, as students read it
+
 
 @dataclass
 class HandedIn:
     """sizes: bytes of "weights" (None: there are none) and of the "source". measure: the share of right answers, or why
-    there is none; called once, when it is needed. data: the kind of images. images: which and how many, in words."""
+    there is none; called once, when it is needed. data: the kind of images. images: which and how many, in words.
+    hidden: whether students must not read the exact share, which tells of labels that they do not have."""
 
     sizes: Mapping[str, int | None]
     measure: Callable[[], Outcome | float]
     data: str
     count: int
     images: str
+    hidden: bool = False
 
     @cached_property
     def accuracy(self) -> Outcome | float:
@@ -50,8 +55,11 @@ class HandedIn:
         error = (accuracy * (1 - accuracy) / self.count) ** 0.5
         right = accuracy >= level
         message = "" if right else "Train longer, distil from a better teacher, quantize with smaller steps."
-        got = f"{accuracy:.1%} ± {error:.1%} of {self.count:,} {self.images}"
-        return Outcome(Verdict.RIGHT if right else Verdict.WRONG, message, f"at least {level:.1%}", got)
+        got, exact = f"{accuracy:.1%} ± {error:.1%} of {self.count:,} {self.images}", ""
+        if self.hidden:
+            exact = f"{accuracy:.2%} ± {error:.1%}"
+            got = f"at least {max(rounded_down(accuracy), level if right else 0):.1%} of {self.count:,} {self.images}"
+        return Outcome(Verdict.RIGHT if right else Verdict.WRONG, message, f"at least {level:.1%}", got, exact=exact)
 
     def small(self, part: str, works: bool) -> Outcome:
         """A size counts only with a network that works, that is, earns the first points of accuracy."""
@@ -69,6 +77,11 @@ class HandedIn:
         is_too_large = "are too large" if part == "weights" else "is too large, the names of its files included"
         message = f"The {part} {is_too_large}; so the network is not run."
         return Outcome(Verdict.WRONG, message, f"at most {limit:,} bytes", f"{size:,} bytes")
+
+
+def rounded_down(accuracy: float) -> float:
+    """To whole steps: never more than was reached."""
+    return math.floor(accuracy / STEP + 1e-9) * STEP  # 0.15 / 0.05 is a hair less than 3 in binary
 
 
 def measure_accuracy(
