@@ -54,7 +54,7 @@ class Settings:
     """All that a grade depends on besides the submission. Goes to every worker."""
 
     rubric: Rubric
-    seed: bytes = field(repr=False)  # no log shows it
+    seed: bytes = field(repr=False)  # the key that `hidden_seed` gives; no log shows it
     source: str = "plates"
     tier: Tier = "A"
 

@@ -74,8 +74,8 @@ class HandedIn:
         size, limit = self.sizes[part], LIMITS[part]
         if size is None or size <= limit:
             return None
-        is_too_large = "are too large" if part == "weights" else "is too large, the names of its files included"
-        message = f"The {part} {is_too_large}; so the network is not run."
+        message = f"The {part} {'are' if part == 'weights' else 'is'} too large, so the network is not run."
+        message += " The names of its files count, too." if part == "source" else ""
         return Outcome(Verdict.WRONG, message, f"at most {limit:,} bytes", f"{size:,} bytes")
 
 

@@ -127,5 +127,5 @@ def test_the_student_the_packed_zip_and_the_grader_count_the_same(tmp_path: Path
     (graded,) = [part.outcome for part in task.parts if part.part == "source"]
     assert at_home == graded
     assert graded.got == f"{wanted:,} bytes"
-    assert "names of its files included" in graded.message
+    assert "The names of its files count, too." in graded.message
     assert any(f"has {wanted:,} bytes, names included" in line for line in gather(folder).to_fix)
