@@ -57,7 +57,7 @@ class HandedIn:
         message = "" if right else "Train longer, distil from a better teacher, quantize with smaller steps."
         got, exact = f"{accuracy:.1%} ± {error:.1%} of {self.count:,} {self.images}", ""
         if self.hidden:
-            exact = f"{accuracy:.2%} ± {error:.1%}"
+            exact = f"{accuracy:.2%} ± {error:.1%}, for teachers only"
             got = f"at least {max(rounded_down(accuracy), level if right else 0):.1%} of {self.count:,} {self.images}"
         return Outcome(Verdict.RIGHT if right else Verdict.WRONG, message, f"at least {level:.1%}", got, exact=exact)
 
