@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +11,19 @@ from autograder.grades import Grade
 from autograder.rubric import Rubric
 from hw7.support.files import write_file
 
+_SIGNS = "=+@＝＋－＠-"
+_ENDS = (
+    r"""[;,|:"'`~^!#$%&*<>?\\{}\[\]；，｜：、]|[^\S ]"""  # separators, quotes, ends of lines; anybody may choose others
+)
+# Behind a space that ends a cell, a sign with a space behind it is alone in its own: "hw7 - Copy" is no formula.
+_FORMULA = re.compile(rf"(^|{_ENDS})(?=\s*[{_SIGNS}])|( )(?=[{_SIGNS}](?! ))")
 NOT_SECURE = "not secure: graded in tier D, where student code can do what the teacher's account can"
 
 
 def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
     """grades.csv: student, total, the points of each task, the verdict of each task, remarks; by student.
 
-    OUT is the file, or a folder for it. No cell can be taken for a formula.
+    OUT is the file, or a folder for it. No cell is a formula, whichever of the usual separators a spreadsheet reads.
     """
     path = out if out.suffix == ".csv" else out / "grades.csv"
     tasks = [task.id for task in rubric.tasks]
@@ -44,4 +51,6 @@ def _student_cell(student: str) -> str:
 
 
 def _no_formula(text: str) -> str:
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
+    """The text with an apostrophe before each sign that would begin a formula, where a spreadsheet may begin a cell: at
+    the start, and behind whatever it may take for the end of another cell."""
+    return _FORMULA.sub(r"\1\2'", text)
