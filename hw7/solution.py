@@ -10,10 +10,11 @@ import importlib
 import stat
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from hw7 import HW7Error
@@ -28,6 +29,9 @@ LIMITS = {"weights": 300_000, "source": 100_000}
 # Bytes that are read at all: far more, so that a grade can say how much too large a file is.
 MOST_READ = {SOURCE: 1_000_000, WEIGHTS: 64_000_000, NOTEBOOK: 32_000_000}
 MAX_SOURCE_FILES = 200  # Python files under solution/
+MAX_DEPTH = 16  # folders, one in another, with the file
+MAX_NAME = 100  # characters of one folder's or file's name
+MAX_PATH = 255  # bytes of a Python file's path, solution/ included: what every file system can hold
 LITTER = ("__pycache__", "out")  # folders that are not handed in, as all whose name begins with a dot
 # What students receive besides what they hand in: beside `solution`, and beside `assignments`.
 HANDED_OUT = ("bugs", "tests")
@@ -110,6 +114,37 @@ def select_solution(directory: Path) -> None:
         del sys.modules[name]
     sys.path.insert(0, str(directory.resolve()))
     importlib.invalidate_caches()
+
+
+def path_trouble(parts: Sequence[str]) -> str:
+    """Why a file of this path is not read by the grader ("has too long a name"); "" where it is."""
+    for depth, part in enumerate(parts, start=1):
+        if depth > MAX_DEPTH:
+            return "lies too deep in folders"
+        if len(part) > MAX_NAME:
+            return "has too long a name"
+        if not part.isprintable() or "\\" in part:
+            return "has a name with characters that cannot be used"
+    return ""
+
+
+def source_path_trouble(path: str) -> str:
+    """The same of a Python file, "solution/losses.py", which has to lie under this path in the jail."""
+    size = len(path.encode("utf-8", "surrogatepass"))
+    return path_trouble(path.split("/")) or (f"has a path of {size:,} bytes, more than {MAX_PATH}" * (size > MAX_PATH))
+
+
+def file_above(path: str, files: Iterable[str]) -> str:
+    """That one of these files that stands where this path needs a folder; "" for none.
+
+    Systems that do not tell "A" from "a", or one way to write "é" from another, count: no submission needs both.
+    """
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+    above = {folded(str(folder)) for folder in PurePosixPath(path).parents}
+    return next((file for file in files if folded(file) in above), "")
 
 
 def digest_files(root: Path, paths: Iterable[Path], also: str = "") -> str:

@@ -15,9 +15,11 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+
+from hw7.solution import MAX_NAME, path_trouble
 
 MAX_ZIP = 256_000_000  # of a student's zip, packed
 MAX_UNPACKED = 4_000_000_000  # declared, of all that is in a student's zip
@@ -25,8 +27,6 @@ MAX_RATIO = 200  # unpacked to packed, of a zip that unpacks to more than RATIO_
 RATIO_FROM = 100_000_000
 MAX_DIRECTORY = 8_000_000  # bytes of a zip's table of contents
 MAX_ENTRIES = 20_000
-MAX_DEPTH = 16
-MAX_NAME = 100  # characters of one folder's or file's name
 TOO_MANY = f"More than {MAX_ENTRIES:,} files: leave data and environments out."
 
 # What systems and editors leave behind: in a submission, where nothing hidden counts, and on the first level of a
@@ -71,18 +71,6 @@ def readable(name: str) -> str:
     return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _name_trouble(parts: tuple[str, ...]) -> str:
-    """Why a path is not read: the first trouble on the way down."""
-    for depth, part in enumerate(parts, start=1):
-        if depth > MAX_DEPTH:
-            return "lies too deep in folders"
-        if len(part) > MAX_NAME:
-            return "has too long a name"
-        if not part.isprintable() or "\\" in part:
-            return "has a name with characters that cannot be used"
-    return ""
-
-
 def _kind_trouble(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "is a link"
@@ -110,8 +98,8 @@ def folder_entries(root: Path) -> Iterator[Entry]:
         descriptor = _descend(root, parts)
         try:
             with os.scandir(descriptor) as found:
-                listing = sorted(found, key=lambda entry: entry.name)
-                for entry in listing:
+                listing = islice(found, MAX_ENTRIES + 1)  # of a folder with millions of files
+                for entry in sorted(listing, key=lambda entry: entry.name):
                     path = (*parts, entry.name)
                     count += 1
                     if count > MAX_ENTRIES:
@@ -119,7 +107,7 @@ def folder_entries(root: Path) -> Iterator[Entry]:
                     if _LITTER.fullmatch(entry.name):
                         continue
                     status = entry.stat(follow_symlinks=False)
-                    if trouble := _name_trouble(path):
+                    if trouble := path_trouble(path):
                         yield Entry(path, 0, _unread, trouble)
                     elif stat.S_ISDIR(status.st_mode):
                         folders.append(path)
@@ -189,15 +177,19 @@ def _unread(limit: int) -> bytes:
 
 
 class _FrugalFile:
-    """A file for `zipfile` that lends no more at once than a table of contents may take."""
+    """A file for `zipfile` that lends no more at once than a table of contents may take; while the zip is being opened,
+    no table of more than MAX_ENTRIES, which would be made into as many objects."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
+        self.opening = True
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size if 0 <= size <= MAX_DIRECTORY else MAX_DIRECTORY + 1)
         if len(data) > MAX_DIRECTORY:
             raise zipfile.BadZipFile("its table of contents is too large")
+        if self.opening and (count := data.count(b"PK\1\2")) > MAX_ENTRIES:  # each entry of a table begins so
+            raise Refused(f"holds {count:,} files, more than {MAX_ENTRIES:,}: leave data and environments out")
         return data
 
     def __getattr__(self, name: str) -> Any:
@@ -206,17 +198,19 @@ class _FrugalFile:
 
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     """Raises `Refused` for what is no zip, and for one that unpacks to too much or whose entries overlap."""
+    frugal = _FrugalFile(file)
     try:
-        opened = zipfile.ZipFile(_FrugalFile(file))
+        opened = zipfile.ZipFile(frugal)
+    except Refused as reason:
+        raise Refused(f"{name} {reason}.") from reason
     except _ZIP_ERRORS as error:
         raise Refused(f"{name} is no zip that can be read ({readable(str(error))}).") from error
+    frugal.opening = False
     infos = opened.infolist()
     packed, unpacked = sum(info.compress_size for info in infos), sum(info.file_size for info in infos)
     ordered = sorted(infos, key=lambda info: info.header_offset)
     trouble = ""
-    if len(infos) > MAX_ENTRIES:
-        trouble = f"holds {len(infos):,} files, more than {MAX_ENTRIES:,}: leave data and environments out"
-    elif unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
+    if unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
         trouble = f"has {packed:,} bytes that unpack to {unpacked:,}: it is a zip bomb"
     elif any(info.header_offset + 30 + info.compress_size > after.header_offset for info, after in pairwise(ordered)):
         # 30: bytes of an entry's own header without its name
@@ -238,7 +232,7 @@ def zip_entries(opened: zipfile.ZipFile, base: tuple[str, ...] = (), prefix: str
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         if info.is_dir() or name.endswith("/") or any(_LITTER.fullmatch(part) and part != ".." for part in parts):
             continue
-        trouble = _name_trouble(parts) if parts else "has no name"
+        trouble = path_trouble(parts) if parts else "has no name"
         if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):
             trouble = "leads out of the submission"
         elif not trouble and parts in seen:
@@ -302,14 +296,19 @@ def entries_at(path: Path, members: Collection[tuple[str, str]], stack: ExitStac
 def _member_entries(path: Path, members: Collection[tuple[str, str]], stack: ExitStack) -> Iterator[Entry]:
     if path.is_dir():
         for name, called in members:
-            yield replace(file_entry(path / name), parts=(called,))
+            yield _checked(replace(file_entry(path / name), parts=(called,)))
         return
     outer = stack.enter_context(zipfile.ZipFile(path))
     for name, called in members:
         yield from zip_entries(outer, (called,) if called else (), f"{name}/")
         for info in outer.infolist():
             if info.filename == name:
-                yield _zip_entry(outer, info, (called or PurePosixPath(name).name,))
+                yield _checked(_zip_entry(outer, info, (called or PurePosixPath(name).name,)))
+
+
+def _checked(entry: Entry) -> Entry:
+    """The entry, refused where its name cannot be used: a platform leaves a file the name that its student gave it."""
+    return replace(entry, refused=entry.refused or path_trouble(entry.parts))
 
 
 # ---- a look at the first level of a class ----------------------------------------------------------------------

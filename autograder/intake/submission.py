@@ -15,14 +15,25 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from autograder.intake.entries import Entry, Refused, entries_at, open_zip, readable, zip_entries
-from hw7.solution import HANDED_OUT, HANDED_OUT_ABOVE, MAX_SOURCE_FILES, MODULES, MOST_READ, NOTEBOOK, SOURCE, WEIGHTS
+from autograder.intake.entries import MAX_ENTRIES, TOO_MANY, Entry, Refused, entries_at, open_zip, readable, zip_entries
+from hw7.solution import (
+    HANDED_OUT,
+    HANDED_OUT_ABOVE,
+    MAX_SOURCE_FILES,
+    MODULES,
+    MOST_READ,
+    NOTEBOOK,
+    SOURCE,
+    WEIGHTS,
+    file_above,
+    source_path_trouble,
+)  # fmt: skip
 from hw7.support.words import counted
 
 FILES = tuple(f"{module}.py" for module in MODULES)
 TIMESTAMP = "timestamp.txt"  # nbgrader writes it into each submission
-MAX_INNER_ZIP = 64_000_000  # of a zip in a zip or folder, unpacked into memory
 MAX_INNER_ZIPS = 8
+MAX_INNER_BYTES = 64_000_000  # of all zips in a zip or folder together, unpacked into memory
 MAX_REMARKS = 30
 _COMMON_ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "us-ascii", "iso-8859-1", "iso-8859-15", "cp1252", "latin-1")
 
@@ -54,8 +65,7 @@ class Submission:
 
 def take_in(location: Location) -> Submission:
     """Reads one submission. Never raises for anything in it: what cannot be graded has a `problem`."""
-    reader = _Reader(location.remarks)
-    problem = location.problem
+    reader, problem = _Reader(location.remarks), location.problem
     try:
         with ExitStack() as stack:
             if not problem:
@@ -63,7 +73,8 @@ def take_in(location: Location) -> Submission:
     except Refused as reason:
         problem = str(reason)
     except Exception as error:  # whatever else a submission leads to, it must not end the run
-        problem = f"It cannot be read ({readable(str(error))})."
+        why = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__  # none of our own paths
+        problem = f"It cannot be read ({readable(why)})."
     taken = ({}, None, None) if problem else (reader.files, reader.weights, reader.notebook)
     return Submission(location.student, *taken, _digest(*taken, problem), tuple(reader.remarks), problem)
 
@@ -73,7 +84,7 @@ def _digest(files: dict[str, bytes], weights: bytes | None, notebook: bytes | No
     digest = hashlib.sha256()
     for name, data in (*files.items(), (WEIGHTS, weights), (NOTEBOOK, notebook), ("problem", problem.encode())):
         if data is not None:
-            for part in (name.encode(), data):
+            for part in (name.encode("utf-8", "surrogatepass"), data):
                 digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 
@@ -139,7 +150,8 @@ class _Reader:
         candidates = [folder for folder in named if modules[folder] & set(FILES)] or named
         if not candidates:  # the modules, but not in a folder of this name
             candidates = [folder for folder, names in modules.items() if len(names & set(FILES)) >= 2]
-        outermost = [f for f in candidates if not any(f != g and f[: len(g)] == g for g in candidates)]
+        known = set(candidates)  # of which there may be thousands
+        outermost = [f for f in candidates if not any(f[:depth] in known for depth in range(len(f)))]
         if not outermost:
             return None
         right = [folder for folder in outermost if folder in ((SOURCE,), ())]
@@ -163,10 +175,15 @@ class _Reader:
             self.entries = []
         if len(zips) > MAX_INNER_ZIPS:
             self.remark(f"Of {len(zips)} zips only {MAX_INNER_ZIPS} were opened.")
+        left = MAX_INNER_BYTES
         for entry in sorted(zips, key=lambda entry: entry.parts)[:MAX_INNER_ZIPS]:
             name = readable(entry.path)
             try:
-                inner = stack.enter_context(open_zip(BytesIO(_bytes_of(entry, MAX_INNER_ZIP)), name))
+                data = _bytes_of(entry, left)
+                inner = stack.enter_context(open_zip(BytesIO(data), name))
+                left -= len(data)
+                if len(self.entries) + len(inner.infolist()) > MAX_ENTRIES:
+                    raise Refused(f"{name} was not unpacked. {TOO_MANY}")
                 self.entries += zip_entries(inner, () if alone else entry.parts)
             except Refused as reason:
                 if alone:
@@ -196,13 +213,17 @@ class _Reader:
         if total > MOST_READ[SOURCE]:
             raise Refused(f"The source under solution/ has {total:,} bytes; at most {MOST_READ[SOURCE]:,} are allowed.")
         exact = {inside for inside, _ in found}
-        for inside, entry in found:
+        for inside, entry in sorted(found, key=lambda pair: len(pair[0])):  # a file comes before a folder of its name
             wanted = (*inside[:-1], inside[-1][:-3] + ".py")
             if len(inside) == 1 and inside[0].lower() in (*FILES, "__init__.py"):
                 wanted = (inside[0].lower(),)
             path = "/".join((SOURCE, *wanted))
             if (wanted != inside and wanted in exact) or path in self.files:
                 self.remark(f"{readable(entry.path)} was ignored: there is a {path}.", entry)
+            elif file := file_above(path, self.files):
+                self.remark(f"{readable(entry.path)} was ignored: {readable(file)} is a file, not a folder.", entry)
+            elif trouble := source_path_trouble(path):
+                self.remark(f"{readable(entry.path)} {trouble}: not read.", entry)
             elif (data := self.take(entry, MOST_READ[SOURCE])) is not None:
                 self.files[path] = data
                 if wanted != inside:

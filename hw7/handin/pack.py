@@ -26,6 +26,8 @@ from hw7.solution import (
     NOTEBOOK,
     SOURCE,
     WEIGHTS,
+    file_above,
+    source_path_trouble,
     source_size,
 )
 from hw7.support.files import write_file
@@ -60,6 +62,10 @@ def gather(directory: Path) -> Contents:
         elif name.partition("/")[0] not in HANDED_OUT:
             left_out.append(name)
     source = {name: len(data) for name, data in files.items() if name.endswith(".py")}
+    for name in source:
+        place = file_above(name, source)
+        if trouble := source_path_trouble(name) or (f"lies in a folder that has the name of {place}" if place else ""):
+            raise HW7Error(f"{directory / name} {trouble}: the grader would not read it. Give it another name.")
     total, size = sum(source.values()), source_size(source)
     if not source:
         raise HW7Error(f"{directory / 'solution'} holds no Python file")

@@ -178,6 +178,33 @@ def test_it_refuses_exactly_what_the_grader_refuses(
     assert taken(folder).problem
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("n" * 98 + ".py", "has too long a name"),
+        ("/".join(["d" * 90] * 3) + "/x.py", "has a path of 286 bytes"),
+        ("\U0001f980" * 60 + ".py", ""),
+        ("/".join("d" * 15) + "/x.py", "lies too deep in folders"),
+        ("a\\b.py", "has a name with characters that cannot be used"),
+        ("a\tb.py", "has a name with characters that cannot be used"),
+        ("losses.py.d/x.py", ""),
+        ("LOSSES.PY/x.py", "lies in a folder that has the name of solution/losses.py"),
+    ],
+)
+def test_it_refuses_exactly_the_names_that_the_grader_does_not_read(folder: Path, name: str, says: str) -> None:
+    path = folder / "solution" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    if says:
+        with pytest.raises(HW7Error, match=re.escape(says)):
+            pack(folder)
+        shutil.make_archive(str(folder.parent / "me"), "zip", folder)
+        assert f"solution/{name}" not in taken(folder).files
+    else:
+        pack(folder)
+        assert taken(folder).files[f"solution/{name}"] == b""
+
+
 def test_weights_that_earn_nothing_are_handed_in_all_the_same(folder: Path) -> None:
     (folder / "weights.safetensors").write_bytes(bytes(300_001))
     assert "to fix: weights.safetensors has 300,001 bytes; more than 300,000 earn no points" in pack(folder)
