@@ -10,15 +10,16 @@ A score is a function of the submission's bytes and of `Hidden`. Nothing that st
 what a student reads.
 """
 
-import json
 import random
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal, TypeVar
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
 from autograder.grades import Grade, TaskGrade
 from autograder.intake.submission import Submission
@@ -33,6 +34,7 @@ from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Tas
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
 from hw7.solution import MODULES, source_size
+from hw7.support.bounded_json import TooMuchError, read_bounded
 from hw7.support.words import counted
 
 T = TypeVar("T")
@@ -41,6 +43,7 @@ BUDGET = 12  # times its `seconds` a task has in all: questions and second halve
 SLACK = 4  # times its `seconds` a later round has: it asks all twice, and the machine may be slower by then
 MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTPUT_KEPT = 4_000
+UNGRADABLE = "The grader failed on these files, and does not fail without them: a teacher has to look at them."
 
 
 @lru_cache(maxsize=4)
@@ -56,11 +59,24 @@ def hidden_cases(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Case, ...
 def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) -> Grade:
     """The grade of one submission. Never raises for anything that the submission did.
 
-    Raises HW7Error for what the teacher must fix: a data source that is not there, thresholds that are missing for it.
+    Raises HW7Error for what the teacher must fix: a data source that is not there, thresholds that are missing for it,
+    a jail that does not even start without files.
     """
+    try:
+        return _graded(submission, rubric, hidden, jail)
+    except HW7Error:
+        raise
+    except Exception:  # a mistake of ours, but one that these bytes lead to: it must not stop the others
+        trace = traceback.format_exc()
+    jail.child({}).close()
+    grade = _graded(replace(submission, problem=UNGRADABLE), rubric, hidden, jail)
+    return replace(grade, output=trace[-OUTPUT_KEPT:])
+
+
+def _graded(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) -> Grade:
     start = time.perf_counter()
     grading = _Grading(submission, rubric, hidden, jail)
-    return Grade(
+    grade = Grade(
         student=submission.student,
         submission=submission.digest,
         rubric=rubric_digest(rubric, hidden),
@@ -73,6 +89,8 @@ def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jai
         output=grading.output[:OUTPUT_KEPT],
         seconds=round(time.perf_counter() - start, 3),
     )
+    grade.to_json()  # here, where an error is this submission's alone
+    return grade
 
 
 class _Process:
@@ -252,16 +270,27 @@ def written_answers(notebook: bytes | None) -> tuple[str, ...]:
     """The cells of the report notebook that a human grades: "question-1 (2 points)"; empty ones are named as such."""
     if notebook is None:
         return ("no hw7.ipynb: there are no written answers to grade",)
-    found = []
     try:
-        for cell in json.loads(notebook)["cells"]:
-            mark = cell.get("metadata", {}).get("nbgrader", {})
-            if mark.get("grade") and mark.get("solution"):
-                text = cell.get("source", "")
-                text = "".join(text) if isinstance(text, list) else text
-                state = "" if text.strip() else ", left empty"
-                points = counted(float(mark.get("points", 0)), "point")
-                found.append(f"{str(mark.get('grade_id'))[:60]} ({points}{state})")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        cells = read_bounded(notebook.decode("utf-8-sig"))["cells"]
+        real = [cell for cell in cells if isinstance(cell, dict)]
+    except TooMuchError as error:
+        return (f"hw7.ipynb {error}: look at it by hand",)
+    except (ValueError, KeyError, TypeError):
         return ("hw7.ipynb cannot be read as a notebook: look at it by hand",)
-    return tuple(found[:100])
+    found = list(islice(filter(None, map(_written_answer, real)), 100))
+    if broken := len(cells) - len(real):
+        found.append(f"{counted(broken, 'cell')} of hw7.ipynb cannot be read: look at it by hand")
+    return tuple(found)
+
+
+def _written_answer(cell: Mapping[str, Any]) -> str:
+    """A cell that a human grades, as a line; "" for any other."""
+    metadata = cell.get("metadata")
+    mark = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    if not isinstance(mark, dict) or not (mark.get("grade") and mark.get("solution")):
+        return ""
+    name, worth, text = mark.get("grade_id"), mark.get("points", 0), cell.get("source", "")
+    lines = text if isinstance(text, list) else [text]
+    said = [counted(worth, "point")] if type(worth) in (int, float) and 0 <= worth <= 1000 else ["of unknown worth"]
+    said += [] if any(isinstance(line, str) and line.strip() for line in lines) else ["left empty"]
+    return f"{name[:60] if isinstance(name, str) else 'a cell without a name'} ({', '.join(said)})"

@@ -26,7 +26,7 @@ PLATFORMS = {
     "moodle": r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(file|(?P<extra>onlinetext))(_(?P<file>.*))?",
     # doejane_LATE_12345_67890_hw7-1.zip: the name run together, a mark, the user, the upload, the file, whose name ends
     # in -1 when it was handed in for the second time
-    "canvas": r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_(?P<upload>\d+)_(?P<file>.+)",
+    "canvas": r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_(?P<upload>\d{1,20})_(?P<file>.+)",
     # HW7_jdoe_attempt_2020-05-01-12-30-00_hw7.zip, and a note HW7_jdoe_attempt_2020-05-01-12-30-00.txt with each
     "blackboard": r"(?P<name>.+)_attempt_(?P<when>\d{4}(-\d\d){5})(?P<extra>\.txt$)?(_(?P<file>.+))?",
     # 39786-640693 - Jane Doe - Oct 10, 2025 1022 AM/, or with - hw7.zip behind it

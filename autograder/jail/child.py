@@ -89,6 +89,7 @@ class Child:
         self._silent_since: float | None = None  # by its clock: its end of the answer pipe is closed
         self._pending = memoryview(b"")
         self._next_look = 0.0  # at its scratch folder
+        first = encode(0, 0, "", files)  # before there is anything to close again
         input_end, self._input = os.pipe()
         self._answers, answers_end = os.pipe()
         self._prints, prints_end = os.pipe()
@@ -104,7 +105,7 @@ class Child:
         self._gone = folder is None  # or its exit has been reported
         self._scratch = f"{folder}/scratch" if folder and server.tier in "CD" else ""  # others have a size of their own
         self._clock = Clock(youngest(server.pid))
-        (ready,) = self._exchange([encode(0, 0, "", files)], READY_SECONDS)
+        (ready,) = self._exchange([first], READY_SECONDS)
         if ready.status is not Status.RETURNED or not self.alive:
             why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]
             self.close()
@@ -264,7 +265,10 @@ class Child:
         if os.WIFSIGNALED(self._exit):
             number = os.WTERMSIG(self._exit)
             reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
-            return f"signal {number} {signal.Signals(number).name}{reasons.get(number, '')}"
+            named = (
+                f" {signal.Signals(number).name}" if number in set(signal.Signals) else ""
+            )  # real-time ones have none
+            return f"signal {number}{named}{reasons.get(number, '')}"
         return f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
 
     def _stop(self, status: Status, reason: str) -> None:

@@ -5,7 +5,7 @@
     C   no namespaces: a uid of its own where the grader is root, Landlock, seccomp, limits
     D   a time limit and limits: not secure
 
-Whatever a child does ends in an Answer. HW7Error is raised only where the jail itself cannot be had.
+Whatever a child does ends in an Answer. HW7Error is raised only where not even a child without files can be had.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 Library = Literal["full", "minimal"]
 SELF_TEST_SECONDS = 120.0
+
+
+class FilesRefused(Exception):
+    """Why no child can hold these files, where one without files works."""
 
 
 class Jail:
@@ -76,7 +80,7 @@ class Jail:
     def child(self, files: Mapping[str, bytes], *, library: Library = "full", memory_mb: int = 1024) -> Child:
         """A fresh process that can import these files, {"solution/losses.py": b"…"}; the one before is ended.
 
-        Raises HW7Error where the jail does not work.
+        Raises FilesRefused where it works without these files only, HW7Error where it does not work.
         """
         self._end_child()
         if self.tier == "B" and dict(files) != self._files:
@@ -85,7 +89,15 @@ class Jail:
         job = {"library": library, "memory_mb": memory_mb}
         with contextlib.suppress(HW7Error):
             return self._start_child(job)
-        return self._start_child(job)  # once more, with a new zygote
+        self.close()  # once more, with a new zygote
+        try:
+            return self._start_child(job)
+        except HW7Error as error:
+            if not files:
+                self.close()
+                raise
+            self.child({}, library=library, memory_mb=memory_mb).close()
+            raise FilesRefused(str(error)) from error
 
     def _start_child(self, job: Mapping[str, object]) -> Child:
         from .child import Child  # which needs torch, while the zygote can load beside that
@@ -95,8 +107,10 @@ class Jail:
             server.wait()
             self._child = Child(server, job, self._files)
         except HW7Error:
-            self.close()
             raise
+        except Exception as error:  # a file that cannot be sent, no memory, no descriptors
+            self.close()
+            raise HW7Error(f"no process of the jail (tier {self.tier}) could be started: {error!r:.300}") from error
         return self._child
 
     def self_test(self) -> None:

@@ -2,7 +2,7 @@
 
 Grading goes by the cells that have a grade_id: questions, whose text is the student's, and locked cells, whose text is
 the course's. What is deleted, doubled, moved or edited among them is put right. No text of a student is dropped: what
-cannot stay where it is becomes an ordinary cell. Needs nothing but json, because students run it.
+cannot stay where it is becomes an ordinary cell. Needs no nbformat, because students run it.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from hw7 import HW7Error
 from hw7.solution import MOST_READ, NOTEBOOK
+from hw7.support.bounded_json import TooMuchError, read_bounded
 
 Cell: TypeAlias = dict[str, Any]
 Notebook: TypeAlias = dict[str, Any]
@@ -118,7 +119,9 @@ def _parsed(data: bytes, fixed: list[str]) -> Notebook:
     except UnicodeDecodeError:
         why = "The notebook is not UTF-8 text, so it is no notebook: open it in JupyterLab and save it."
         raise _UnreadableError(why) from None
-    except (ValueError, RecursionError) as error:
+    except TooMuchError as error:
+        raise _UnreadableError(f"The notebook {error}: clear its outputs.") from None
+    except ValueError as error:
         notebook = _merged(content, error, fixed)
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
         raise _UnreadableError("This is no notebook of format 4: open it in JupyterLab and save it.")
@@ -130,9 +133,8 @@ def _parsed(data: bytes, fixed: list[str]) -> Notebook:
 
 
 def _json(content: str) -> Any:
-    """JSON without NaN and without halves of surrogate pairs, which no file can hold."""
-    value = json.loads(content, parse_constant=lambda _: None)
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    """Bounded JSON without halves of surrogate pairs, which no file can hold."""
+    return json.loads(json.dumps(read_bounded(content), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _merged(content: str, why: Exception, fixed: list[str]) -> Any:
@@ -153,7 +155,7 @@ def _merged(content: str, why: Exception, fixed: list[str]) -> Any:
     try:
         first, second = (_json("\n".join(side)) for side in sides)
         same = _texts(first) == _texts(second)
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         same = False
     if not same:
         how = f"keep one side of each place in a text editor, take out {_MARKS}, save."

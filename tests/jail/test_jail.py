@@ -7,6 +7,7 @@ import torch
 from jailed import ECHO, SECONDS, inside, linux, question, said, submission, works
 
 from autograder.jail import Jail, best_tier, confine, launch
+from autograder.jail.jail import FilesRefused
 from hw7 import HW7Error
 from hw7.checks.cases import Call, Status
 
@@ -18,6 +19,25 @@ def test_a_start_that_takes_too_long_is_told_as_that(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(launch, "END_SECONDS", 0.0)  # nor is there any waiting for its end
     with Jail("D") as jail, pytest.raises(HW7Error, match=r"not ready after 0 s\. Is this machine very busy"):
         jail.child(submission(ECHO))
+
+
+NO_CHILD_HOLDS = {
+    "a file and a folder": "solution/losses.py/b.py",
+    "a long path": f"solution/{'d' * 200}/{'e' * 200}.py",
+    "a long name": f"solution/{'d' * 240}.py/../x.py",
+    "no text": "solution/\udcff.py",
+    "a zero": "solution/a\0.py",
+}
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=n, marks=pytest.mark.slow if n != "a zero" else ()) for n, p in NO_CHILD_HOLDS.items()]
+)
+def test_files_that_no_child_can_hold(jail: Jail, path: str) -> None:
+    """They are refused, and the jail goes on. Intake takes none of them."""
+    with pytest.raises(FilesRefused):
+        jail.child(submission(ECHO) | {path: b""})
+    works(jail)
 
 
 # ---- asking ----------------------------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ DEATHS = {
     "exit 3": ("os._exit(3)", "exit code 3 before the answer"),
     "kill": ("os.kill(os.getpid(), signal.SIGKILL)\nos._exit(9)", ""),
     "abort": ("os.abort()", "signal"),
+    "a signal without a name": ("os.kill(os.getpid(), 40)\nos._exit(9)", ""),  # in A the first of its pids hears none
     "null pointer": ("ctypes.string_at(0)", "signal 11 SIGSEGV"),
     "raised in a thread": ("threading.Thread(target=os._exit, args=(1,)).start()\ntime.sleep(60)", "exit code 1"),
     "closes all": ("os.closerange(0, 100)\nos._exit(0)", "exit code 0"),
