@@ -155,6 +155,46 @@ def _linked_zip(folder: Path, target: Path) -> None:
     _to_zip(folder, [(link, str(target / "weights.safetensors").encode())], "weights.safetensors")
 
 
+def _colliding(folder: Path, target: Path) -> None:
+    _to_zip(folder, [("solution/a.py", b""), ("solution/a.py/b.py", b""), ("solution/losses.py/__init__.py", b"")])
+
+
+def _colliding_renamed(folder: Path, target: Path) -> None:
+    _to_zip(folder, [("solution/x.PY", b""), ("solution/x.py/b.py", b""), ("solution/PRUNING.PY/b.py", b"")])
+
+
+def _long_paths(folder: Path, target: Path) -> None:
+    names = ["/".join("d" * 90 for _ in range(4)), "\U0001f980" * 90, "n" * 250, "/".join("d" * 100)]
+    _to_zip(folder, [(f"solution/{name}.py", b"") for name in names])
+
+
+def _odd_names(folder: Path, target: Path) -> None:
+    for name in (b"\xff\xfe.py", b"\x1b[2J.py", b"\xed\xa0\x80.py", b"a\nb.py", b"a\\b.py"):
+        (folder / "solution" / os.fsdecode(name)).write_bytes(b"")
+
+
+def _endless_points(folder: Path, target: Path) -> None:
+    marks = f'{{"grade": true, "solution": true, "grade_id": "question-1", "points": 1{"0" * 400}}}'
+    (folder / "hw7.ipynb").write_text(f'{{"cells": [{{"source": "", "metadata": {{"nbgrader": {marks}}}}}]}}')
+
+
+def _many_lists(folder: Path, target: Path) -> None:
+    (folder / "hw7.ipynb").write_bytes(b'{"cells": [' + b"[]," * 10_000_000 + b"[]]}")
+
+
+def _zips_in_a_zip(folder: Path, target: Path) -> None:
+    """The submission is in the first of them, and 60 MB of zeros in each."""
+    inner = BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("zeros", bytes(60_000_000))
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            file.write(path, path.relative_to(folder).as_posix())
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    more = {f"{number}.zip": inner.getvalue() for number in range(8)} | {"data": os.urandom(3_000_000)}
+    _to_zip(folder, list(more.items()))
+
+
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "": lambda folder, target: None,
     "linked_weights": _linked_weights,
@@ -164,6 +204,13 @@ ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "zip_slip": _zip_slip,
     "zip_bomb": _zip_bomb,
     "linked_zip": _linked_zip,
+    "colliding": _colliding,
+    "colliding_renamed": _colliding_renamed,
+    "long_paths": _long_paths,
+    "odd_names": _odd_names,
+    "endless_points": _endless_points,
+    "many_lists": _many_lists,
+    "zips_in_a_zip": _zips_in_a_zip,
 }
 
 
