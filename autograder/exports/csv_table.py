@@ -12,9 +12,8 @@ from autograder.rubric import Rubric
 from hw7.support.files import write_file
 
 _SIGNS = "=+@＝＋－＠-"
-_ENDS = (
-    r"""[;,|:"'`~^!#$%&*<>?\\{}\[\]；，｜：、]|[^\S ]"""  # separators, quotes, ends of lines; anybody may choose others
-)
+# What ends a cell, whatever a spreadsheet takes for that: separators, quotes, ends of lines.
+_ENDS = r"""[;,|:"'`~^!#$%&*<>?\\{}\[\]；，｜：、]|[^\S ]"""
 # Behind a space that ends a cell, a sign with a space behind it is alone in its own: "hw7 - Copy" is no formula.
 _FORMULA = re.compile(rf"(^|{_ENDS})(?=\s*[{_SIGNS}])|( )(?=[{_SIGNS}](?! ))")
 NOT_SECURE = "not secure: graded in tier D, where student code can do what the teacher's account can"

@@ -265,10 +265,8 @@ class Child:
         if os.WIFSIGNALED(self._exit):
             number = os.WTERMSIG(self._exit)
             reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
-            named = (
-                f" {signal.Signals(number).name}" if number in set(signal.Signals) else ""
-            )  # real-time ones have none
-            return f"signal {number}{named}{reasons.get(number, '')}"
+            named = {each.value: f" {each.name}" for each in signal.Signals}  # real-time signals have no names
+            return f"signal {number}{named.get(number, '')}{reasons.get(number, '')}"
         return f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
 
     def _stop(self, status: Status, reason: str) -> None:
