@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hw7.checks.cases import Answer, Call, Outcome, Status, Task, Verdict
 from hw7.checks.compare import kind
-from hw7.checks.judges import outcome_of_status
+from hw7.checks.outcomes import outcome_of_status
 from hw7.solution import LIMITS, NUM_CLASSES
 from hw7.support.words import counted
 

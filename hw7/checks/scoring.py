@@ -11,8 +11,9 @@ from typing import NamedTuple
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
 from hw7.checks.final import HandedIn
-from hw7.checks.judges import judge, second_call
+from hw7.checks.judges import judge
 from hw7.checks.mistakes import load_mistakes
+from hw7.checks.there_and_back import second_call
 
 
 class SecondHalf(NamedTuple):

@@ -1,0 +1,32 @@
+"""Outcomes that more than one judge gives: of a call that did not return, and of a wrong answer."""
+
+from collections.abc import Iterable
+
+from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
+
+_OF_STATUS: dict[Status, tuple[Verdict, str]] = {
+    Status.VALUE_ERROR: (Verdict.CRASH, "The function refused (ValueError) an input that it must take."),
+    Status.NOT_IMPLEMENTED: (Verdict.MISSING, "Not done yet: the function raises NotImplementedError."),
+    Status.RAISED: (Verdict.CRASH, "The function raised an exception. Run the public tests: they show it in full."),
+    Status.ABSENT: (Verdict.MISSING, "There is no such file or function in the submission."),
+    Status.NO_MEMORY: (Verdict.MEMORY, "The function asked for more memory than there is."),
+    Status.TIME: (Verdict.TIME, "The time limit was reached. Look for a loop that does not end."),
+    Status.DIED: (Verdict.CRASH, "The process ended before the function returned."),
+    Status.FLOOD: (Verdict.OUTPUT, "Far more came back than the function should return."),
+    Status.UNANSWERED: (Verdict.CRASH, "The process had ended before, so this could not be asked."),
+}
+
+
+def outcome_of_status(answer: Answer, case: Case | None = None) -> Outcome:
+    """The outcome of a call that did not return."""
+    verdict, message = _OF_STATUS[answer.status]
+    return Outcome(verdict, message, case.name if case else "", "", note=answer.note)
+
+
+def wrong_answer(message: str, expected: str, got: str, fits: Iterable[str] = (), note: str = "") -> Outcome:
+    return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), note=note)
+
+
+def with_sign(case: Case, sign: str) -> list[str]:
+    """The mistakes of a case that are known by a sign, whatever the values: "not_finite", "other_count", "dtype", …"""
+    return [id_ for id_, change in case.mistakes.items() if change.get(sign)]

@@ -1,0 +1,188 @@
+"""The judges of chapter 4: what comes back when the answer to a first call is fed into a second one."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
+from hw7.checks.compare import SHOWN, kind, words
+from hw7.checks.outcomes import outcome_of_status, with_sign, wrong_answer
+from hw7.checks.tensors import pack_names
+from hw7.support.words import counted
+
+MOST = 2 / 3  # of the numbers of a quantized tensor: enough to know how it was rounded, if all tensors say the same
+MAX_NAMES, MAX_NAME = 10_000, 1_000  # of a compressed state_dict: entries, characters
+HEADER = 600  # bytes of a file's header that are allowed for one entry of a state_dict
+
+
+def second_call(case: Case, answer: Answer) -> Call | None:
+    """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
+    if case.then is None or answer.status is not Status.RETURNED:
+        return None
+    if case.judge == "quantized" and len(answer.tensors) == 4:
+        fed = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
+    elif case.judge == "compressed" and (parts := _parts(case, answer)):
+        loaded = safetensors.torch.load(parts[0])  # what a file keeps, in the order of a file
+        fed = {"names": pack_names(list(loaded)), **{str(i): t for i, t in enumerate(loaded.values())}}
+    else:
+        return None
+    return Call(case.then.program, {**case.then.inputs, **fed})
+
+
+def _unpack_names(tensor: Tensor) -> list[str] | None:
+    if tensor.dtype != torch.uint8 or tensor.numel() > MAX_NAMES * MAX_NAME:
+        return None
+    try:
+        names = json.loads(bytes(tensor.flatten().tolist()))
+    except (ValueError, RecursionError):
+        return None
+    fine = isinstance(names, list) and all(isinstance(name, str) and len(name) <= MAX_NAME for name in names)
+    return names if fine and len(names) == len(set(names)) <= MAX_NAMES else None
+
+
+def _parts(case: Case, answer: Answer) -> tuple[bytes, Sequence[Tensor]] | None:
+    """The file of a compressed state_dict, and the state_dict's tensors after; None where it can be no file."""
+    if len(answer.tensors) < 2:
+        return None
+    savable, packed, *tensors = answer.tensors
+    names = _unpack_names(packed)
+    left = len(tensors) - len(_state_dict(case))
+    if names is None or len(names) != left or savable.numel() != 1 or not savable.item() or "__metadata__" in names:
+        return None
+    try:
+        return safetensors.torch.save(dict(zip(names, tensors, strict=False))), tensors[left:]
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, UnicodeError):
+        return None
+
+
+def _state_dict(case: Case) -> dict[str, Tensor]:
+    return {name: value for name, value in case.expected.items() if isinstance(value, Tensor) and ":" not in name}
+
+
+def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Outcome:
+    """Each entry within `allowed:NAME`, a tensor of one bound an entry. 0 means bit for bit."""
+    wrong: dict[str, tuple[str, str, str]] = {}
+    for name, right in wanted.items():
+        bounds = case.expected.get(f"allowed:{name}")
+        if not isinstance(bounds, Tensor):
+            continue
+        off = (right.double() - got[name].double()).abs().nan_to_num(torch.inf)
+        if bool((off <= bounds).all()):
+            continue
+        if got[name].is_floating_point() and not got[name].isfinite().all():
+            wrong[name] = ("What comes back is not finite.", words(right), words(got[name]))
+        else:
+            place = int((off - bounds).argmax())
+            bound = float(bounds.expand(right.shape).flatten()[place])
+            wanted_entry, got_entry = (float(tensor.double().flatten()[place]) for tensor in (right, got[name]))
+            bound_words = f"within {bound:.3g}" if bound else "bit for bit"
+            what = "What comes back is too far from what was given."
+            wrong[name] = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
+    if not wrong:
+        return Outcome(Verdict.RIGHT)
+    fits = [id_ for id_, change in case.mistakes.items() if all(_gives(change, name, got[name]) for name in wrong)]
+    return wrong_answer(*next(iter(wrong.values())), fits)
+
+
+def _gives(change: Mapping[str, Value], name: str, got: Tensor) -> bool:
+    """Whether a mistake gives this entry: most of its numbers, up to float32's rounding. Where a number lies on the
+    edge of two levels, as the largest of a tensor does, two ways to compute the same give either."""
+    if change.get("not_finite") and got.is_floating_point() and not got.isfinite().all():
+        return True
+    value = change.get(name)
+    if isinstance(value, Tensor) and value.shape == got.shape and value.isfinite().all() and got.isfinite().all():
+        close = 1e-5 * max(1e-6, value.abs().max().item())
+        same = (value.double() - got.double()).abs() <= close
+        return same.double().mean().item() >= MOST
+    return name in change and value is None
+
+
+def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
+    """Task 4.1. expected: `weight`; `levels` 2^bits; `channels` C, or 0 for one scale; `allowed:weight` [as weight]."""
+    weight, levels, channels = case.expected["weight"], int(case.expected["levels"]), int(case.expected["channels"])  # type: ignore[arg-type]
+    assert isinstance(weight, Tensor)
+    if len(answer.tensors) != 4:
+        message = "quantize must return (q, scale, zero_point)."
+        return wrong_answer(message, "3 tensors", "something else", note=answer.note)
+    q, scale, zero_point, after = answer.tensors
+    if q.dtype != torch.uint8 or q.shape != weight.shape:
+        return wrong_answer("q has another shape or dtype.", f"uint8 {list(weight.shape)}", kind(q))
+    shape = [channels] if channels else []
+    for name, tensor in (("scale", scale), ("zero_point", zero_point)):
+        if list(tensor.shape) != shape:
+            signs = [] if tensor.ndim else with_sign(case, "shapes")
+            return wrong_answer(f"{name} has another shape.", str(shape), str(list(tensor.shape)), signs)
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return wrong_answer(
+                f"{name} is not finite.", "finite numbers", words(tensor), with_sign(case, "not_finite")
+            )
+    if int(q.max()) >= levels:
+        signs = with_sign(case, "range") if int(q.max()) >= 2 * levels else []
+        return wrong_answer("q is out of range.", f"0..{levels - 1}", f"up to {int(q.max())}", signs)
+    if not torch.equal(after, weight):
+        message = "quantize changed the weight that it was given."
+        return wrong_answer(message, words(weight), words(after), ["changes-its-input"])
+    if back is None:
+        return wrong_answer("q, scale and zero_point cannot be given to dequantize.", "3 tensors", "something else")
+    if back.status is not Status.RETURNED:
+        return _not_back(case, back)
+    if len(back.tensors) != 1 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
+        got = kind(back.tensors[0]) if len(back.tensors) == 1 else "something else"
+        signs = with_sign(case, "dtype") if "float" in got else []
+        message = "dequantize must give back float32 of the weight's shape."
+        return wrong_answer(message, kind(weight.float()), got, signs, back.note)
+    return _back(case, {"weight": weight}, {"weight": back.tensors[0]})
+
+
+def _not_back(case: Case, back: Answer) -> Outcome:
+    """The second half failed, in a process that has nothing but what the first half returned."""
+    outcome = outcome_of_status(back, case)
+    if outcome.verdict is Verdict.CRASH:
+        message = "The way back failed in a new process that has nothing but what came out of the first half."
+        outcome = replace(outcome, message=message)
+    return outcome
+
+
+def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
+    """Task 4.2. expected: the state_dict by name; `allowed:NAME`; `most_bytes` of the file, where that is asked."""
+    wanted = _state_dict(case)
+    parts = _parts(case, answer)
+    if parts is None or back is None:
+        message = (
+            "compress must return a flat dict of tensors with names that safetensors can save: contiguous, and none "
+            "sharing storage with another."
+        )
+        return wrong_answer(message, "a dict of tensors", "something else", note=answer.note)
+    file, after = parts
+    for tensor, left in zip(wanted.values(), after, strict=True):
+        if tensor.dtype != left.dtype or not torch.equal(tensor, left):
+            message = "compress changed the state_dict that it was given."
+            return wrong_answer(message, words(tensor), words(left), ["changes-its-input"])
+    if back.status is not Status.RETURNED:
+        return _not_back(case, back)
+    names = _unpack_names(back.tensors[0]) if back.tensors else None
+    if names is None or len(names) != len(back.tensors) - 1:
+        message = "decompress must return a dict of tensors."
+        return wrong_answer(message, counted(len(wanted), "tensor"), "something else", note=back.note)
+    got = dict(zip(names, back.tensors[1:], strict=True))
+    if names != list(wanted):
+        mistake = "order-lost" if sorted(names) == sorted(wanted) else "names-lost"
+        known = [name if name in wanted else "(another name)" for name in names]
+        want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
+        return wrong_answer("The names or their order did not come back.", want, have, [mistake])
+    for name, tensor in wanted.items():
+        if got[name].shape != tensor.shape or got[name].dtype != tensor.dtype:
+            mistake = "shape-lost" if got[name].dtype == tensor.dtype else "dtype-lost"
+            message = f"{name} came back with another shape or dtype."
+            return wrong_answer(message, kind(tensor), kind(got[name]), [mistake])
+    outcome = _back(case, wanted, got)
+    most = case.expected.get("most_bytes")
+    if outcome.verdict is Verdict.RIGHT and isinstance(most, int) and len(file) > most:
+        message = "The file is too large."
+        return wrong_answer(message, f"at most {most:,} bytes", f"{len(file):,} bytes", ["not-compressed"])
+    return outcome
