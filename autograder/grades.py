@@ -62,7 +62,7 @@ class Grade:
         """Raises ValueError, KeyError or TypeError for what is no grade."""
 
         def part(row: Mapping[str, Any]) -> PartScore:
-            outcome = row["outcome"] | {"verdict": Verdict(row["outcome"]["verdict"]), "fits": ()}
+            outcome = row["outcome"] | {"verdict": Verdict(row["outcome"]["verdict"]), "fits": (), "equals": ()}
             return PartScore(**{**row, "outcome": Outcome(**outcome)})
 
         tasks = (TaskGrade(**{**row, "parts": tuple(map(part, row["parts"]))}) for row in raw["tasks"])

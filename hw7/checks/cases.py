@@ -75,7 +75,8 @@ class Outcome:
     message: str = ""
     expected: str = ""
     got: str = ""
-    fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer
+    fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer: one of them is named
+    equals: tuple[str, ...] = ()  # those whose values the answer has in every entry: it follows from them
     mistake: str = ""  # an id of checks/mistakes: the one that all answers agree with (`AnswerSheet.named`)
     note: str = ""  # for the teacher only
     exact: str = ""  # for the teacher only: the figure that `got` has rounded

@@ -109,6 +109,16 @@ def fits_mistake(expected: Mapping[str, Value], change: Mapping[str, Value], got
     return not change.get("other_count")
 
 
+def equals_mistake(expected: Mapping[str, Value], change: Mapping[str, Value], got: Mapping[str, Tensor]) -> bool:
+    """Whether every entry that is looked at has the value that a mistake gives, NaN where it gives NaN, and the right
+    one where it changes nothing. What is known by a sign, or stands for any value, is equal to nothing."""
+    if not change or not all(isinstance(value, Tensor) for value in change.values()):
+        return False
+    options = as_mistakes(expected)
+    wanted = {name: change.get(name, expected[name]) for name in compared_names(expected)}
+    return all(difference(name, value, got[name], options) is None for name, value in wanted.items())  # type: ignore[arg-type]
+
+
 def as_mistakes(expected: Mapping[str, Value]) -> Mapping[str, Value]:
     """The options by which an answer is compared with what a mistake gives."""
     return {**expected, "rtol": expected["mistakes_rtol"]} if "mistakes_rtol" in expected else expected

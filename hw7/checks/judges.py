@@ -26,6 +26,7 @@ from hw7.checks.cases import Answer, Case, Outcome, Status, Value, Verdict
 from hw7.checks.compare import (
     compared_names,
     difference,
+    equals_mistake,
     fits_mistake,
     listed_in,
     sentence,
@@ -59,8 +60,11 @@ def values(case: Case, answer: Answer) -> Outcome:
                 continue
             found = sentence(name, "is", "the same as before the call"), "another value", words(value)
         if found is not None:
-            fits = (id_ for id_, change in case.mistakes.items() if fits_mistake(case.expected, change, by_name))
-            return wrong_answer(*found, fits, answer.note)
+            fits, equals = (
+                [id_ for id_, change in case.mistakes.items() if gives(case.expected, change, by_name)]
+                for gives in (fits_mistake, equals_mistake)
+            )
+            return wrong_answer(*found, fits, answer.note, equals)
     return Outcome(Verdict.RIGHT)
 
 
@@ -120,7 +124,8 @@ def layers(case: Case, answer: Answer) -> Outcome:
     total = _count(got)
     fits = ["conv-bias"] if not lacking and {ROLES[row[0]] for row in more} == {"conv bias"} else []
     tables = {id_: _rows(change) for id_, change in case.mistakes.items()}
-    fits = fits or [id_ for id_, rows in tables.items() if Counter(rows) == Counter(got)]
+    equals = [id_ for id_, rows in tables.items() if Counter(rows) == Counter(got)]
+    fits = fits or equals
     fits = fits or [id_ for id_, rows in tables.items() if _count(rows) == total]
     message = "The layers are not those of the task."
     if total == _count(wanted):
@@ -130,7 +135,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
         if only:
             parts = [f"{n} x {ROLES[row[0]]} {list(row[1:])}" for row, n in list(only.items())[:4]]
             pair[place] += f"; only here: {', '.join(parts)}{', …' if len(only) > 4 else ''}"
-    return wrong_answer(message, pair[0], pair[1], fits)
+    return wrong_answer(message, pair[0], pair[1], fits, equals=equals)
 
 
 def outputs(case: Case, answer: Answer) -> Outcome:

@@ -23,8 +23,10 @@ def outcome_of_status(answer: Answer, case: Case | None = None) -> Outcome:
     return Outcome(verdict, message, case.name if case else "", "", note=answer.note)
 
 
-def wrong_answer(message: str, expected: str, got: str, fits: Iterable[str] = (), note: str = "") -> Outcome:
-    return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), note=note)
+def wrong_answer(
+    message: str, expected: str, got: str, fits: Iterable[str] = (), note: str = "", equals: Iterable[str] = ()
+) -> Outcome:
+    return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), tuple(equals), note=note)
 
 
 def with_sign(case: Case, sign: str) -> list[str]:

@@ -6,6 +6,7 @@ part is all or nothing.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
@@ -93,7 +94,7 @@ class AnswerSheet:
             found = [id_ for id_ in fits if agreed(id_, same)]
             found = found or [id_ for id_ in fits if layers and agreed(id_, layers)]
             if found:
-                mistake = load_mistakes()[found[0].partition("#")[0]]  # after it: which form of the mistake
+                mistake = load_mistakes()[_mistake(found[0])]
                 message = f"{mistake.title} {mistake.hint}"
                 named[case.name] = replace(named[case.name], mistake=mistake.id, message=message)
         return named
@@ -105,8 +106,8 @@ def score(
     """All parts of a task, in the rubric's order. tasks: all of the rubric. sheet_of: the answers to the cases of a
     task that has some. handed_in: the network, for the tasks that have none.
 
-    Answers that are exactly what the mistakes of earlier tasks of the chapter lead to, as where `network_slimming` uses
-    a wrong `channel_importance`, are not charged again.
+    Answers that have, in every entry that is judged, the values that a mistake leads to for which an earlier task of
+    the chapter lost points, as where `network_slimming` uses a wrong `channel_importance`, are not charged again.
     """
     if task.check == "accuracy":
         return tuple(PartScore(part, out_of, handed_in.accurate(task, part)) for part, out_of in task.points.items())
@@ -116,28 +117,51 @@ def score(
             handed_in.accurate(first, part).verdict is Verdict.RIGHT for part, points in first.points.items() if points
         )
         return tuple(PartScore(part, out_of, handed_in.small(part, works)) for part, out_of in task.points.items())
+    return _parts(task, tasks, sheet_of)
+
+
+def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> tuple[PartScore, ...]:
+    """Those of a task that has cases."""
     sheet = sheet_of(task)
     named = sheet.named()
+
+    @cache
+    def charged() -> set[str]:
+        return _charged(task, tasks, sheet_of)
+
     parts = []
     for part, out_of in task.points.items():
         mine = [(case.name, named[case.name]) for case in sheet.cases if case.part == part]
         wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
-        shown = {outcome.mistake for _, outcome in wrong}
         if not mine:
             name, outcome = "", Outcome(Verdict.MISSING, "Nothing was asked.")
         elif not wrong:
             name, outcome = "", Outcome(Verdict.RIGHT)
-        elif "" not in shown and shown <= _paid(task, tasks, sheet_of):
+        elif all(_mistakes(outcome.equals) & charged() for _, outcome in wrong):
             message = "It follows from the mistake in an earlier task, and is right beside it."
             name, outcome = "", Outcome(Verdict.RIGHT, message)
         else:  # one that shows a known mistake says most
             name, outcome = next((pair for pair in wrong if pair[1].mistake), wrong[0])
-        parts.append(PartScore(part, out_of, replace(outcome, fits=()), name))
+        parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=()), name))
     return tuple(parts)
 
 
-def _paid(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:
-    """The mistakes that the earlier tasks of the chapter show."""
+def _charged(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:
+    """The mistakes for which earlier tasks of the chapter lost points."""
     chapter = [each for each in tasks if each.chapter == task.chapter and each.has_cases]
-    earlier = chapter[: chapter.index(task)]
-    return {outcome.mistake for each in earlier for outcome in sheet_of(each).named().values()} - {""}
+    found: set[str] = set()
+    for each in chapter[: chapter.index(task)]:
+        lost = {part.part for part in _parts(each, tasks, sheet_of) if part.points < part.out_of}
+        named = sheet_of(each).named()
+        wrong = [named[case.name] for case in sheet_of(each).cases if case.part in lost]
+        found.update(*({outcome.mistake} | _mistakes(outcome.equals) for outcome in wrong))
+    return found - {""}
+
+
+def _mistake(id_: str) -> str:
+    """After a # stands which form of the mistake it is."""
+    return id_.partition("#")[0]
+
+
+def _mistakes(ids: Iterable[str]) -> set[str]:
+    return set(map(_mistake, ids))

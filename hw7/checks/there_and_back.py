@@ -67,10 +67,9 @@ def _state_dict(case: Case) -> dict[str, Tensor]:
 def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Outcome:
     """Each entry within `allowed:NAME`, a tensor of one bound an entry. 0 means bit for bit."""
     wrong: dict[str, tuple[str, str, str]] = {}
-    for name, right in wanted.items():
-        bounds = case.expected.get(f"allowed:{name}")
-        if not isinstance(bounds, Tensor):
-            continue
+    for name in _judged(case, wanted):
+        right, bounds = wanted[name], case.expected[f"allowed:{name}"]
+        assert isinstance(bounds, Tensor)
         off = (right.double() - got[name].double()).abs().nan_to_num(torch.inf)
         if bool((off <= bounds).all()):
             continue
@@ -85,8 +84,11 @@ def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -
             wrong[name] = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
     if not wrong:
         return Outcome(Verdict.RIGHT)
-    fits = [id_ for id_, change in case.mistakes.items() if all(_gives(change, name, got[name]) for name in wrong)]
-    return wrong_answer(*next(iter(wrong.values())), fits)
+    fits, equals = (
+        [id_ for id_, change in case.mistakes.items() if all(gives(change, name, got[name]) for name in wrong)]
+        for gives in (_gives, _is)
+    )
+    return wrong_answer(*next(iter(wrong.values())), fits, equals=equals)
 
 
 def _gives(change: Mapping[str, Value], name: str, got: Tensor) -> bool:
@@ -94,12 +96,26 @@ def _gives(change: Mapping[str, Value], name: str, got: Tensor) -> bool:
     edge of two levels, as the largest of a tensor does, two ways to compute the same give either."""
     if change.get("not_finite") and got.is_floating_point() and not got.isfinite().all():
         return True
+    if _is(change, name, got):
+        return True
     value = change.get(name)
     if isinstance(value, Tensor) and value.shape == got.shape and value.isfinite().all() and got.isfinite().all():
         close = 1e-5 * max(1e-6, value.abs().max().item())
         same = (value.double() - got.double()).abs() <= close
         return same.double().mean().item() >= MOST
     return name in change and value is None
+
+
+def _is(change: Mapping[str, Value], name: str, got: Tensor) -> bool:
+    """Whether every number of an entry is the one that a mistake gives, up to float32's rounding; NaN where it gives
+    NaN, and there only. On the edge of two levels either is: `edge:NAME`."""
+    value = change.get(name)
+    if not isinstance(value, Tensor) or value.shape != got.shape:
+        return False
+    close = 1e-5 * max(1e-6, value.double().abs().nan_to_num().max().item())
+    either = (value, change.get(f"edge:{name}", value))
+    off = torch.stack([(each.double() - got.double()).abs() for each in either]).amin(dim=0)  # type: ignore[union-attr]
+    return bool(((off <= close) | (value.isnan() & got.isnan())).all())
 
 
 def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
@@ -149,7 +165,8 @@ def _not_back(case: Case, back: Answer) -> Outcome:
 
 
 def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
-    """Task 4.2. expected: the state_dict by name; `allowed:NAME`; `most_bytes` of the file, where that is asked."""
+    """Task 4.2. expected: the state_dict by name; `allowed:NAME` of the entries whose values are judged; `in_order`
+    where names, order, shapes and dtypes are; `most_bytes` of the file, where that is asked."""
     wanted = _state_dict(case)
     parts = _parts(case, answer)
     if parts is None or back is None:
@@ -170,19 +187,41 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
         message = "decompress must return a dict of tensors."
         return wrong_answer(message, counted(len(wanted), "tensor"), "something else", note=back.note)
     got = dict(zip(names, back.tensors[1:], strict=True))
-    if names != list(wanted):
-        mistake = "order-lost" if sorted(names) == sorted(wanted) else "names-lost"
-        known = [name if name in wanted else "(another name)" for name in names]
-        want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
-        return wrong_answer("The names or their order did not come back.", want, have, [mistake])
-    for name, tensor in wanted.items():
-        if got[name].shape != tensor.shape or got[name].dtype != tensor.dtype:
-            mistake = "shape-lost" if got[name].dtype == tensor.dtype else "dtype-lost"
-            message = f"{name} came back with another shape or dtype."
-            return wrong_answer(message, kind(tensor), kind(got[name]), [mistake])
-    outcome = _back(case, wanted, got)
+    outcome = _same_entries(case, wanted, got)
+    if outcome.verdict is Verdict.RIGHT:
+        outcome = _back(case, wanted, {name: got[name].reshape(wanted[name].shape) for name in _judged(case, wanted)})
     most = case.expected.get("most_bytes")
     if outcome.verdict is Verdict.RIGHT and isinstance(most, int) and len(file) > most:
         message = "The file is too large."
         return wrong_answer(message, f"at most {most:,} bytes", f"{len(file):,} bytes", ["not-compressed"])
     return outcome
+
+
+def _same_entries(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Outcome:
+    """Names, order, shapes and dtypes of all entries, where `in_order` asks for them. Otherwise an entry whose value is
+    judged must be there, with as many numbers and, if it is judged bit for bit, with its dtype."""
+    everything = bool(case.expected.get("in_order"))
+    entries = list(wanted) if everything else list(_judged(case, wanted))
+    if list(got) != entries if everything else not set(entries) <= set(got):
+        mistake = "order-lost" if sorted(got) == sorted(wanted) else "names-lost"
+        known = [name if name in wanted else "(another name)" for name in got]
+        want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
+        return wrong_answer("The names or their order did not come back.", want, have, [mistake])
+    for name in entries:
+        right, back = wanted[name], got[name]
+        same_shape = right.shape == back.shape if everything else right.numel() == back.numel()
+        same_dtype = right.dtype == back.dtype or not (everything or _bit_for_bit(case, name))
+        if not same_shape or not same_dtype:
+            mistake = "dtype-lost" if same_shape else "shape-lost"
+            return wrong_answer(f"{name} came back with another shape or dtype.", kind(right), kind(back), [mistake])
+    return Outcome(Verdict.RIGHT)
+
+
+def _judged(case: Case, wanted: Mapping[str, Tensor]) -> list[str]:
+    """The entries whose values are judged."""
+    return [name for name in wanted if f"allowed:{name}" in case.expected]
+
+
+def _bit_for_bit(case: Case, name: str) -> bool:
+    bounds = case.expected.get(f"allowed:{name}")
+    return isinstance(bounds, Tensor) and not bounds.any()

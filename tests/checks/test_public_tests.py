@@ -138,7 +138,7 @@ def test_inputs_are_not_changed_by_who_answers(check: str) -> None:
 
 def same(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
+        return one.dtype == other.dtype and one.shape == other.shape and bool(((one == other) | (one != one)).all())
     if isinstance(one, Case | Call):
         return all(same(getattr(one, key), getattr(other, key)) for key in one.__dataclass_fields__)
     if hasattr(one, "items"):

@@ -22,8 +22,11 @@ def half_step(weight: Tensor, bits: int = 8, channel_axis: int | None = None) ->
     return (high - low) / (2**bits - 1) / 2 + rounding
 
 
-def there_and_back(weight: Tensor, bits: int = 8, channel_axis: int | None = None, wrong: str = "") -> Tensor:
-    """Task 4.1: what comes back, float64, right or with one thing wrong."""
+def there_and_back(
+    weight: Tensor, bits: int = 8, channel_axis: int | None = None, wrong: str = "", shifted: float = 0.0
+) -> Tensor:
+    """Task 4.1: what comes back, float64, right or with one thing wrong. shifted: by how many levels too high an entry
+    is taken to be before it is rounded, for those on the edge of two levels."""
     low, high = span(weight, channel_axis)
     exact = weight.double()
     levels = 2**bits - 1
@@ -43,7 +46,7 @@ def there_and_back(weight: Tensor, bits: int = 8, channel_axis: int | None = Non
             scale = (high - low) / 2**bits
             return low + ((exact - low) / scale).round().clamp(0, levels) * scale
     scale = (high - low) / levels
-    place = (exact - low) / scale
+    place = ((exact - low) / scale + shifted).clamp(0, levels)
     match wrong:
         case "quantize-floors":
             return low + place.floor() * scale
