@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from hw7.checks.held import entries_of, modules_of, own_parameters, parameters_of
 from hw7.models import StudentNet
 
 ROLES = (
@@ -68,9 +69,9 @@ def layers_of(network: nn.Module) -> list[tuple[str, Tensor]]:
         nn.Linear: ("linear weight", "linear bias"),
     }
     found: dict[int, tuple[str, Tensor]] = {}
-    for module in network.modules():
+    for _, module in modules_of(network):
         roles = next((roles for kind, roles in names.items() if isinstance(module, kind)), ("", ""))
-        for name, parameter in module.named_parameters(recurse=False):
+        for name, parameter in own_parameters(module):
             role = dict(zip(("weight", "bias"), roles, strict=True)).get(name) or "other parameter"
             found.setdefault(id(parameter), (role, parameter))
     return list(found.values())
@@ -81,7 +82,7 @@ def set_by_role(network: nn.Module, seed: int) -> None:
     """Gives all tensors of one role and shape the same values, wherever the network keeps them."""
     for role, parameter in layers_of(network):
         parameter.copy_(tensor_for(seed, role, parameter.shape))
-    for module in network.modules():
+    for _, module in modules_of(network):
         if isinstance(module, nn.BatchNorm2d):
             for name, buffer in (("running mean", module.running_mean), ("running var", module.running_var)):
                 if buffer is not None:
@@ -90,7 +91,19 @@ def set_by_role(network: nn.Module, seed: int) -> None:
 
 def to_vector(network: nn.Module) -> Tensor:
     """All floating entries of a state_dict, one after the other."""
-    return torch.cat([tensor.flatten() for tensor in network.state_dict().values() if tensor.is_floating_point()])
+    entries = entries_of(network).values()
+    return torch.cat([tensor.detach().flatten() for tensor in entries if tensor.is_floating_point()])
+
+
+def widths_of(network: StudentNet) -> tuple[int, ...]:
+    """The channels that its stages put out: by the shapes of its weights, whatever it says."""
+    decisive = ("stem.conv.weight", "pointwise.weight")
+    return tuple(len(tensor) for name, tensor in entries_of(network).items() if name.endswith(decisive))
+
+
+def rebuilt(network: StudentNet) -> StudentNet:
+    """A StudentNet of the same entries, and with nothing else that the given one may have been given."""
+    return student_net(widths_of(network), to_vector(network))
 
 
 class SkipInit(TorchFunctionMode):
@@ -130,7 +143,7 @@ def useless(network: StudentNet, step: int) -> StudentNet:
 @torch.no_grad()
 def perturb(network: nn.Module, step: int) -> None:
     """What stands for fine-tuning: moves every parameter in place, so far that channels change their rank."""
-    for number, parameter in enumerate(network.parameters()):
+    for number, parameter in enumerate(parameters_of(network)):
         parameter.add_(noise(step, "perturb", number, shape=tuple(parameter.shape)).to(parameter.dtype))
 
 

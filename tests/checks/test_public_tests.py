@@ -76,6 +76,10 @@ def _stub(*arguments: object) -> None:
     raise NotImplementedError("Task 0")
 
 
+def _first(first: object, *others: object) -> object:
+    return first
+
+
 def _refuses(*arguments: object) -> None:
     raise ValueError("whatever it is")
 
@@ -89,7 +93,7 @@ def _refuses(*arguments: object) -> None:
         lambda *_: torch.tensor(1.0),
         lambda *_: {},
         lambda *_: [],
-        lambda first, *_: first,
+        _first,
     ],
     ids=["stub", "refuses everything", "None", "one", "empty dict", "empty list", "first argument"],
 )
@@ -97,7 +101,9 @@ def _refuses(*arguments: object) -> None:
 def test_no_part_is_right_for_nothing(check: str, function: Callable[..., Any]) -> None:
     asked = questions(check)
     verdicts = [outcome.verdict for outcome in outcomes(everywhere(function), asked)]
-    for part in PARTS[check]:
+    # Entries that are stored as they are come back as they were: that costs their names' order and the size alone.
+    kept = {"values", "statistics"} if check == "compress" and function is _first else set()
+    for part in set(PARTS[check]) - kept:
         assert any(v is not Verdict.RIGHT for case, v in zip(asked, verdicts, strict=True) if case.part == part), part
     if function is _stub:
         assert set(verdicts) == {Verdict.MISSING}

@@ -104,7 +104,7 @@ STEP_PARTS = {
     "student": ("the student after", "the batches that the student's batch norm counted"),
     "loss": ("the loss", "whether the loss needs a gradient"),
     "teacher": (
-        "the student after", "the teacher after", "whether the teacher ran for gradients", "the images after",
+        "the student after", "the teacher after", "whether a gradient reached the teacher", "the images after",
     ),
 }  # fmt: skip
 

@@ -131,7 +131,7 @@ def distillation_step(inputs: Mapping[str, Any], loss: Loss = kd_loss, wrong: st
         "the student after": to_vector(student),
         "the batches that the student's batch norm counted": batches.clone(),
         "the teacher after": to_vector(teacher),
-        "whether the teacher ran for gradients": torch.tensor(wrong == "step-teacher-gradient"),
+        "whether a gradient reached the teacher": torch.tensor(wrong == "step-teacher-gradient"),
         "the images after": inputs["images"],
     }
 

@@ -77,7 +77,7 @@ def compress(rng: Numbers) -> Iterator[Case]:
     floating = [name for name, tensor in odd.items() if tensor.is_floating_point()]
     values, weights = _values(rng), _weights(rng)
     exact = [name for name, tensor in statistics.items() if not tensor.is_floating_point() or _is_statistic(name)]
-    constants = _constants()
+    constants = _constants(rng)
     yield _compressed("names", "names, order, shapes and dtypes", odd, ())
     yield _compressed("names", "names of statistics and whole numbers", statistics, ())
     yield _compressed("values", "weights", values, values)
@@ -132,13 +132,13 @@ def _values(rng: Numbers) -> dict[str, Tensor]:
     }
 
 
-def _constants() -> dict[str, Tensor]:
+def _constants(rng: Numbers) -> dict[str, Tensor]:
     """On their own, so that a `quantize` that loses them, which 4.1 charges, explains all that is wrong here."""
     return {
-        "constant": torch.full((64, 20), -0.37),
-        "small.constant": torch.full((6,), 1.25),
+        "constant": torch.full((64, 20), -0.01 * rng.whole(21, 89, "constant")),
+        "small.constant": torch.full((6,), 0.25 * rng.whole(3, 21, "small constant")),
         "zeros": torch.zeros(1500),
-        "scalar": torch.tensor(-2.75),
+        "scalar": torch.tensor(-0.5 * rng.whole(3, 9, "scalar")),
     }
 
 

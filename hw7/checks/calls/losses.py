@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hw7.checks.calls.contract import Unfit, expect, find
+from hw7.checks.held import entries_of, hold, hold_network, parameters_of
 from hw7.checks.tensors import student_net, to_vector
 
 
@@ -54,10 +55,11 @@ def kd_teacher(
     """Task 2.1: the gradients [N, C] to the student's and to the teacher's logits, and the three arguments after."""
     student.requires_grad_()
     teacher.requires_grad_()
+    held = [hold(given) for given in (student, teacher, labels)]
     _backward(find(solution, "losses", "kd_loss")(student, teacher, labels, temperature, alpha))
     for logits in (student, teacher):
         yield torch.zeros_like(logits) if logits.grad is None else logits.grad
-    yield from (student, teacher, labels)
+    yield from (after() for after in held)
 
 
 class _StudentWithTeacher(nn.Module):
@@ -86,7 +88,7 @@ def distillation_step(
     alpha: Any = None,
 ) -> Iterator[Any]:
     """Task 2.2: the loss, whether it hangs on a graph, the student after, how often its batch norm counted, the teacher
-    after, whether the teacher ran for gradients, and the images after.
+    after, whether a gradient reached the teacher, and the images after.
 
     Each of the student's parameters has a gradient left over from another step.
     """
@@ -97,15 +99,15 @@ def distillation_step(
     given = _StudentWithTeacher(student_model, teacher_model) if inside else student_model
     given.train(not training)
     teacher_model.train(training)
-    graphs: list[bool] = []
-    teacher_model.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
+    teacher_after, images_after = hold_network(teacher_model), hold(images)
+    teacher_parameters = parameters_of(teacher_model)
     step = find(solution, "losses", "distillation_step")
     loss = step(given, teacher_model, images, labels, optimizer, *_options(temperature, alpha))
     yield loss
     yield torch.tensor(isinstance(loss, Tensor) and loss.requires_grad)
     yield to_vector(student_model)
-    yield student_model.stem.bn.num_batches_tracked
-    yield to_vector(teacher_model)
-    gradients = [parameter.grad for parameter in teacher_model.parameters() if parameter.grad is not None]
-    yield torch.tensor(any(graphs) or any(bool(gradient.any()) for gradient in gradients))
-    yield images
+    yield entries_of(student_model)["stem.bn.num_batches_tracked"]
+    yield teacher_after()
+    gradients = [parameter.grad for parameter in teacher_parameters if parameter.grad is not None]
+    yield torch.tensor(any(bool(gradient.any()) for gradient in gradients))
+    yield images_after()

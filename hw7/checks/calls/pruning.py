@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from hw7.checks.calls.contract import expect, find
-from hw7.checks.tensors import perturb, student_net, to_vector, useless
+from hw7.checks.held import entries_of, hold, hold_network, parameters_of
+from hw7.checks.tensors import perturb, rebuilt, student_net, to_vector, useless, widths_of
 from hw7.models import StudentNet
 
 
@@ -17,16 +18,18 @@ def channel_importance(solution: Any, scale: Tensor) -> Iterator[Any]:
     with torch.no_grad():
         bn.weight.copy_(scale)
         bn.bias.copy_(scale.flip(0) + 3)
+    network_after, scale_after = hold_network(bn), hold(bn.weight)
     importance = find(solution, "pruning", "channel_importance")(bn)
     yield importance
     yield torch.tensor(isinstance(importance, Tensor) and importance.requires_grad)
-    yield bn.weight
+    yield scale_after() if len(network_after()) else torch.zeros(0)
 
 
 def select_channels(solution: Any, importance: Tensor, keep: int) -> Iterator[Any]:
     """Task 3.2: the channels [keep], and the importance after."""
+    after = hold(importance)
     yield find(solution, "pruning", "select_channels")(importance, keep)
-    yield importance
+    yield after()
 
 
 def _slimmed(solution: Any, model: StudentNet, to: tuple[int, ...]) -> StudentNet:
@@ -37,7 +40,7 @@ def slim(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, .
     """Task 3.3: the widths [8] that the result says it has, those that are saved with it, and its floating entries."""
     result = _slimmed(solution, student_net(widths, model), to)
     yield result.widths
-    state = result.state_dict()
+    state = entries_of(result)
     yield state["stage_widths"]
     yield from (state[name] for name in state if not name.endswith(("num_batches_tracked", "stage_widths")))
 
@@ -45,25 +48,26 @@ def slim(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, .
 def slim_outputs(
     solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...], images: Tensor
 ) -> Iterator[Any]:
-    """Task 3.3: the parameters of the result, counted, and its outputs in eval mode."""
+    """Task 3.3: the parameters of the result, counted, and the outputs in eval mode of a network of its entries."""
     result = _slimmed(solution, student_net(widths, model), to)
-    yield torch.tensor(sum(parameter.numel() for parameter in result.parameters()))
+    yield torch.tensor(sum(parameter.numel() for parameter in parameters_of(result)))
     with torch.no_grad():
-        yield result.eval()(images)
+        yield rebuilt(result).eval()(images)
 
 
 def slim_alone(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...]) -> Iterator[Any]:
     """Task 3.3: the result's last pointwise bias and whether all its parameters are trainable; the model after
     slimming, and the model after all of the result was set to 0."""
     given = student_net(widths, model)
+    after = hold_network(given)
     result = _slimmed(solution, given, to)
-    yield result.blocks[6].pointwise.bias
-    yield torch.tensor(all(parameter.requires_grad for parameter in result.parameters()))
-    yield to_vector(given)
+    yield entries_of(result)["blocks.6.pointwise.bias"]
+    yield torch.tensor(all(parameter.requires_grad for parameter in parameters_of(result)))
+    yield after()
     with torch.no_grad():
-        for tensor in result.state_dict().values():
+        for tensor in entries_of(result).values():
             tensor.zero_()
-    yield to_vector(given)
+    yield after()
 
 
 def width_schedule(solution: Any, widths: tuple[int, ...], keep_rate: float, steps: int) -> Iterator[Any]:
@@ -86,9 +90,10 @@ def iterative_prune(
         return useless(net, calls)
 
     given = student_net(widths, model)
+    after = hold_network(given)
     networks = list(expect(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
     yield torch.tensor(calls)
-    yield [expect(StudentNet, net).widths for net in networks]
-    yield [sum(parameter.numel() for parameter in net.parameters()) for net in networks]
+    yield [widths_of(expect(StudentNet, net)) for net in networks]
+    yield [sum(parameter.numel() for parameter in parameters_of(net)) for net in networks]
     yield from (to_vector(net) for net in networks)
-    yield to_vector(given)
+    yield after()
