@@ -125,13 +125,18 @@ def _random_numbers_of_a_child() -> Iterator[None]:
 
 
 def outcomes(files: Mapping[str, bytes], cases: Sequence[Case]) -> dict[str, Outcome]:
-    """What is made of each case of a task, by the case's name; second halves are asked of a fresh import."""
+    """What is made of each case of a task, by the case's name."""
+    return answered(files, cases).named()
+
+
+def answered(files: Mapping[str, bytes], cases: Sequence[Case]) -> AnswerSheet:
+    """The answers to the cases of a task; second halves are asked of a fresh import."""
     sheet = AnswerSheet(cases)
     with _random_numbers_of_a_child(), imported(files):
         halves = sheet.add(sheet.calls, [run_call(LazySolution(), call) for call in sheet.calls])
     with _random_numbers_of_a_child(), imported(files):
         sheet.add_second(halves, [run_call(LazySolution(), half.call) for half in halves])
-    return sheet.named()
+    return sheet
 
 
 class OpenJail:

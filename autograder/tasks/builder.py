@@ -114,7 +114,7 @@ def finished(made: Case, task: str) -> Case:
 
 def _told_apart(made: Case) -> Mistakes:
     """The mistakes that give another answer than the right one and, where values are compared, than other mistakes."""
-    if made.judge not in ("values", "outputs", "layers"):
+    if made.judge not in ("values", "outputs", "layers", "pruned"):
         return made.mistakes
     shown = {id_: c for id_, c in made.mistakes.items() if not c or not _alike(made.expected, {}, c)}
     if made.judge == "layers":

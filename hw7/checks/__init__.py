@@ -3,7 +3,9 @@
     cases              what is asked, what came back, what it earns: nothing but data; storage keeps it in a file
     calls              the side that runs a submission and answers with tensors; knows no answer
     tensors            tensors that both sides make
+    held               networks and tensors as they are, whatever they say of themselves
     judges, compare    the side that compares what came back with what is expected; runs no submission
+    there_and_back     the judges of chapter 4; chain is task 3.5 beside wrong earlier tasks, outcomes what judges share
     mistakes           the known mistakes, and what is said of each
     scoring            from answers to the parts of a task; final is the network that is handed in
     public             the public tests on a student's own machine; time_limit ends what does not end

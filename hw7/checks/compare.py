@@ -128,7 +128,7 @@ def foretells(case: Case, id_: str) -> bool:
     """Whether a mistake would give an answer to this case that is wrong, and which: not only a sign, or any value."""
     change = case.mistakes.get(id_, {})
     told = {name: value for name, value in change.items() if isinstance(value, Tensor)}
-    if case.judge not in ("values", "outputs"):
+    if case.judge not in ("values", "outputs", "pruned"):
         return bool(told) and not change.get("free")
     options = as_mistakes(case.expected)
     looked_at = set(told).intersection(compared_names(case.expected)).difference(listed_in(case.expected, "moves"))

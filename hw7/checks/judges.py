@@ -22,7 +22,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hw7.checks.cases import Answer, Case, Outcome, Status, Value, Verdict
+from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
+from hw7.checks.chain import own_steps, steps_to_ask
 from hw7.checks.compare import (
     compared_names,
     difference,
@@ -33,9 +34,9 @@ from hw7.checks.compare import (
     tensor_names,
     words,
 )
-from hw7.checks.outcomes import outcome_of_status, with_sign, wrong_answer
+from hw7.checks.outcomes import EARLIER, outcome_of_status, with_sign, wrong_answer
 from hw7.checks.tensors import ROLES
-from hw7.checks.there_and_back import compressed, quantized
+from hw7.checks.there_and_back import compressed, feed, quantized
 from hw7.support.words import counted
 
 MAX_PARAMETERS = 10_000  # tensors of a network
@@ -165,9 +166,38 @@ def shift(case: Case, answer: Answer) -> Outcome:
     return Outcome(Verdict.RIGHT)
 
 
+# ---- cases with a second call -----------------------------------------------------------------------------------
+
+
+def second_call(case: Case, answer: Answer) -> Call | None:
+    """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
+    if case.then is None or answer.status is not Status.RETURNED:
+        return None
+    fed = _steps(case, answer) if case.judge == "pruned" else feed(case, answer)
+    return None if fed is None else Call(case.then.program, {**case.then.inputs, **fed})
+
+
+def _steps(case: Case, answer: Answer) -> dict[str, Value] | None:
+    """Only for networks that are wrong, and as many as there should be."""
+    if len(answer.tensors) != len(tensor_names(case.expected)) or values(case, answer).verdict is Verdict.RIGHT:
+        return None
+    return steps_to_ask(case, dict(zip(tensor_names(case.expected), answer.tensors, strict=True)))
+
+
+def pruned(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
+    """Task 3.5: as `values`; of wrong networks, whether they follow from the submission's own earlier functions."""
+    outcome = values(case, answer)
+    if outcome.verdict is Verdict.RIGHT or back is None or back.status is not Status.RETURNED:
+        return outcome
+    own, got = own_steps(case, back.tensors), dict(zip(tensor_names(case.expected), answer.tensors, strict=True))
+    if own is not None and equals_mistake(case.expected, own, got):
+        return replace(outcome, equals=(*outcome.equals, EARLIER))
+    return outcome
+
+
 JUDGES: dict[str, Callable[..., Outcome]] = {
     judge.__name__: judge
-    for judge in (values, refuses, layers, outputs, shift, quantized, compressed)
+    for judge in (values, refuses, layers, outputs, shift, quantized, compressed, pruned)
 }  # fmt: skip
 _SEES_STATUS = ("refuses", "layers", "outputs")
 _DTYPES = {

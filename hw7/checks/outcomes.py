@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
 
+EARLIER = "earlier functions"  # in `equals`: what the submission's own functions of earlier tasks lead to
 _OF_STATUS: dict[Status, tuple[Verdict, str]] = {
     Status.VALUE_ERROR: (Verdict.CRASH, "The function refused (ValueError) an input that it must take."),
     Status.NOT_IMPLEMENTED: (Verdict.MISSING, "Not done yet: the function raises NotImplementedError."),

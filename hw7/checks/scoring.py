@@ -12,9 +12,9 @@ from typing import NamedTuple
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
 from hw7.checks.final import HandedIn
-from hw7.checks.judges import judge
+from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes import load_mistakes
-from hw7.checks.there_and_back import second_call
+from hw7.checks.outcomes import EARLIER
 
 
 class SecondHalf(NamedTuple):
@@ -108,6 +108,7 @@ def score(
 
     Answers that have, in every entry that is judged, the values that a mistake leads to for which an earlier task of
     the chapter lost points, as where `network_slimming` uses a wrong `channel_importance`, are not charged again.
+    What only fits a mistake, because it is missing or not finite where any value would do, is.
     """
     if task.check == "accuracy":
         return tuple(PartScore(part, out_of, handed_in.accurate(task, part)) for part, out_of in task.points.items())
@@ -154,7 +155,7 @@ def _charged(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], Answe
         lost = {part.part for part in _parts(each, tasks, sheet_of) if part.points < part.out_of}
         named = sheet_of(each).named()
         wrong = [named[case.name] for case in sheet_of(each).cases if case.part in lost]
-        found.update(*({outcome.mistake} | _mistakes(outcome.equals) for outcome in wrong))
+        found.update([EARLIER] if lost else [], *({outcome.mistake} | _mistakes(outcome.equals) for outcome in wrong))
     return found - {""}
 
 

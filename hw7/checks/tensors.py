@@ -116,12 +116,17 @@ class SkipInit(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def student_net(widths: Sequence[int], vector: Tensor) -> StudentNet:
-    """The StudentNet of these widths whose floating entries are this vector: the inverse of `to_vector`."""
+def length(widths: Sequence[int], classes: int) -> int:
+    """The floating entries of the StudentNet of these widths."""
     # Stem: 3x3x3 weights, a bias and four of batch norm; block: 3x3 weights, a bias and four more, then the pointwise.
     body = 32 * widths[0] + sum(14 * inputs + inputs * outputs + outputs for inputs, outputs in pairwise(widths))
+    return body + (widths[-1] + 1) * classes
+
+
+def student_net(widths: Sequence[int], vector: Tensor) -> StudentNet:
+    """The StudentNet of these widths whose floating entries are this vector: the inverse of `to_vector`."""
     with SkipInit():
-        network = StudentNet(widths, (len(vector) - body) // (widths[-1] + 1)).to(vector.dtype)
+        network = StudentNet(widths, (len(vector) - length(widths, 0)) // (widths[-1] + 1)).to(vector.dtype)
     position = 0
     with torch.no_grad():
         for tensor in network.state_dict().values():

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
+from hw7.checks.cases import Answer, Case, Outcome, Status, Value, Verdict
 from hw7.checks.compare import SHOWN, kind, words
 from hw7.checks.outcomes import outcome_of_status, with_sign, wrong_answer
 from hw7.checks.tensors import pack_names
@@ -20,18 +20,15 @@ MAX_NAMES, MAX_NAME = 10_000, 1_000  # of a compressed state_dict: entries, char
 HEADER = 600  # bytes of a file's header that are allowed for one entry of a state_dict
 
 
-def second_call(case: Case, answer: Answer) -> Call | None:
-    """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
-    if case.then is None or answer.status is not Status.RETURNED:
-        return None
-    if case.judge == "quantized" and len(answer.tensors) == 4:
+def feed(case: Case, answer: Answer) -> dict[str, Value] | None:
+    """The inputs that the second call gets of the first answer; None where it cannot be fed."""
+    if case.judge == "quantized":
         fed = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
-    elif case.judge == "compressed" and (parts := _parts(case, answer)):
-        loaded = safetensors.torch.load(parts[0])  # what a file keeps, in the order of a file
-        fed = {"names": pack_names(list(loaded)), **{str(i): t for i, t in enumerate(loaded.values())}}
-    else:
+        return fed if len(answer.tensors) == 4 else None
+    if (parts := _parts(case, answer)) is None:
         return None
-    return Call(case.then.program, {**case.then.inputs, **fed})
+    loaded = safetensors.torch.load(parts[0])  # what a file keeps, in the order of a file
+    return {"names": pack_names(list(loaded)), **{str(i): t for i, t in enumerate(loaded.values())}}
 
 
 def _unpack_names(tensor: Tensor) -> list[str] | None:

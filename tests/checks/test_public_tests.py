@@ -24,12 +24,11 @@ from autograder.tasks.table import PARTS, cases
 from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.compare import sentence
-from hw7.checks.judges import judge
+from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes.__main__ import as_page, load_mistakes
 from hw7.checks.scoring import AnswerSheet
 from hw7.checks.storage import load_cases, save_cases
 from hw7.checks.tensors import named, noise, pack_names, student_net, to_vector
-from hw7.checks.there_and_back import second_call
 from hw7.models import StudentNet
 from hw7.solution import MODULES, PROJECT, load_solution
 from hw7.support.words import counted

@@ -37,8 +37,9 @@ def distillation_step(
 ) -> Tensor:
     """Task 2.2: one optimizer step of the student on one batch; returns the loss [], detached.
 
-    The student is in train mode and sees the batch once. The teacher is in eval mode while it sees the same images,
-    without gradients, and keeps every byte, batch-norm statistics included.
+    The student is in train mode and sees the batch once. The teacher is in eval mode while it sees the same images; no
+    gradient reaches it (torch.no_grad() saves its graph, detached logits are as right), and it keeps every byte,
+    batch-norm statistics included.
 
     Shapes: images [N, 3, H, W], labels int64 [N].
     """

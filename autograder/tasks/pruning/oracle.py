@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hw7.checks.tensors import perturb, useless
 from hw7.models import StudentNet
@@ -29,6 +29,15 @@ def best(importance: Tensor, keep: int, wrong: str = "") -> list[int]:
     return sorted(chosen)[::-1] if wrong == "select-descending" else sorted(chosen)
 
 
+_IMPORTANCES: dict[str, Callable[[nn.BatchNorm2d], Tensor]] = {
+    "": lambda bn: bn.weight.abs(),
+    "importance-signed": lambda bn: bn.weight,
+    "importance-of-the-shift": lambda bn: bn.bias.abs(),
+    "importance-by-statistics": lambda bn: bn.running_var,  # type: ignore[return-value]
+    "importance-by-statistics#scaled": lambda bn: bn.weight.abs() / torch.sqrt(bn.running_var + bn.eps),  # type: ignore[operator]
+}
+
+
 SELECT_MISTAKES = (
     "select-not-sorted", "select-least-important", "select-first", "select-last", "select-ties-high",
     "select-descending", "select-removed",
@@ -39,8 +48,8 @@ def kept_channels(model: StudentNet, to: Sequence[int], wrong: str = "") -> list
     """The channels that stay in each of the eight stages."""
     kept = [list(range(width)) for width in to]
     for stage in PRUNED:
-        scale = model.blocks[stage - (wrong == "slim-own-batch-norm")].bn.weight.detach()
-        importance = scale if wrong == "importance-signed" else scale.abs()
+        bn = model.blocks[stage - (wrong == "slim-own-batch-norm")].bn
+        importance = _IMPORTANCES.get(wrong, _IMPORTANCES[""])(bn).detach()
         if wrong == "slim-by-weights":
             importance = model.blocks[stage - 1].pointwise.weight.detach().abs().sum(dim=(1, 2, 3))
         kept[stage] = best(importance, to[stage], wrong if wrong.startswith("select") else "")
@@ -82,7 +91,8 @@ SLIM_FORGOTTEN: dict[str, tuple[str, ...]] = {
     "slim-depthwise": ("depthwise.weight", "depthwise.bias"),
 }
 SLIM_CHOICES = (
-    "importance-signed", "select-least-important", "select-first", "select-last", "select-ties-high",
+    "importance-signed", "importance-of-the-shift", "importance-by-statistics", "importance-by-statistics#scaled",
+    "select-least-important", "select-first", "select-last", "select-descending",
     "select-not-sorted", "slim-own-batch-norm", "slim-by-weights", "slim-pointwise-inputs",
 )  # fmt: skip
 

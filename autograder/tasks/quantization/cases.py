@@ -65,6 +65,7 @@ def _quantized(part: str, name: str, weight: Tensor, bits: int | None = None, ax
     if part == "constant" and weight.any() and weight.min() == weight.max():
         for wrong in ("quantize-min-not-added", "quantize-constant#zero"):
             mistakes[wrong] = {"weight": torch.zeros_like(weight)}
+        mistakes["quantize-constant#whole"] = {"weight": weight.round()}  # a step of 1, and a whole zero point
     then = Call("dequantize", {"channel_axis": axis})
     return case(part, name, Call("quantize", inputs), expected, mistakes, "quantized", then)
 
@@ -185,6 +186,7 @@ def _compressed(part: str, name: str, state: Mapping[str, Tensor], judged: Colle
     lost: dict[str, dict[str, Value]] = {
         "quantize-constant": {key: torch.full_like(state[key], torch.nan) for key in constant},
         "quantize-constant#zero": {key: torch.zeros_like(state[key]) for key in constant if state[key].any()},
+        "quantize-constant#whole": {key: state[key].round() for key in constant if state[key].any()},
     }
     for change in (floors, *lost.values()):
         if change and not big.keys() & change:  # small entries need not be quantized

@@ -87,13 +87,34 @@ def iterative_prune(
         nonlocal calls
         calls += 1
         perturb(net, calls)
-        return useless(net, calls)
+        returned = useless(net, calls)
+        torch.manual_seed(0)  # before each slimming, as in `prune_steps`
+        return returned
 
     given = student_net(widths, model)
     after = hold_network(given)
+    torch.manual_seed(0)
     networks = list(expect(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
     yield torch.tensor(calls)
     yield [widths_of(expect(StudentNet, net)) for net in networks]
     yield [sum(parameter.numel() for parameter in parameters_of(net)) for net in networks]
     yield from (to_vector(net) for net in networks)
     yield after()
+
+
+def prune_steps(
+    solution: Any, widths: tuple[int, ...], keep_rate: float, steps: int, came_back: Tensor, **networks: Tensor
+) -> Iterator[Any]:
+    """Task 3.5, where its answer is wrong: the schedule [steps, 8]; what `network_slimming` makes in each step of the
+    network before it, "0" as given and "1" and on as they came back, and in all but the first of the given one.
+
+    came_back: the widths [steps, 8] that those had.
+    """
+    schedule = [tuple(row) for row in find(solution, "pruning", "width_schedule")(widths, keep_rate, steps)]
+    yield schedule
+    before = [widths, *map(tuple, came_back.tolist())]
+    steps_of = [(str(step), before[step], to) for step, to in enumerate(schedule)]
+    for number, of_widths, to in (*steps_of, *(("0", widths, to) for to in schedule[1:])):
+        network = student_net(of_widths, networks[number])
+        torch.manual_seed(0)
+        yield to_vector(_slimmed(solution, network, to))

@@ -11,8 +11,8 @@ def quantize(weight: Tensor, bits: int = 8, channel_axis: int | None = None) -> 
     """Task 4.1: affine quantization; returns (q, scale, zero_point) with weight ~ scale * (q - zero_point).
 
     q is uint8 in 0..2^bits - 1. A step, `scale`, is (max - min) / (2^bits - 1) of the tensor or, with
-    `channel_axis`, of each channel along that axis; `zero_point` is the level, not rounded, that stands for 0.
-    Tensors and channels that are constant come back exactly.
+    `channel_axis`, of each channel along that axis; `zero_point` is the level that stands for 0. Every entry comes back
+    within half a step and float32's rounding, whether the zero point is rounded or not; so constants come back, too.
 
     Shapes: weight of any shape with at least one entry -> q of that shape; scale and zero_point [] or [C].
     Raises ValueError where bits is outside 2..8, or where the weight is empty or not finite.
