@@ -23,7 +23,7 @@ HEADER = 600  # bytes of a file's header that are allowed for one entry of a sta
 def feed(case: Case, answer: Answer) -> dict[str, Value] | None:
     """The inputs that the second call gets of the first answer; None where it cannot be fed."""
     if case.judge == "quantized":
-        fed = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
+        fed: dict[str, Value] = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
         return fed if len(answer.tensors) == 4 else None
     if (parts := _parts(case, answer)) is None:
         return None
