@@ -3,8 +3,11 @@
 Right submissions take the short way: every question of every task in one process, all of them twice in a second one in
 another order, and what feeds on an earlier answer in a third. Whatever is not right on the way is asked again, alone in
 fresh processes, before it costs a point, so that a task never pays for another's crash or global state. Only a deadline
-is final at once: an endless loop costs one limit, and its own task only. A task has one budget for all rounds, so that
-who was in time in the first one has time for all.
+is final at once. A task has one clock: its `seconds` are for all rounds, imports and repetitions together, and a fifth
+of them for the first, so that who was in time once has time for all (`Task.seconds_once`).
+
+What one submission makes the grader hold is bounded: each answer by what its question expects (`checks.bounds`), and
+what waits for its way back by HELD.
 
 A score is a function of the submission's bytes and of `Hidden`. Nothing that student code printed or raised reaches
 what a student reads.
@@ -13,7 +16,7 @@ what a student reads.
 import random
 import time
 import traceback
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -30,7 +33,7 @@ from autograder.tasks.final.images import hidden_images
 from autograder.tasks.hidden import Hidden
 from autograder.tasks.table import CHAPTER, cases
 from hw7 import HW7Error
-from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
+from hw7.checks.cases import Answer, Bound, Call, Case, Outcome, PartScore, Status, Task, Verdict
 from hw7.checks.final import HandedIn, measure_accuracy
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
 from hw7.solution import MODULES, source_size
@@ -39,8 +42,7 @@ from hw7.support.words import counted
 
 T = TypeVar("T")
 STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
-BUDGET = 12  # times its `seconds` a task has in all: questions and second halves, thrice, and again where one is wrong
-SLACK = 4  # times its `seconds` a later round has: it asks all twice, and the machine may be slower by then
+HELD = 64 * 2**20  # bytes of first answers that wait for their second halves
 MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTPUT_KEPT = 4_000
 UNGRADABLE = "The grader failed on these files, and does not fail without them: a teacher has to look at them."
@@ -86,7 +88,7 @@ def _graded(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) 
         manual=written_answers(submission.notebook),
         remarks=submission.remarks,
         problem=submission.problem,
-        output=grading.output[:OUTPUT_KEPT],
+        output=grading.output,
         seconds=round(time.perf_counter() - start, 3),
     )
     grade.to_json()  # here, where an error is this submission's alone
@@ -104,7 +106,7 @@ class _Process:
     def close(self) -> None:
         if self.child is not None:
             self.child.close()
-            self.grading.output += self.child.output
+            self.grading.output = (self.grading.output + self.child.output)[:OUTPUT_KEPT]
             self.child = None
 
     def ask(self, calls: Sequence[Call], seconds: float, *, resume: bool = True) -> list[Answer]:
@@ -136,7 +138,7 @@ class _Grading:
     hidden: Hidden
     jail: Jail
     sheets: dict[str, AnswerSheet] = field(default_factory=dict)  # by task id
-    begun: set[tuple[str, bool]] = field(default_factory=set)  # task and half that had their first round
+    once: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of first rounds, by task id
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all rounds, by task id
     output: str = ""
 
@@ -163,29 +165,41 @@ class _Grading:
             asked = [task for task in asked if CHAPTER[task.check] not in broken]
             self.ask(asked, process)
         for task in asked:
-            # After a deadline, asking again would cost the limit again.
-            if not self.right(task) and Verdict.TIME not in self.sheets[task.id].verdicts:
+            earlier = self.sheets[task.id]
+            if not self.right(task) and not self.late(task):
                 with closing(_Process(self)) as process:
                     self.ask([self.open(task)], process)
+                if self.late(task):  # there was too little time left
+                    self.sheets[task.id] = earlier
 
     def open(self, task: Task) -> Task:
         """With an empty sheet."""
         self.sheets[task.id] = AnswerSheet(hidden_cases(self.rubric, self.hidden)[task.id])
+        self.once[task.id] = 0.0
         return task
 
     def right(self, task: Task) -> bool:
         """Whether nothing is wrong so far."""
         return self.sheets[task.id].verdicts <= {Verdict.RIGHT}
 
+    def late(self, task: Task) -> bool:
+        """Whether a deadline was reached."""
+        return Verdict.TIME in self.sheets[task.id].verdicts
+
     def broken_modules(self, process: _Process) -> dict[str, Answer]:
-        """The modules whose import does not come to an end, with what came instead; each costs a limit once.
+        """The modules whose import does not come to an end, with what came instead. The time is that of the first task
+        that needs the module.
 
         A module that raises is not among them: that costs nothing, and each task says so for itself.
         """
-        limit = min(task.seconds for task in self.rubric.tasks)
+        asked = [task for task in self.rubric.tasks if task.has_cases]
         broken: dict[str, Answer] = {}
         for module in ("", *MODULES):  # the package itself, then its modules
-            (answer,) = process.ask([Call("import_module", {"module": module})], limit)
+            task = next((each for each in asked if module in ("", CHAPTER[each.check])), None)
+            if task is None:
+                continue
+            call = Call("import_module", {"module": module}, Bound(0, 0))
+            (answer,) = self.answers(process, task, [call], first=True)
             if answer.status in STOPPED:
                 broken[module] = answer
                 if module == "":
@@ -196,29 +210,37 @@ class _Grading:
         """Puts all questions of these tasks in this process, and closes it. Then what is right so far is asked again in
         another one, each question twice, in another order; and all second halves in a third."""
 
-        def put(task: Task, calls: Sequence[Call]) -> None:
-            halves.append((task, self.sheets[task.id].add(calls, self.answers(process, task, calls))))
+        def put(task: Task, calls: Sequence[Call], first: bool) -> None:
+            sheet = self.sheets[task.id]
+            for half in sheet.add(calls, self.answers(process, task, sheet.bounded(calls), first)):
+                if half.size + sum(other.size for _, other, _ in halves) <= HELD:
+                    halves.append((task, half, first))
+                else:
+                    note = f"more than {HELD:,} bytes wait for their second halves"
+                    sheet.add_second([half], [Answer(Status.FLOOD, note=note)])
 
-        halves: list[tuple[Task, list[SecondHalf]]] = []
+        halves: deque[tuple[Task, SecondHalf, bool]] = deque()
         for task in tasks:
-            put(task, self.sheets[task.id].calls)
+            put(task, self.sheets[task.id].calls, True)
         process.close()
         for task in self.shuffled([task for task in tasks if self.right(task)], "tasks"):
-            put(task, self.shuffled(2 * self.sheets[task.id].calls, task.id))
+            put(task, self.shuffled(2 * self.sheets[task.id].calls, task.id), False)
         process.close()  # the next has seen nothing of the first halves
-        for task, waiting in halves:
-            answers = self.answers(process, task, [half.call for half in waiting], second=True)
-            self.sheets[task.id].add_second(waiting, answers)
+        while halves:  # one at a time, each forgotten once it is judged
+            task, half, first = halves.popleft()
+            if not self.sheets[task.id].is_wrong(half.case):
+                self.sheets[task.id].add_second([half], self.answers(process, task, [half.call], first))
 
-    def answers(self, process: _Process, task: Task, calls: Sequence[Call], second: bool = False) -> list[Answer]:
-        """The answers of one round. The first round has the task's `seconds`; later ones have more, because they ask
-        more and because a machine may have become slower since; and all of them have one budget."""
-        if not calls:
-            return []
-        limit = SLACK * task.seconds if (task.id, second) in self.begun else task.seconds
-        answers = process.ask(calls, min(limit, BUDGET * task.seconds - self.seconds[task.id]))
-        self.begun.add((task.id, second))
+    def answers(self, process: _Process, task: Task, calls: Sequence[Call], first: bool) -> list[Answer]:
+        """The answers of one round, in what is left of the task's time. first: what is asked for the first time."""
+        left = task.seconds - self.seconds[task.id]
+        if first:
+            left = min(left, task.seconds_once - self.once[task.id])
+        if left <= 0 or self.late(task):
+            return [Answer(Status.TIME)] * len(calls)
+        answers = process.ask(calls, left)
         self.seconds[task.id] += process.seconds
+        self.once[task.id] += process.seconds if first else 0.0
         return answers
 
     def shuffled(self, things: Sequence[T], purpose: str) -> list[T]:
@@ -260,7 +282,7 @@ class _Grading:
                 nonlocal left
                 (answer,) = process.ask([call], left, resume=False)
                 self.seconds[task.id] += process.seconds
-                left -= process.seconds if call.program != "final_model" else 0.0
+                left -= process.seconds
                 return answer
 
             return measure_accuracy(weights, hidden.images, hidden.labels, int(task.parameters["batch"]), ask)

@@ -1,6 +1,7 @@
 """What grading costs: the jail, the rubric, a batch with an endless loop, and the same batch through other graders.
 
     python benchmarks/grading.py [--submissions 20] [--limit 10] [--repeat 15] [--skip-others]
+    python benchmarks/grading.py --attacks [PATTERN]
 
 Prints Markdown tables. Everything is measured in this one run, one after the other, with one torch thread a process:
 
@@ -11,11 +12,17 @@ Prints Markdown tables. Everything is measured in this one run, one after the ot
   `hw7-grade run` without the accuracy task;
 - the same batch with the same checks as nbgrader runs them (a notebook with a test cell for each task), and as pytest
   does in a cold process for each submission. Neither has a jail, and a wrong value there ends its task at once.
+
+With --attacks only the memory of the trusted side is measured, over all attacks of tests/attacks whose names match
+PATTERN: each is read and graded by the course's rubric in a fresh worker, a fork of one that has all its questions and
+images. What counts is the most that this process held at once (VmHWM); jailed processes do not.
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -224,18 +231,62 @@ def cold_pytest(submissions: Path, folder: Path, rubric: Rubric, limit: float) -
     return timed(all_of_them)[0]
 
 
+# ---- the memory of the trusted side ----------------------------------------------------------------------------
+
+
+def graded_apart(folder: Path, rubric: Rubric, tier: str) -> tuple[float, float, float]:
+    """MiB that a fresh worker held before it graded this submission, and at most; seconds that it computed itself."""
+
+    def mebibytes(name: str) -> float:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        (number,) = re.findall(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+        return int(number) / 1024
+
+    before, start = mebibytes("VmRSS"), time.process_time()
+    with Jail(tier) as jail:
+        for found in find_submissions(folder, layout="one").found:
+            grade_submission(take_in(found), rubric, HIDDEN, jail)
+    return before, mebibytes("VmHWM"), time.process_time() - start
+
+
+def memory(pattern: str, tier: str) -> None:
+    """Prints what the honest submission and each attack take, and the five that take most."""
+    sys.path.insert(0, str(PROJECT / "tests"))
+    from hostile import HONEST, attacks, laid_out
+
+    rubric = load_rubric()
+    hidden_cases(rubric, HIDDEN)
+    hidden_images(HIDDEN, int(rubric.of_check("accuracy").parameters["images"]))
+    chosen = [attack for attack in attacks() if re.search(pattern, attack.id)]
+    taken = {}
+    with laid_out(chosen) as submissions:
+        for place in sorted(submissions.iterdir()):
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                taken[place.stem] = before, most, seconds = pool.apply(graded_apart, (place, rubric, tier))
+            print(f"{place.stem}: {before:.0f} MiB, then {most:.0f}; {seconds:.1f} s", file=sys.stderr, flush=True)
+    names = [HONEST[0], *sorted(taken.keys() - set(HONEST), key=lambda name: -taken[name][1])]
+    rows = [[name, f"{most:.0f} MiB", f"{most - before:.0f} MiB", f"{seconds:.1f} s"]
+            for name in names[:6] for before, most, seconds in [taken[name]]]  # fmt: skip
+    headers = (f"{len(chosen)} attacks, the five of most memory", "at most", "beyond its start", "computed")
+    print(tabulate(rows, headers=headers, tablefmt="github"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--submissions", type=int, default=20)
     parser.add_argument("--limit", type=float, default=10.0, help="seconds for each task")
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--skip-others", action="store_true", help="leave out nbgrader and pytest")
+    parser.add_argument("--attacks", nargs="?", const="", metavar="PATTERN", help="only the memory, over these attacks")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     tier = best_tier()[0]
 
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, tier {tier}\n")
+    if options.attacks is not None:
+        memory(options.attacks, tier)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         submission = reference_submission(folder)

@@ -351,6 +351,17 @@ def graded(chosen: Sequence[Attack], tier: Tier, jobs: int = 2) -> Aftermath:
     return Aftermath({grade.student: grade for grade in result.grades}, canary, tuple(left), seconds)
 
 
+@contextlib.contextmanager
+def laid_out(chosen: Sequence[Attack]) -> Iterator[Path]:
+    """The folder of these attacks and the honest students, for whoever grades them in another way; then removed."""
+    world = Path(tempfile.mkdtemp(prefix="hw7-hostile-", dir="/var/tmp"))
+    try:
+        _lay_out(world, chosen, "canary-", f"{LEFT_BEHIND}-{secrets.token_hex(4)}")
+        yield world / "submissions"
+    finally:
+        shutil.rmtree(world, ignore_errors=True)
+
+
 def _lay_out(world: Path, chosen: Sequence[Attack], canary: str, mark: str) -> list[Path]:
     """Writes all submissions; returns the files that nobody may see."""
     out, submissions = world / "out", world / "submissions"

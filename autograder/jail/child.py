@@ -13,10 +13,11 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from hw7 import HW7Error
-from hw7.checks.cases import Answer, Call, Status
+from hw7.checks.cases import Answer, Bound, Call, Status
 
 from . import confine
 from .launch import END_SECONDS, READY_SECONDS, Zygote
@@ -136,8 +137,10 @@ class Child:
         """
         if not self.alive:
             return [Answer(Status.UNANSWERED)] * len(calls)
-        numbered = enumerate(calls, self._asked.stop)
-        return self._exchange([encode(index, 0, call.program, call.inputs) for index, call in numbered], seconds)
+        numbered = dict(enumerate(calls, self._asked.stop))
+        bounds = {index: call.most for index, call in numbered.items() if call.most is not None}
+        frames = [encode(index, 0, call.program, call.inputs) for index, call in numbered.items()]
+        return self._exchange(frames, seconds, bounds)
 
     def close(self) -> None:
         """Ends it, and waits until it and all that it had are gone."""
@@ -151,10 +154,12 @@ class Child:
 
     # ---- the exchange --------------------------------------------------------------------------------------
 
-    def _exchange(self, frames: Sequence[bytes], seconds: float) -> list[Answer]:
+    def _exchange(
+        self, frames: Sequence[bytes], seconds: float, bounds: Mapping[int, Bound] = MappingProxyType({})
+    ) -> list[Answer]:
         self._asked = range(self._asked.stop, self._asked.stop + len(frames))
         self._got, self._silent_since = {}, None
-        self._reader.forgive()
+        self._reader.expect(bounds)
         self._pending = memoryview(b"".join(frames))
         self._clock.start()
         deadline = time.monotonic() + seconds
@@ -177,7 +182,7 @@ class Child:
                     if not more():
                         selector.unregister(key.fileobj)
         self.seconds = self._clock.seconds()[0]
-        return self._in_order()
+        return self._in_order(bounds)
 
     def _watch(self, deadline: float, seconds: float) -> float:
         """Stops it where it is silent, out of time or has written too much; until when it may go on unseen."""
@@ -197,12 +202,14 @@ class Child:
             self._look_at_scratch()
         return deadline
 
-    def _in_order(self) -> list[Answer]:
+    def _in_order(self, bounds: Mapping[int, Bound]) -> list[Answer]:
         answers, missing = [], Status.UNANSWERED if self._status is None else self._status
         for index in self._asked:
             if index not in self._got:  # the first one is what it was at
-                self._got[index], missing = Answer(missing), Status.UNANSWERED
+                most = bounds.get(index) if missing is Status.FLOOD else None
+                self._got[index], missing = Answer(missing, most=most), Status.UNANSWERED
             answers.append(self._got[index])
+        self._got = {}
         return answers
 
     # Each of these does what can be done without waiting, and says whether there may be more.

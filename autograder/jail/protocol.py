@@ -44,11 +44,12 @@ class Unsendable(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What may come: by frame (values, bytes of the body and of the note) and in all."""
+    """What may come: by frame (values, bytes of the body and of the note) and in all. Where an index has a bound of its
+    own (`Reader.expect`), that takes the place of the first two."""
 
     values: int = 4096
-    body: int = 64 * 2**20
-    total: int = 256 * 2**20
+    body: int = 16 * 2**20
+    total: int = 64 * 2**20
     note: int = 8192  # bytes: 2,000 characters of any script
     name: int = 255
     statuses: int = 6  # 0 .. 5 are what the side that runs the submission may say
@@ -137,11 +138,14 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._total = 0
+        self._bounds: Mapping[int, tuple[int, int]] = {}
+        self._most_in_all = limits.total
         self._buffer = bytearray()
 
-    def forgive(self) -> None:
-        """Starts counting the bytes in all anew."""
-        self._total = 0
+    def expect(self, bounds: Mapping[int, tuple[int, int]]) -> None:
+        """Starts counting the bytes in all anew. bounds: values and bytes of the body that may come, by index."""
+        self._total, self._bounds = 0, bounds
+        self._most_in_all = max(self._limits.total, sum(size for _, size in bounds.values()))
 
     def feed(self, data: bytes | memoryview) -> Iterator[Record]:
         """The frames that these bytes complete. Raises Flood."""
@@ -157,16 +161,17 @@ class Reader:
     def _announced(self) -> int:
         """Bytes that follow the head, once all it says is within the limits."""
         limits = self._limits
-        magic, _, status, note, values, body = _FRAME.unpack_from(self._buffer)
+        magic, index, status, note, values, body = _FRAME.unpack_from(self._buffer)
         if magic != MAGIC:
             raise Flood("bytes that are no frame")
         if status >= limits.statuses:
             raise Flood(f"status {status}")
+        most_values, most_bytes = self._bounds.get(index, (limits.values, limits.body))
         for what, number, limit in (
-            ("values", values, limits.values),
+            ("values", values, most_values),
             ("bytes of a note", note, limits.note),
-            ("bytes in one answer", body, limits.body),
-            ("bytes in all", self._total + body, limits.total),
+            ("bytes in one answer", body, most_bytes),
+            ("bytes in all", self._total + body, self._most_in_all),
         ):
             if number > limit:
                 raise Flood(f"{number:,} {what}, at most {limit:,}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # grades are counted and shown without torch
     from torch import Tensor
@@ -28,19 +28,28 @@ class Status(IntEnum):
     NO_MEMORY = 5  # MemoryError, or torch could not allocate
     TIME = 6  # stopped at the deadline
     DIED = 7  # the process ended before it answered
-    FLOOD = 8  # more, larger or other records than may come back
+    FLOOD = 8  # more, larger or other records than may come back (`Call.most`)
     UNANSWERED = 9  # the process had been stopped by an earlier call
+
+
+class Bound(NamedTuple):
+    """How much may come back of one call: tensors, and bytes of all that is sent."""
+
+    tensors: int
+    size: int
 
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a program of `hw7.checks.calls` with these inputs.
+    """One run of a program of `hw7.checks.calls` with these inputs. most: how much a jail takes
+    as its answer; None where nobody has said so, as at home.
 
     Several cases may hold the very same Call: it is enough to ask it once, and each judge looks at its own share.
     """
 
     program: str
     inputs: Mapping[str, Value]
+    most: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Answer:
     status: Status
     tensors: tuple[Tensor, ...] = ()
     note: str = ""  # exception and place, cut to 2,000 characters: for the teacher's eyes, never the student's
+    most: Bound | None = None  # the bound that it passed, where it is a FLOOD
 
 
 class Verdict(StrEnum):
@@ -105,10 +115,14 @@ class Case:
     then: Call | None = None
 
 
+ONCE = 0.2  # of a task's `seconds`: for all its questions, asked once
+
+
 @dataclass(frozen=True)
 class Task:
-    """One task of the rubric, and a row of the public tests' tasks.json. points: by part. seconds: how long all of its
-    questions may take together. thresholds: of task 5.2, the share of right answers by kind of data and part."""
+    """One task of the rubric, and a row of the public tests' tasks.json. points: by part. seconds: all the time that a
+    submission's code has for it, however often it is asked. thresholds: of task 5.2, the share of right answers by kind
+    of data and part."""
 
     id: str
     title: str
@@ -125,6 +139,15 @@ class Task:
     @property
     def chapter(self) -> str:
         return self.id.partition(".")[0]
+
+    @property
+    def seconds_once(self) -> float:
+        """How long all of its questions and ways back may take, asked once.
+
+        What is right is asked twice more. So whoever is in time once has time for that even where the machine is half
+        as fast by then: 1/5 + 2 * 2/5 = 1.
+        """
+        return ONCE * self.seconds
 
     @property
     def has_cases(self) -> bool:

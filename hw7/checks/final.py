@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from hw7.checks.bounds import bound
 from hw7.checks.cases import Answer, Call, Outcome, Status, Task, Verdict
 from hw7.checks.compare import kind
 from hw7.checks.outcomes import outcome_of_status
@@ -95,12 +96,14 @@ def measure_accuracy(
         if weights[:2] in (b"PK", b"\x80\x02"):
             message = "weights.safetensors was written by torch.save. Write it with safetensors.torch.save_file."
         return Outcome(Verdict.WRONG, message, note=str(error)[:300])
-    answer = ask(Call("final_model", {"weights": torch.frombuffer(bytearray(weights), dtype=torch.uint8)}))
+    data = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
+    answer = ask(Call("final_model", {"weights": data}, bound(0, 0)))
     if answer.status is not Status.RETURNED:
         return outcome_of_status(answer)
     right = 0
     for pictures, truth in zip(images.split(batch), labels.split(batch), strict=True):
-        answer = ask(Call("final_logits", {"images": pictures.float() / 255}))
+        most = bound(1, len(truth) * NUM_CLASSES)
+        answer = ask(Call("final_logits", {"images": pictures.float() / 255}, most))
         if outcome := unfit(answer, len(truth)):
             return outcome
         right += hits(answer.tensors[0].float(), truth)

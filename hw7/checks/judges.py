@@ -15,6 +15,7 @@ and of the case's own words; nothing that student code printed, named or raised 
     returns      what the function returns, in words, for the message
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,7 @@ from hw7.checks.there_and_back import compressed, feed, quantized
 from hw7.support.words import counted
 
 MAX_PARAMETERS = 10_000  # tensors of a network
+MAX_SIZE = 2**40  # entries of one: any that a machine could hold
 
 
 def values(case: Case, answer: Answer) -> Outcome:
@@ -86,14 +88,14 @@ def refuses(case: Case, answer: Answer) -> Outcome:
 
 
 def _table(answer: Answer) -> tuple[list[tuple[int, ...]], Sequence[Tensor]] | None:
-    """[(role, *shape)] of the parameters that came back, and the tensors after them."""
-    roles, *tensors = answer.tensors or (torch.empty(0),)
-    if roles.dtype != torch.int64 or roles.ndim != 1 or len(tensors) < len(roles) or len(roles) > MAX_PARAMETERS:
+    """[(role, *shape)] of the parameters that came back, and the tensors after their table."""
+    table, *tensors = answer.tensors or (torch.empty(0),)
+    if table.dtype != torch.int64 or table.ndim != 2 or len(table) > MAX_PARAMETERS or not 1 <= table.shape[1] <= 9:
         return None
-    numbers = roles.tolist()
-    if not all(0 <= number < len(ROLES) for number in numbers):
+    rows = _rows_of(table)
+    if not all(row and row[0] < len(ROLES) and math.prod(row[1:]) <= MAX_SIZE for row in rows):
         return None
-    return [(n, *t.shape) for n, t in zip(numbers, tensors, strict=False)], tensors[len(numbers) :]
+    return rows, tensors
 
 
 def _no_network(case: Case, answer: Answer) -> Outcome:
@@ -103,14 +105,19 @@ def _no_network(case: Case, answer: Answer) -> Outcome:
 
 
 def _rows(expected: Mapping[str, Value]) -> list[tuple[int, ...]]:
-    """The rows of `expected["layers"]`, a table [n, 1 + dimensions], filled up with -1."""
+    """The rows of `expected["layers"]`."""
     table = expected["layers"]
     assert isinstance(table, Tensor)
+    return _rows_of(table)
+
+
+def _rows_of(table: Tensor) -> list[tuple[int, ...]]:
+    """(role, *shape) of each row of a table [n, 1 + dimensions], filled up with -1."""
     return [tuple(number for number in row if number >= 0) for row in table.tolist()]
 
 
 def _count(rows: Sequence[tuple[int, ...]]) -> int:
-    return sum(int(torch.Size(row[1:]).numel()) for row in rows)
+    return sum(math.prod(row[1:]) for row in rows)
 
 
 def layers(case: Case, answer: Answer) -> Outcome:
@@ -177,11 +184,18 @@ def second_call(case: Case, answer: Answer) -> Call | None:
     return None if fed is None else Call(case.then.program, {**case.then.inputs, **fed})
 
 
+def leads_on(case: Case, outcome: Outcome) -> bool:
+    """Whether a second call may change this outcome of a first answer: of one that is right so far, there and back; of
+    networks that are wrong, and may follow from the submission's own earlier functions."""
+    return (outcome.verdict is Verdict.WRONG) if case.judge == "pruned" else outcome.verdict is Verdict.RIGHT
+
+
 def _steps(case: Case, answer: Answer) -> dict[str, Value] | None:
-    """Only for networks that are wrong, and as many as there should be."""
-    if len(answer.tensors) != len(tensor_names(case.expected)) or values(case, answer).verdict is Verdict.RIGHT:
+    """Only for as many tensors as there should be."""
+    names = tensor_names(case.expected)
+    if len(answer.tensors) != len(names):
         return None
-    return steps_to_ask(case, dict(zip(tensor_names(case.expected), answer.tensors, strict=True)))
+    return steps_to_ask(case, dict(zip(names, answer.tensors, strict=True)))
 
 
 def pruned(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
@@ -207,7 +221,8 @@ _DTYPES = {
 
 
 def judge(case: Case, *answers: Answer) -> Outcome:
-    """The outcome of a case, given the answer to its call and, where it has a `then`, to that."""
+    """The outcome of a case, given the answer to its call and, where it has a `then`, to that. Without the second one,
+    RIGHT means: right so far."""
     first = answers[0]
     if first.status is not Status.RETURNED and case.judge not in _SEES_STATUS:
         return outcome_of_status(first, case)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
+from hw7.support.words import counted
 
 EARLIER = "earlier functions"  # in `equals`: what the submission's own functions of earlier tasks lead to
 _OF_STATUS: dict[Status, tuple[Verdict, str]] = {
@@ -21,6 +22,9 @@ _OF_STATUS: dict[Status, tuple[Verdict, str]] = {
 def outcome_of_status(answer: Answer, case: Case | None = None) -> Outcome:
     """The outcome of a call that did not return."""
     verdict, message = _OF_STATUS[answer.status]
+    if answer.most is not None:
+        most = f"at most {answer.most.size:,} bytes in {counted(answer.most.tensors, 'tensor')}"
+        return Outcome(verdict, message, most, "more", note=answer.note)
     return Outcome(verdict, message, case.name if case else "", "", note=answer.note)
 
 

@@ -108,7 +108,7 @@ class Checks:
         if task.id in self._sheets:
             return self._sheets[task.id]
         self._sheets[task.id] = sheet = AnswerSheet(load_cases(self.tests / "cases" / f"{task.id}.safetensors"))
-        limit = TimeLimit(PATIENCE * task.seconds)
+        limit = TimeLimit(PATIENCE * task.seconds_once)
         try:
             with limit:
                 select_solution(self.directory)

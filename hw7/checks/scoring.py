@@ -9,20 +9,32 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
+from hw7.checks.bounds import bound_of
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
 from hw7.checks.final import HandedIn
-from hw7.checks.judges import judge, second_call
+from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes
 from hw7.checks.outcomes import EARLIER
 
 
 class SecondHalf(NamedTuple):
-    """A call that feeds on the first answer of a case."""
+    """A case whose first answer feeds a second call."""
 
     case: Case
     first: Answer
-    call: Call
+
+    @property
+    def call(self) -> Call:
+        """Made anew each time, so that nobody holds it but who sends it."""
+        call = second_call(self.case, self.first)
+        assert call is not None
+        return replace(call, most=bound_of([self.case]))
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held for it."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.first.tensors)
 
 
 class AnswerSheet:
@@ -41,20 +53,29 @@ class AnswerSheet:
         return [cases[0].call for cases in self._looking.values()]
 
     def add(self, calls: Iterable[Call], answers: Iterable[Answer]) -> list[SecondHalf]:
-        """Judges the answers to these calls. What cannot be judged by a first answer alone is returned: to be asked of
-        a process that has nothing but these calls, and for `add_second`."""
+        """Judges the answers to these calls. What a second call may change is returned: to be asked of a process that
+        has nothing but these calls, and for `add_second`."""
         halves: list[SecondHalf] = []
         for call, answer in zip(calls, answers, strict=True):
             for case in self._looking[id(call)]:
-                if (following := second_call(case, answer)) is None:
-                    self._note(case, judge(case, answer))
+                outcome = judge(case, answer)
+                if leads_on(case, outcome) and second_call(case, answer) is not None:
+                    halves.append(SecondHalf(case, answer))
                 else:
-                    halves.append(SecondHalf(case, answer, following))
+                    self._note(case, outcome)
         return halves
 
     def add_second(self, halves: Sequence[SecondHalf], answers: Iterable[Answer]) -> None:
         for half, answer in zip(halves, answers, strict=True):
             self._note(half.case, judge(half.case, half.first, answer))
+
+    def bounded(self, calls: Iterable[Call]) -> list[Call]:
+        """The same calls, with how much may come back."""
+        return [replace(call, most=bound_of(self._looking[id(call)])) for call in calls]
+
+    def is_wrong(self, case: Case) -> bool:
+        """Whether it is so already: no further answer changes that."""
+        return case.name in self.outcomes and self.outcomes[case.name].verdict is not Verdict.RIGHT
 
     def fill(self, answer: Answer) -> None:
         """The same answer to every question that has none yet."""

@@ -35,7 +35,7 @@ def _unpack_names(tensor: Tensor) -> list[str] | None:
     if tensor.dtype != torch.uint8 or tensor.numel() > MAX_NAMES * MAX_NAME:
         return None
     try:
-        names = json.loads(bytes(tensor.flatten().tolist()))
+        names = json.loads(tensor.contiguous().numpy().tobytes())
     except (ValueError, RecursionError):
         return None
     fine = isinstance(names, list) and all(isinstance(name, str) and len(name) <= MAX_NAME for name in names)
@@ -141,7 +141,7 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
         message = "quantize changed the weight that it was given."
         return wrong_answer(message, words(weight), words(after), ["changes-its-input"])
     if back is None:
-        return wrong_answer("q, scale and zero_point cannot be given to dequantize.", "3 tensors", "something else")
+        return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
         return _not_back(case, back)
     if len(back.tensors) != 1 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
@@ -166,7 +166,7 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
     where names, order, shapes and dtypes are; `most_bytes` of the file, where that is asked."""
     wanted = _state_dict(case)
     parts = _parts(case, answer)
-    if parts is None or back is None:
+    if parts is None:
         message = (
             "compress must return a flat dict of tensors with names that safetensors can save: contiguous, and none "
             "sharing storage with another."
@@ -177,6 +177,8 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
         if tensor.dtype != left.dtype or not torch.equal(tensor, left):
             message = "compress changed the state_dict that it was given."
             return wrong_answer(message, words(tensor), words(left), ["changes-its-input"])
+    if back is None:
+        return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
         return _not_back(case, back)
     names = _unpack_names(back.tensors[0]) if back.tensors else None

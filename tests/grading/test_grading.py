@@ -10,9 +10,10 @@ import pytest
 import torch
 from submissions import HIDDEN, Files, OpenChild, OpenJail, reference_files, reference_weights, with_code
 
+from autograder import grading
 from autograder.course.stripping import strip_python
-from autograder.grades import Grade
-from autograder.grading import grade_submission, hidden_cases, written_answers
+from autograder.grades import Grade, TaskGrade
+from autograder.grading import MIN_SECONDS, grade_submission, hidden_cases, written_answers
 from autograder.intake.submission import Submission
 from autograder.jail import Jail, Tier, best_tier
 from autograder.jail.child import Child
@@ -124,8 +125,8 @@ def test_a_task_that_fails_costs_itself_alone(jail: Jail, deadlines: list[float]
     assert points(grade) == {task.id: 0 if task.id == lost else task.out_of for task in rubric.tasks}
     (task,) = (task for task in grade.tasks if task.task == lost)
     assert task.verdict is verdict
-    # Once; asking it all again after the deadline would have cost it again.
-    assert deadlines == [SHORT] * (verdict is Verdict.TIME)
+    # A fifth, once; asking it all again after the deadline would have cost more.
+    assert [round(seconds) for seconds in deadlines] == [SHORT / 5] * (verdict is Verdict.TIME)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +168,22 @@ def test_a_module_that_cannot_be_imported_costs_its_own_tasks(jail: Jail, deadli
     deadlines.clear()
     grade = grade_submission(submission(files), rubric, HIDDEN, jail)
     assert grade.total == 0
-    assert deadlines == [SHORT]  # once, not once a task
+    assert deadlines == [SHORT / 5]  # once, not once a task
 
 
-def count_calls(rubric: Rubric, task: str) -> int:
-    return len(AnswerSheet(hidden_cases(rubric, HIDDEN)[task]).calls)
+def seconds_of_one(task: str, share: float) -> float:
+    """What an answer takes where all that is asked once takes this share of the time for it: the imports of the package
+    and of the module, the questions, and in chapter 4 a way back for each."""
+    calls = len(AnswerSheet(hidden_cases(some(task), HIDDEN)[task]).calls)
+    return share * some(task).tasks[0].seconds_once / (2 + calls * (1 + task.startswith("4")))
+
+
+def graded_slowly(task: str, *costs: float, files: Files | None = None) -> TaskGrade:
+    """The task's grade where the first process takes the first of these costs for an answer, and so on."""
+    given = submission(files or dict(reference_files()), reference_weights())
+    (grade,) = grade_submission(given, some(task), HIDDEN, SlowJail(*costs)).tasks  # type: ignore[arg-type]
+    assert grade.seconds <= SECONDS + 0.001
+    return grade
 
 
 class SlowChild(OpenChild):
@@ -183,7 +195,7 @@ class SlowChild(OpenChild):
 
     def ask(self, calls: Sequence[Call], seconds: float) -> list[Answer]:
         in_time = min(len(calls), int(seconds / self.cost + 1e-9))
-        self.seconds, self.alive = self.cost * len(calls), in_time == len(calls)
+        self.seconds, self.alive = min(self.cost * len(calls), seconds), in_time == len(calls)
         stopped = [Answer(status) for status in (Status.TIME, *[Status.UNANSWERED] * len(calls))]
         return [*super().ask(calls[:in_time], seconds), *stopped][: len(calls)]
 
@@ -200,30 +212,94 @@ class SlowJail(OpenJail):
 
 @pytest.mark.parametrize("task", ["3.2", "3.4", "4.1", "4.2"])
 @pytest.mark.parametrize("share", [0.1, 0.62, 0.99])
-def test_who_is_in_time_in_the_first_round_is_in_all(task: str, share: float) -> None:
-    """Each question is asked three times, and 4.1 and 4.2 ask for the way back as well."""
-    rubric = some(task)
-    calls = count_calls(rubric, task)
-    jail = SlowJail(share * SECONDS / calls)
-    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
-    assert grade.total == grade.out_of
-    assert grade.tasks[0].seconds == pytest.approx(3 * share * SECONDS, rel=0.01) or task.startswith("4")
+def test_who_is_in_time_once_is_in_time_always(task: str, share: float) -> None:
+    """Each question is asked three times, and so is the way back."""
+    assert graded_slowly(task, seconds_of_one(task, share)).verdict is Verdict.RIGHT
 
 
-@pytest.mark.parametrize("task", ["3.2", "3.4"])
-def test_a_machine_that_becomes_slower_costs_no_points(task: str) -> None:
-    """A hundredth of the limit in the first round, and in the second 180 times that for each of twice the questions."""
-    rubric = some(task)
-    cost = 0.01 * SECONDS / count_calls(rubric, task)
-    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, SlowJail(cost, 180 * cost))  # type: ignore[arg-type]
-    assert grade.total == grade.out_of
+@pytest.mark.parametrize(("task", "share"), [("3.2", 0.99), ("3.4", 0.99), ("4.1", 0.66), ("4.2", 0.66)])
+def test_a_machine_that_becomes_half_as_fast_costs_no_points(task: str, share: float) -> None:
+    """After the first round. The first ways back of chapter 4 count with it and are the slower ones here."""
+    cost = seconds_of_one(task, share)
+    assert graded_slowly(task, cost, 2 * cost).verdict is Verdict.RIGHT
 
 
-def test_who_is_late_in_the_first_round_is_out_of_time() -> None:
-    rubric = some("3.2")
-    jail = SlowJail(1.1 * SECONDS / count_calls(rubric, "3.2"))
-    grade = grade_submission(submission(dict(reference_files())), rubric, HIDDEN, jail)  # type: ignore[arg-type]
-    assert grade.tasks[0].verdict is Verdict.TIME
+@pytest.mark.parametrize("task", ["3.2", "4.1"])
+def test_who_is_late_in_the_first_round_is_out_of_time(task: str) -> None:
+    grade = graded_slowly(task, seconds_of_one(task, 1.1))
+    assert grade.verdict is Verdict.TIME
+    assert grade.seconds <= SECONDS / 2  # a fifth, and before late ways back all the questions
+
+
+@pytest.mark.parametrize("task", ["3.2", "4.1"])
+def test_who_is_slow_when_asked_again_has_no_more_than_the_seconds(task: str) -> None:
+    cost = seconds_of_one(task, 0.5)
+    grade = graded_slowly(task, cost, 50 * cost)
+    assert grade.verdict is Verdict.TIME
+    assert grade.seconds == pytest.approx(SECONDS)
+
+
+def test_a_wrong_verdict_stands_where_no_time_is_left_to_ask_again() -> None:
+    """Right at first and wrong when repeated, in half of the time; the second try does not come to its end."""
+    code = "_seen = []\n\ndef select_channels(importance, keep):\n    _seen.append((importance.tolist(), keep))\n"
+    code += "    if not 1 <= keep <= len(importance):\n        raise ValueError\n"
+    code += "    best = importance.argsort(descending=True, stable=True)[:keep].sort().values\n"
+    code += "    return best if _seen.count(_seen[-1]) == 1 else best.flip(0) - 1\n"
+    grade = graded_slowly("3.2", seconds_of_one("3.2", 0.99), files=with_code({"pruning.py": code}))
+    assert grade.verdict is Verdict.WRONG
+    assert grade.seconds > 0.9 * SECONDS
+
+
+def test_building_the_network_and_looking_at_images_share_one_clock() -> None:
+    """Three answers, and time for two and a half."""
+    (task,) = some("5.2").tasks
+    task = replace(task, parameters={**task.parameters, "times_reference": 0})
+    rubric = Rubric((task,), "one clock", some("5.2").path)
+    for cost, verdict in ((0.3, Verdict.RIGHT), (0.4, Verdict.TIME)):
+        jail, given = SlowJail(cost * MIN_SECONDS), submission(dict(reference_files()), reference_weights())
+        (grade,) = grade_submission(given, rubric, HIDDEN, jail).tasks  # type: ignore[arg-type]
+        assert grade.verdict is verdict
+        assert grade.seconds <= MIN_SECONDS + 0.001
+
+
+# ---- what the grader holds -----------------------------------------------------------------------------------
+
+LARGE = {
+    "3.2": "def select_channels(importance, keep):\n    return torch.zeros(300_000)\n",
+    "4.1": "def dequantize(q, scale, zero_point, channel_axis=None):\n    return torch.zeros(300_000)\n",
+    "4.2": "def compress(state_dict, bits=8):\n    return {str(i): torch.zeros(1) for i in range(300)}\n",
+}
+
+
+@pytest.mark.parametrize("task", LARGE)
+def test_an_answer_far_larger_than_what_is_expected_is_refused(jail: Jail, task: str) -> None:
+    """1.2 MB where a few bytes are expected, or 300 tensors where some dozens are: the limit is named."""
+    files = with_code({"pruning.py" if task == "3.2" else "quantization.py": LARGE[task]})
+    (grade,) = grade_submission(submission(files), some(task), HIDDEN, jail).tasks
+    assert grade.verdict is Verdict.OUTPUT
+    outcome = next(part.outcome for part in grade.parts if part.outcome.verdict is Verdict.OUTPUT)
+    assert re.fullmatch(r"at most 1,\d\d\d,\d\d\d bytes in \d+ tensors", outcome.expected)
+    assert "more" in outcome.message.lower()
+
+
+def test_what_waits_for_its_way_back_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is asked one by one, as long as nothing is wrong."""
+    asked: list[tuple[str, int]] = []
+    ask = OpenChild.ask
+
+    def noting(child: OpenChild, calls: Sequence[Call], seconds: float) -> list[Answer]:
+        asked.append((calls[0].program, len(calls)))
+        return ask(child, calls, seconds)
+
+    monkeypatch.setattr(OpenChild, "ask", noting)
+    files = submission(dict(reference_files()))
+    (grade,) = grade_submission(files, some("4.1"), HIDDEN, OpenJail()).tasks  # type: ignore[arg-type]
+    count = len(hidden_cases(some("4.1"), HIDDEN)["4.1"])
+    assert grade.verdict is Verdict.RIGHT
+    assert [number for program, number in asked if program == "dequantize"] == 3 * count * [1]
+    monkeypatch.setattr(grading, "HELD", 1000)
+    (grade,) = grade_submission(files, some("4.1"), HIDDEN, OpenJail()).tasks  # type: ignore[arg-type]
+    assert grade.verdict is Verdict.OUTPUT
 
 
 def test_an_answer_right_only_once_is_wrong(jail: Jail) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import textwrap
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from jailed import ECHO, SECONDS, inside, linux, question, said, submission, wor
 from autograder.jail import Jail
 from autograder.jail.child import GRACE_SECONDS, MAX_FILES, youngest
 from autograder.jail.protocol import encode
-from hw7.checks.cases import Status
+from hw7.checks.cases import Bound, Status
 
 pytestmark = linux
 
@@ -177,7 +178,7 @@ FORGED = {
     "endless": "while True: os.write(4, FRAME(7))",
     "answers to what was not asked": "os.write(4, FRAME(3))",
     "a huge announcement": "os.write(4, struct.pack('<4sQBHIQ', b'HW7\\x01', 2, 0, 0, 1, 2**62))",
-    "too much": "return torch.zeros(2**24 + 1)",
+    "too much": "return torch.zeros(2**22 + 1)",
 }
 
 
@@ -190,6 +191,20 @@ def test_forged_frames(jail: Jail, body: str) -> None:
         (answer,) = child.ask([question(1)], SECONDS)
         assert answer.status is Status.FLOOD
         assert child.stopped_by.startswith("flood")
+    works(jail)
+
+
+def test_the_bound_of_a_question(jail: Jail) -> None:
+    """A larger answer ends the child, and says which bound it was; the answers before it stay."""
+    bound = Bound(2, 1000)
+    calls = [replace(question(size), most=bound) for size in (100, 1000, 100)]
+    body = "return torch.zeros(int(student.item()), dtype=torch.uint8)"
+    with jail.child(submission(body)) as child:
+        first, large, last = child.ask(calls, SECONDS)
+        assert first.tensors[0].shape == (100,)
+        assert (large.status, large.most) == (Status.FLOOD, bound)
+        assert (last.status, last.most) == (Status.UNANSWERED, None)
+        assert "at most 1,000" in child.stopped_by
     works(jail)
 
 

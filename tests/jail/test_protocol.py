@@ -160,8 +160,25 @@ def test_bytes_in_all() -> None:
         list(reader.feed(frame))
     reader = Reader(Limits(total=2 * len(frame)))
     for _ in range(5):
-        reader.forgive()
+        reader.expect({})
         assert len(list(reader.feed(2 * frame))) == 2
+
+
+def test_an_answer_is_held_to_its_own_bound() -> None:
+    """Before its bytes are there, by its index; what has no bound of its own is held to the limits of all."""
+    large = encode(7, 0, "", {"0": torch.zeros(100)})
+    many = encode(7, 0, "", {str(number): torch.zeros(1) for number in range(4)})
+    for frame, bound in ((large, (1, 399)), (many, (3, 10**6))):
+        reader = Reader(Limits())
+        reader.expect({7: bound, 8: (9, 10**9)})
+        with pytest.raises(Flood, match="at most"):
+            list(reader.feed(frame[: _FRAME.size]))
+        reader = Reader(Limits())
+        reader.expect({6: bound})
+        assert len(list(reader.feed(frame))) == 1
+    reader = Reader(Limits(body=100, total=100))
+    reader.expect({7: (1, 500)})  # asked for, so it may be more than anybody may send
+    assert len(list(reader.feed(large))) == 1
 
 
 def test_a_bool_is_0_or_1() -> None:
