@@ -34,9 +34,10 @@ LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
 class Clock:
     """How long a process has been at it: while it computed, slept or waited for anything but a processor.
 
-    On a busy machine nobody pays for the work of others: time in the queue for a processor does not count, as far as
-    the system tells it (Linux does). Nor does a process gain by threads that push its first one back in that queue: it
-    counts at least the processor time of all of them.
+    On a busy machine nobody pays for the work of others: time in the queue for a processor does not count, neither its
+    own nor that of the grader, for which it waits between two questions; as far as the system tells it (Linux does).
+    Nor does a process gain by threads that push its first one back in that queue: it counts at least the processor time
+    of all of them.
     """
 
     def __init__(self, pid: int | None) -> None:
@@ -47,10 +48,12 @@ class Clock:
         self._begun = self._read()
 
     def _read(self) -> tuple[float, float, float]:
-        """Seconds of all clocks, in its first thread's queue, of all its threads on a processor; 0 if nobody tells."""
+        """Seconds of all clocks, in the queues of its first thread and of the grader, of all its threads on a processor;
+        0 if nobody tells."""
         now = time.monotonic()
         try:
-            queued = int((self._place / "schedstat").read_text().split()[1]) / 1e9
+            threads = self._place, Path("/proc/thread-self")
+            queued = sum(int((each / "schedstat").read_text().split()[1]) for each in threads) / 1e9
             ticks = (self._place / "stat").read_text().rpartition(")")[2].split()[11:13]
         except (OSError, IndexError, ValueError):
             return now, 0.0, 0.0
