@@ -48,8 +48,8 @@ class Clock:
         self._begun = self._read()
 
     def _read(self) -> tuple[float, float, float]:
-        """Seconds of all clocks, in the queues of its first thread and of the grader, of all its threads on a processor;
-        0 if nobody tells."""
+        """Seconds of all clocks, in the queues of its first thread and of the grader, of all its threads on a
+        processor; 0 if nobody tells."""
         now = time.monotonic()
         try:
             threads = self._place, Path("/proc/thread-self")
