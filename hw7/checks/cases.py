@@ -41,8 +41,8 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a program of `hw7.checks.calls` with these inputs. most: how much a jail takes
-    as its answer; None where nobody has said so, as at home.
+    """One run of a program of `hw7.checks.calls` with these inputs. most: how much a jail takes as its answer; None
+    where nobody has said so, as at home.
 
     Several cases may hold the very same Call: it is enough to ask it once, and each judge looks at its own share.
     """

@@ -1,17 +1,20 @@
 """How much may come back of a call: far less than what costs the grader anything, and no less than right answers and
 known mistakes need."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 from submissions import HIDDEN, REFERENCE
-from torch import Tensor
+from torch import Tensor, nn
 
 from autograder.jail.protocol import encode
 from autograder.rubric import load_rubric
 from autograder.tasks.table import cases
 from hw7.checks.bounds import bound_of
 from hw7.checks.calls.run import run_call
-from hw7.checks.cases import Answer, Bound, Case, Status, Task, Verdict
+from hw7.checks.cases import Answer, Bound, Call, Case, Status, Task, Verdict
 from hw7.checks.judges import judge
 from hw7.checks.scoring import AnswerSheet
 from hw7.solution import load_solution
@@ -70,6 +73,19 @@ def test_a_wrong_first_answer_gets_no_second_half(check: str, tensors: tuple[Ten
     sheet = AnswerSheet(cases(check, check, {}, b"bounds"))
     assert sheet.add(sheet.calls, [Answer(Status.RETURNED, tensors)] * len(sheet.calls)) == []
     assert sheet.verdicts == {Verdict.WRONG}
+
+
+def test_a_large_network_is_told_by_its_shapes() -> None:
+    """Its values are not sent, so it is named as what it is. One without values is no network."""
+    case = next(each for each in cases("1.1", "depthwise_separable", {}, b"bounds") if each.judge == "layers")
+    for device, got in (("cpu", "4,002,000 parameters in 2 tensors"), ("meta", "something else")):
+        models = SimpleNamespace(depthwise_separable=partial(nn.Linear, 2000, 2000, device=device))
+        answer = run_call(
+            SimpleNamespace(models=models), Call(case.call.program, {**case.call.inputs, "arguments": ()})
+        )
+        assert sent(answer).size < 1000
+        assert judge(case, answer).verdict is Verdict.WRONG
+        assert judge(case, answer).got.startswith(got)
 
 
 def test_the_limit_is_named() -> None:
