@@ -33,7 +33,7 @@ _IMPORTANCES: dict[str, Callable[[nn.BatchNorm2d], Tensor]] = {
     "": lambda bn: bn.weight.abs(),
     "importance-signed": lambda bn: bn.weight,
     "importance-of-the-shift": lambda bn: bn.bias.abs(),
-    "importance-by-statistics": lambda bn: bn.running_var,  # type: ignore[dict-item]
+    "importance-by-statistics": lambda bn: bn.running_var,  # type: ignore[dict-item,return-value]
     "importance-by-statistics#scaled": lambda bn: bn.weight.abs() / (bn.running_var + bn.eps) ** 0.5,  # type: ignore[operator]
 }
 
