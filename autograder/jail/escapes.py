@@ -6,6 +6,7 @@ It answers a question as well: that nothing was raised tells nothing of a file t
 # What opens a file here is not to succeed.
 # ruff: noqa: SIM115, PLW1514
 
+import fcntl
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 escaped: list[str] = []
+library = os.open(os.__file__, os.O_RDONLY)
 
 
 def attempt(name: str, action: Callable[[], object]) -> None:
@@ -48,6 +50,10 @@ attempt("signal its parent", lambda: os.kill(os.getppid(), 0))
 attempt("signal all", lambda: os.kill(-1, 0))
 attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
 attempt("change its owner", lambda: os.chmod(__file__, 0o777))
+attempt("change what is cached", lambda: os.posix_fadvise(library, 0, 0, os.POSIX_FADV_DONTNEED))
+attempt("see what is cached", lambda: os.preadv(library, [bytearray(1)], 0, os.RWF_NOWAIT))
+attempt("see its page faults", lambda: resource.getrusage(resource.RUSAGE_SELF))
+attempt("lock what others read", lambda: fcntl.flock(library, fcntl.LOCK_SH))
 for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         attempt(f"open a socket of family {int(family)}", partial(socket.socket, family, kind))

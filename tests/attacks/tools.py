@@ -5,6 +5,7 @@ import ctypes
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,6 +52,28 @@ def must_fail(function: Callable[..., Any], *arguments: Any) -> None:
     except (OSError, ImportError, ZeroDivisionError):
         return
     won(f"{getattr(function, '__name__', function)}{arguments} gave {result!r}")
+
+
+def letter_box(write: Callable[[int, int], object], read: Callable[[int], int]) -> None:
+    """Looks for a message that only another child of this run can have left, number by number; then leaves it.
+
+    Its first question only: later ones would read what this child itself has left.
+    """
+    message = [zlib.crc32(f"{MARK}{number}".encode()) & 1 for number in range(32)]
+    if opened:
+        return
+    opened.append(True)
+    try:
+        if [read(number) for number in range(32)] == message:
+            won("a message of another child")
+    except OSError:
+        pass
+    for number, bit in enumerate(message):
+        with contextlib.suppress(OSError):
+            write(number, bit)
+
+
+opened: list[bool] = []
 
 
 def rotated(things: Sequence[Any]) -> list[Any]:

@@ -47,7 +47,7 @@ def test_nothing_of_one_child_is_in_the_next(each_jail: Jail) -> None:
 
 
 def test_no_file_stays(each_jail: Jail) -> None:
-    """A deep tree, links out, and folders that cannot be entered: all gone, and nothing behind a link is touched."""
+    """A deep tree, and links out: all gone, and nothing behind a link is touched. No folder is closed to its owner."""
     with tempfile.NamedTemporaryFile() as outside:
         body = f"""
             os.symlink({os.path.dirname(outside.name)!r}, 'out')
@@ -55,7 +55,11 @@ def test_no_file_stays(each_jail: Jail) -> None:
             for _ in range(1200):
                 os.mkdir('d')
                 os.chdir('d')
-            os.mkdir('closed', 0)
+            try:
+                os.mkdir('closed', 0)
+                result = 'closed'
+            except PermissionError:
+                pass
         """
         assert inside(each_jail, body) == ""
         assert os.path.exists(outside.name)

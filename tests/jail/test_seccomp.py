@@ -65,3 +65,39 @@ def test_filter(machine: str) -> None:
     assert filtered(machine, number["ioctl"], 0, 0x5412) == 0x50000 | 25
     for name in ("socket", "execve", "fork", "memfd_create", "shmget"):
         assert name not in number
+
+
+EAGAIN, ENOTSUP = 0x5000B, 0x5005F
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_arguments_that_reach_what_is_shared(machine: str) -> None:
+    """Flags that have another value on the other machine are told apart."""
+    number = syscalls.numbers(syscalls.CONDITIONAL, machine)
+    direct, directory = {"x86_64": (0x4000, 0x10000), "aarch64": (0x10000, 0x4000)}[machine]
+    for flags, result in (
+        (direct, EPERM), (0x40000, EPERM), (0x2000, EPERM), (directory | 0x80000, ALLOW), (0x101000, ALLOW),
+        (0x400002 | directory, ENOTSUP),
+    ):  # fmt: skip
+        assert filtered(machine, number["openat"], 0, 0, flags) == result, hex(flags)
+    assert filtered(machine, number["fcntl"], 9, 4, 0x800) == ALLOW
+    for flags in (direct, 0x2000, 0x40000):
+        assert filtered(machine, number["fcntl"], 9, 4, flags | 2) == EPERM
+    for command in (5, 6, 7, 36, 37, 38, 1024, 1026):
+        assert filtered(machine, number["fcntl"], 9, command) == EPERM
+    for name in ("preadv2", "pwritev2"):
+        assert filtered(machine, number[name], 9, 0, 1, 0, 0, 0) == ALLOW
+        assert filtered(machine, number[name], 9, 0, 1, 0, 0, 8) == ENOTSUP
+    for flags in (0x8000, 0x18001, 0x2002, 0x80003, 0x28):
+        assert filtered(machine, number["mmap"], 0, 4096, 3, flags) == EPERM
+    for advice in range(128):
+        allowed = advice in (0, 4, 8, 10, 11, 14, 15, 16, 17, 102, 103)
+        assert filtered(machine, number["madvise"], 0, 4096, advice) == (ALLOW if allowed else EPERM)
+    for operation in range(14):
+        assert filtered(machine, number["futex"], 0, operation) == EAGAIN
+        assert filtered(machine, number["futex"], 0, operation | 128) == ALLOW
+        assert filtered(machine, number["futex"], 0, operation | 256) == EAGAIN
+    assert filtered(machine, number["mkdirat"], 0, 0, 0o777) == ALLOW
+    assert filtered(machine, number["mkdirat"], 0, 0, 0o377) == EPERM
+    assert filtered(machine, number["umask"], 0o077) == ALLOW
+    assert filtered(machine, number["umask"], 0o477) == EPERM
