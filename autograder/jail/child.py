@@ -5,7 +5,6 @@ it ended is asked of the fork server. Whatever it does, `ask` answers.
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import selectors
@@ -28,7 +27,7 @@ SCRATCH_MB, MAX_FILES = 16, 4096  # in its scratch folder
 MAX_STRAY = 64  # answers to what was answered already, before it is called a flood
 PIPE_BYTES = 2**20
 GRACE_SECONDS = 1.0  # of its clock, between the end of its answers and the word that it has ended
-LOOK_SECONDS = 0.1  # how often a scratch folder on a disk is measured
+LOOK_SECONDS = 0.1  # how often a process that has closed its answer pipe is looked at
 
 
 class Clock:
@@ -84,6 +83,7 @@ class Child:
         self._server = server
         self._status: Status | None = None  # how it was stopped, if it was
         self._exit: int | None = None  # its wait status, once that has been reported
+        self._full = ""  # the limit of its scratch folder, if it was ended for that
         self._closed = False
         self._printed = bytearray()
         self._reader = Reader(Limits())
@@ -92,7 +92,6 @@ class Child:
         self._stray = 0
         self._silent_since: float | None = None  # by its clock: its end of the answer pipe is closed
         self._pending = memoryview(b"")
-        self._next_look = 0.0  # at its scratch folder
         first = encode(0, 0, "", files)  # before there is anything to close again
         input_end, self._input = os.pipe()
         self._answers, answers_end = os.pipe()
@@ -103,11 +102,10 @@ class Child:
             if confine.LINUX:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        folder = server.spawn({**job, "scratch_mb": SCRATCH_MB, "scratch_files": MAX_FILES}, theirs)
+        spawned = server.spawn({**job, "scratch_mb": SCRATCH_MB, "scratch_files": MAX_FILES}, theirs)
         for descriptor in theirs:
             os.close(descriptor)
-        self._gone = folder is None  # or its exit has been reported
-        self._scratch = f"{folder}/scratch" if folder and server.tier in "CD" else ""  # others have a size of their own
+        self._gone = not spawned  # or its exit has been reported
         self._clock = Clock(youngest(server.pid))
         (ready,) = self._exchange([first], READY_SECONDS)
         if ready.status is not Status.RETURNED or not self.alive:
@@ -179,7 +177,7 @@ class Child:
                         self._status, self.stopped_by = Status.DIED, self._ending()
                     break
                 deadline = self._watch(deadline, seconds)
-                soon = LOOK_SECONDS if self._scratch or self._silent_since is not None else 60.0
+                soon = LOOK_SECONDS if self._silent_since is not None else 60.0
                 for key, _ in selector.select(min(deadline - time.monotonic(), soon)) if self.alive else ():
                     more: Callable[[], bool] = key.data
                     if not more():
@@ -188,11 +186,11 @@ class Child:
         return self._in_order(bounds)
 
     def _watch(self, deadline: float, seconds: float) -> float:
-        """Stops it where it is silent, out of time or has written too much; until when it may go on unseen."""
+        """Stops it where it is silent or out of time; until when it may go on unseen."""
         now = time.monotonic()
         if self._silent_since is not None and self._clock.seconds()[0] >= self._silent_since + GRACE_SECONDS:
             self._stop(Status.DIED, "its answer pipe was closed")
-            if self._exit is not None and self._exit != signal.SIGKILL:  # it was at its end already
+            if self._full or (self._exit is not None and self._exit != signal.SIGKILL):  # it was at its end already
                 self.stopped_by = self._ending()
         elif now >= deadline:
             counted, computed, queued = self._clock.seconds()
@@ -200,9 +198,6 @@ class Child:
             if counted >= seconds:
                 spent = f"computed {computed:.1f} s, waited {queued:.1f} s for a processor"
                 self._stop(Status.TIME, f"deadline {seconds:g} s: {spent}")
-        elif self._scratch and now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
-            self._look_at_scratch()
         return deadline
 
     def _in_order(self, bounds: Mapping[int, Bound]) -> list[Answer]:
@@ -264,7 +259,7 @@ class Child:
         """Takes what the fork server says until it is that this child has ended, or the deadline has passed."""
         while not self._gone and (message := self._server.message(deadline)) is not None:
             if "exit" in message:
-                self._gone, self._exit = True, int(message["exit"])
+                self._gone, self._exit, self._full = True, int(message["exit"]), str(message["full"])
         self._gone = self._gone or not self._server.alive
 
     # ---- the end -------------------------------------------------------------------------------------------
@@ -272,6 +267,8 @@ class Child:
     def _ending(self) -> str:
         if self._exit is None:
             return "the jail's fork server ended"
+        if self._full:
+            return f"scratch folder: {self._full}"
         if os.WIFSIGNALED(self._exit):
             number = os.WTERMSIG(self._exit)
             reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
@@ -291,18 +288,3 @@ class Child:
         self._hear(time.monotonic() + END_SECONDS)
         if not self._gone:
             self._server.alive, self._gone = False, True
-
-    def _look_at_scratch(self) -> None:
-        """A scratch folder on a disk has no size of its own: it is measured, and the child stopped when it is full."""
-        size, count, folders = 0, 0, [self._scratch]
-        while folders and count <= MAX_FILES:
-            try:
-                for entry in os.scandir(folders.pop()):
-                    count += 1
-                    size += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-            except OSError as error:  # gone again, or deeper than any name may be long
-                count += MAX_FILES if error.errno == errno.ENAMETOOLONG else 0
-        if size > SCRATCH_MB * 2**20 or count > MAX_FILES:
-            self._stop(Status.DIED, f"scratch folder: more than {SCRATCH_MB} MiB or {MAX_FILES} files")

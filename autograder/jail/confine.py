@@ -198,10 +198,10 @@ def has_capability(name: str) -> bool:
     return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> CAPABILITIES[name] & 1)
 
 
-def become(uid: int | None, keep: str | None = None) -> None:
+def become(uid: int | None, keep: str | None = None, *, dumpable: bool = False) -> None:
     """Another uid and gid (None: stays), no groups beside it, no capability but `keep`, and no way to gain any.
 
-    The bounding set is emptied where this process may do that.
+    The bounding set is emptied where this process may do that. dumpable: others of this uid may see what it has open.
     """
     for capability in range(64):
         if _libc.prctl(24, ctypes.c_ulong(capability), 0, 0, 0) < 0:  # PR_CAPBSET_DROP
@@ -216,7 +216,7 @@ def become(uid: int | None, keep: str | None = None) -> None:
     bits = 0 if keep is None else 1 << CAPABILITIES[keep]
     syscall("capset", struct.pack("<Ii", 0x20080522, 0), struct.pack("<6I", bits, bits, 0, 0, 0, 0))
     _prctl("no new privileges", 38, 1)
-    _prctl("dumpable", 4, 0)
+    _prctl("dumpable", 4, dumpable)
 
 
 def die_with_parent() -> None:

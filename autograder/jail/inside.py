@@ -30,6 +30,7 @@ MAX_THREADS = 64
 MANY_THREADS = 512  # where threads are counted by uid and the uid is shared
 MAX_OPEN_FILES = 128
 STACK_BYTES = 8 * 2**20
+NO_CORE = 1  # bytes: as 0, and where dumps are piped to a program none is started for it
 MEMORY_RESERVE = 8 * 2**20  # set free to say that there was no more
 
 
@@ -77,7 +78,7 @@ class JailedProcess:
         confine.set_limits(
             {
                 "AS": self.config["address_space"] + self.job["memory_mb"] * 2**20, "CPU": CPU_SECONDS,
-                "FSIZE": self.job["scratch_mb"] * 2**20, "NOFILE": MAX_OPEN_FILES, "CORE": 0,
+                "FSIZE": self.job["scratch_mb"] * 2**20, "NOFILE": MAX_OPEN_FILES, "CORE": NO_CORE,
                 "NPROC": MAX_THREADS if self.config["threads_are_counted"] else _tasks_of_this_user() + MANY_THREADS,
                 "STACK": STACK_BYTES, "MEMLOCK": 0, "MSGQUEUE": 0, "SIGPENDING": 128, "NICE": 0, "RTPRIO": 0,
             }
@@ -92,7 +93,9 @@ class JailedProcess:
         tier = self.config["tier"]
         if tier != "D":
             confine.fresh_keyring()
-            confine.become(self.uid, "CAP_DAC_READ_SEARCH" if self.config["keep_reading"] else None)
+            keep = "CAP_DAC_READ_SEARCH" if self.config["keep_reading"] else None
+            # In tier C the fork server counts what it holds; a plain user may not look into one that is not dumpable.
+            confine.become(self.uid, keep, dumpable=tier == "C" and self.uid is None)
         confine.die_with_parent()
         if tier != "A" and os.getppid() != self.server:  # in A it is the first process of its namespace
             os._exit(1)

@@ -31,7 +31,7 @@ STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this ti
 
 # What is staged, and where.
 PREFIX = "hw7-jail-"
-CODE = ("zygote", "library", "inside", "protocol", "confine", "seccomp", "syscalls", "removal")
+CODE = ("zygote", "library", "inside", "protocol", "confine", "seccomp", "syscalls", "scratch", "removal")
 VIEWS = {
     "full": ("**/*",),
     "minimal": (
@@ -254,11 +254,10 @@ class Zygote:
         except OSError:
             self.alive = False
 
-    def spawn(self, job: Mapping[str, Any], descriptors: Sequence[int]) -> str | None:
-        """The folder of the new child, if it has one; None where there is no child."""
+    def spawn(self, job: Mapping[str, Any], descriptors: Sequence[int]) -> bool:
+        """Whether there is a child now."""
         self._send({"spawn": job}, descriptors)
-        message = self.message(time.monotonic() + READY_SECONDS)
-        return None if message is None else str(message.get("started", ""))
+        return self.message(time.monotonic() + READY_SECONDS) is not None
 
     def kill_child(self) -> None:
         """Asks for it; the message of its exit follows."""

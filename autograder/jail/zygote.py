@@ -6,7 +6,7 @@ so that no byte of a submission and no hidden input is ever in here for the next
 socket is gone, so are all children, the staged files and this process.
 
     grader -> zygote    {"spawn": job} + descriptors (input, answers, output)     {"kill": true}
-    zygote -> grader    {"ready": true}    {"started": folder}    {"exit": wait status}    {"map": pid}
+    zygote -> grader    {"ready": true}    {"started": true}    {"exit": wait status, "full": limit}    {"map": pid}
 
 Nothing here imports torch or `hw7` at its top: where they are is known once the configuration has been read.
 """
@@ -22,17 +22,20 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import confine, seccomp
+from . import confine, scratch, seccomp
 from .library import use_library
 from .removal import remove_tree
 
 ONE_ID = 60000  # the uid inside a user namespace that knows only one
 MESSAGE = 2**16  # bytes, more than any order has
+LOOK_SECONDS = 0.1  # how often what a child has written is counted, where its folder has no limit of its own
+OWN_FILES = 1000  # of a submission itself, and the folders around it
 
 
 def main() -> None:
@@ -135,6 +138,9 @@ class ForkServer:
         self.config, self.control, self.own_pids = config, control, own_pids
         self.pid: int | None = None  # of the running child
         self.folder = ""  # of its own on a disk, where it has one
+        self.job: Mapping[str, Any] = {}  # of the running child
+        self.full = ""  # the limit that it has broken
+        self.next_look = 0.0  # at what it has written
         self.started = random.SystemRandom().randrange(2**30)  # jails side by side use other uids
         self.woken, self._wake = os.pipe()
         os.set_blocking(self.woken, False)
@@ -145,7 +151,11 @@ class ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # which only wakes `select`
         try:
             while True:
-                ready, _, _ = select.select([self.control.fileno(), self.woken], [], [])
+                waiting = LOOK_SECONDS if self.pid and self.folder else None
+                ready, _, _ = select.select([self.control.fileno(), self.woken], [], [], waiting)
+                if waiting and time.monotonic() >= self.next_look:
+                    self.look()
+                    self.next_look = time.monotonic() + LOOK_SECONDS
                 if self.woken in ready:
                     os.read(self.woken, 4096)
                     self.reap()
@@ -180,6 +190,19 @@ class ForkServer:
                 os.kill(self.pid, signal.SIGKILL)
             self.kill_group(self.pid)
 
+    def look(self) -> None:
+        """Ends the child where it has taken more than its share of the disk, or in tier B of files in a tmpfs."""
+        assert self.pid
+        most_mb, most = self.job["scratch_mb"], self.job["scratch_files"]
+        if self.config["tier"] == "B":  # the size is the kernel's business
+            held = os.statvfs(self.config["jobs"])
+            size, files = 0, held.f_files - held.f_ffree - OWN_FILES
+        else:
+            size, files = scratch.taken(f"{self.folder}/scratch", self.pid, most)
+        if size > most_mb * 2**20 or files > most:
+            self.full = f"more than {most_mb} MiB or {most} files"
+            self.kill()
+
     def kill_group(self, pid: int) -> None:
         """Where children may fork, their group goes with them."""
         if self.config["tier"] == "D":
@@ -196,12 +219,13 @@ class ForkServer:
             if self.folder:
                 with contextlib.suppress(OSError):
                     remove_tree(None, self.folder)
-            _send(self.control, {"exit": status})
+            _send(self.control, {"exit": status, "full": self.full})
 
     def spawn(self, job: Mapping[str, Any], descriptors: list[int]) -> None:
         from .inside import JailedProcess  # loaded by `_preload`
 
         self.started += 1
+        self.job, self.full = job, ""
         first, count = self.config["uids"] or (0, 0)
         uid = first + self.started % count if count else None
         self.folder = f"{self.config['jobs']}/{self.started}" if self.config["jobs"] else ""
@@ -221,4 +245,4 @@ class ForkServer:
             confine.setns(self.own_pids, confine.CLONE_NEWPID)
         for descriptor in descriptors:
             os.close(descriptor)
-        _send(self.control, {"started": self.folder})
+        _send(self.control, {"started": True})

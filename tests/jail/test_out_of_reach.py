@@ -180,7 +180,8 @@ def test_what_it_is(each_jail: Jail) -> None:
     assert isinstance(found, dict)
     assert isinstance(other, dict)
     assert found["opened"] == [0, 1, 2, 3, 4]
-    assert (found["no_new_privs"], found["dumpable"], found["threads"], found["umask"]) == (1, 0, 1, 0o077)
+    assert (found["no_new_privs"], found["threads"], found["umask"]) == (1, 1, 0o077)
+    assert found["dumpable"] == (each_jail.tier == "C" and os.geteuid() != 0)  # or what it holds could not be counted
     assert found["modules"] == []
     assert set(found["environment"]) <= {
         "HOME", "TMPDIR", "PWD", "PATH", "LANG", "PYTHONHASHSEED", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
