@@ -36,12 +36,12 @@ class Lab:
     """A submission, its public tests, and the report's experiments with its code."""
 
     def __init__(self, directory: Path | str = ".", jobs: int | None = None) -> None:
-        """directory: holds `solution`. jobs: experiments at a time; default: one a core.
+        """directory: holds `solution`. jobs: experiments at a time; default: $HW7_JOBS, or one a core.
 
         Raises HW7Error where there is no solution.
         """
         self.directory = Path(directory).resolve()
-        self.jobs = jobs or os.cpu_count() or 1
+        self.jobs = jobs or int(os.environ.get("HW7_JOBS", os.cpu_count() or 1))
 
     def check(self, task: str) -> float:
         """Shows the public tests of a task as it is now. Its value is the points, as nbgrader takes them."""

@@ -18,6 +18,7 @@ next piece of work, and nothing that it sends may be believed before it has been
    server, its parent, kills it, waits for it and removes its folder (removal). When the grader ends, even by
    `kill -9`, the fork server sees its socket close, and goes with all it has.
 
+A notebook's cells run in such a process too, by IPython (cells): what they put out comes back as texts.
 What a process may see of the machine is found by visible; escapes is what `best_tier` runs inside to see a tier hold;
 doctor tells the teacher. docs/jail.md says what each tier keeps out, and what it does not.
 """

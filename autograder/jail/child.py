@@ -20,7 +20,7 @@ from hw7.checks.cases import Answer, Bound, Call, Status
 
 from . import confine
 from .launch import END_SECONDS, READY_SECONDS, Zygote
-from .protocol import Flood, Limits, Reader, encode
+from .protocol import TEXT, Flood, Limits, Reader, encode
 
 OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
 SCRATCH_MB, MAX_FILES = 16, 4096  # in its scratch folder
@@ -74,6 +74,12 @@ def youngest(pid: int) -> int | None:
     return pid
 
 
+def _limits_of_cells(output_bytes: int) -> Limits:
+    """What may come back of a notebook's cell, with the labels of its outputs."""
+    body = output_bytes + 2**20
+    return Limits(body=body, total=2 * body, kinds=frozenset({TEXT}))
+
+
 class Child:
     """One jailed process: asked calls, it gives answers, until it is closed or stopped. Made by `Jail.child`."""
 
@@ -86,7 +92,8 @@ class Child:
         self._full = ""  # the limit of its scratch folder, if it was ended for that
         self._closed = False
         self._printed = bytearray()
-        self._reader = Reader(Limits())
+        notebook = job.get("notebook")
+        self._reader = Reader(_limits_of_cells(notebook["output_bytes"]) if notebook else Limits())
         self._asked = range(0)  # the indices of the last questions
         self._got: dict[int, Answer] = {}
         self._stray = 0
@@ -102,11 +109,11 @@ class Child:
             if confine.LINUX:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        spawned = server.spawn({**job, "scratch_mb": SCRATCH_MB, "scratch_files": MAX_FILES}, theirs)
+        spawned = server.spawn({"scratch_mb": SCRATCH_MB, "scratch_files": MAX_FILES, **job}, theirs)
         for descriptor in theirs:
             os.close(descriptor)
         self._gone = not spawned  # or its exit has been reported
-        self._clock = Clock(youngest(server.pid))
+        self._clock = Clock(None if notebook else youngest(server.pid))  # a cell may use all cores for all its time
         (ready,) = self._exchange([first], READY_SECONDS)
         if ready.status is not Status.RETURNED or not self.alive:
             why = (ready.note or self.output or server.complaint()).strip().splitlines()[-1:] or [self.stopped_by]

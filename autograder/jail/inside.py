@@ -11,8 +11,9 @@ import random
 import signal
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,13 +57,23 @@ class JailedProcess:
         confine.close_descriptors(range(5))
         records = _records()
         try:
-            self._close_jail(next(records).values)
+            files = next(records).values
+            respond = self._answering(files)
+            self._close_jail({} if "notebook" in self.job else files)
         except BaseException:
             _write(protocol.encode(0, Status.RAISED, traceback.format_exc(limit=-3), {}))
             os._exit(1)
         _write(protocol.encode(0, Status.RETURNED, "", {}))
-        _answer(records)
+        _answer(records, respond)
         os._exit(0)
+
+    def _answering(self, files: Mapping[str, bytes]) -> Callable[[Call], Answer]:
+        """What answers calls: on the submission that can be imported, or as the cells of a notebook in its folder."""
+        if "notebook" not in self.job:
+            return partial(run_call, LazySolution())
+        from .cells import Cells  # and IPython with it: out of reach once the jail is closed
+
+        return Cells(self.job["notebook"], files).respond
 
     def _view(self) -> str:
         return f"{self.config['stage']}/{self.job['library']}"
@@ -82,6 +93,7 @@ class JailedProcess:
                 "NPROC": MAX_THREADS if self.config["threads_are_counted"] else _tasks_of_this_user() + MANY_THREADS,
                 "STACK": STACK_BYTES, "MEMLOCK": 0, "MSGQUEUE": 0, "SIGPENDING": 128, "NICE": 0, "RTPRIO": 0,
             }
+            | self.job.get("limits", {})
         )  # fmt: skip
         if confine.LINUX:
             self._give_up_powers(submission, scratch)
@@ -156,13 +168,12 @@ def _records() -> Iterator[protocol.Record]:
         yield from reader.feed(data)
 
 
-def _answer(records: Iterator[protocol.Record]) -> None:
-    solution = LazySolution()
+def _answer(records: Iterator[protocol.Record], respond: Callable[[Call], Answer]) -> None:
     for record in records:
         reserve = bytearray(MEMORY_RESERVE)
         answer = None
         try:
-            answer = run_call(solution, Call(record.note, record.values))
+            answer = respond(Call(record.note, record.values))
             frame = _frame(record.index, answer)
         except MemoryError:
             frame = b""

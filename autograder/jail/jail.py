@@ -42,10 +42,12 @@ class Jail:
     Its zygote starts with the first child, and again where it has died.
     """
 
-    def __init__(self, tier: Tier) -> None:
+    def __init__(self, tier: Tier, *, scratch_mb: int = 0) -> None:
+        """scratch_mb: in tier B, of all children of a submission together; 0: the usual."""
         if tier not in get_args(Tier):
             raise HW7Error(f"tier {tier!r} is not known; there are {', '.join(get_args(Tier))}")
         self.tier: Tier = tier
+        self._scratch_mb = scratch_mb
         self._zygote: Zygote | None = None
         self._files: Mapping[str, bytes] = {}
         self._child: Child | None = None
@@ -73,20 +75,24 @@ class Jail:
         """Starts its zygote where none runs, and does not wait for it: `child` does. Raises HW7Error."""
         if self._zygote is None or not self._zygote.alive:
             self.close()
-            self._zygote = Zygote(self.tier)
+            self._zygote = Zygote(self.tier, self._scratch_mb)
             atexit.register(self.close)
         return self._zygote
 
-    def child(self, files: Mapping[str, bytes], *, library: Library = "full", memory_mb: int = 1024) -> Child:
+    def child(
+        self, files: Mapping[str, bytes], *, library: Library = "full", memory_mb: int = 1024, **more: object
+    ) -> Child:
         """A fresh process that can import these files, {"solution/losses.py": b"…"}; the one before is ended.
 
+        more: what is not as usual: scratch_mb, scratch_files, limits (as {"CPU": 900}); and `notebook`, for a process
+        that runs a notebook's cells beside these files (see `cells.Cells`).
         Raises FilesRefused where it works without these files only, HW7Error where it does not work.
         """
         self._end_child()
         if self.tier == "B" and dict(files) != self._files:
             self.close()  # a cold process for each submission
         self._files = dict(files)
-        job = {"library": library, "memory_mb": memory_mb}
+        job = {"library": library, "memory_mb": memory_mb, **more}
         with contextlib.suppress(HW7Error):
             return self._start_child(job)
         self.close()  # once more, with a new zygote
@@ -96,7 +102,7 @@ class Jail:
             if not files:
                 self.close()
                 raise
-            self.child({}, library=library, memory_mb=memory_mb).close()
+            self.child({}, library=library, memory_mb=memory_mb, **more).close()
             raise FilesRefused(str(error)) from error
 
     def _start_child(self, job: Mapping[str, object]) -> Child:

@@ -31,7 +31,7 @@ STALE_SECONDS = 60.0  # staged files that nobody holds are removed after this ti
 
 # What is staged, and where.
 PREFIX = "hw7-jail-"
-CODE = ("zygote", "library", "inside", "protocol", "confine", "seccomp", "syscalls", "scratch", "removal")
+CODE = ("zygote", "library", "inside", "protocol", "confine", "seccomp", "syscalls", "scratch", "removal", "cells")
 VIEWS = {
     "full": ("**/*",),
     "minimal": (
@@ -74,8 +74,9 @@ class Zygote:
     It loads while the grader does other things, until somebody waits for it.
     """
 
-    def __init__(self, tier: Tier) -> None:
+    def __init__(self, tier: Tier, scratch_mb: int = 0) -> None:
         self.tier: Tier = tier
+        self._scratch_bytes = scratch_mb * 2**20 or SCRATCH_BYTES
         self.alive = False
         self._ready = False
         self._received = b""
@@ -187,7 +188,7 @@ class Zygote:
         words += ["--proc", "/proc", "--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]
         for option, paths in (("--ro-bind", inner), ("--dev-bind", DEVICES)):
             words += [word for path in paths for word in (option, path, path)]
-        words += ["--size", str(SCRATCH_BYTES), "--tmpfs", "/scratch", "--remount-ro", "/", "--new-session", "--"]
+        words += ["--size", str(self._scratch_bytes), "--tmpfs", "/scratch", "--remount-ro", "/", "--new-session", "--"]
         return words
 
     def wait(self) -> None:

@@ -30,6 +30,15 @@ DTYPES = dict(enumerate((
     torch.float16, torch.bfloat16, torch.float32, torch.float64,
 ), start=16))  # fmt: skip
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
+TEXT = _CODES[torch.uint8]  # the kind of a tensor that is a text's bytes
+
+LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines cuts, as nbformat does
+LINE_BYTES = 100  # of memory, that each line takes beside its letters once a notebook is written
+
+
+def weight(text: str) -> int:
+    """What an output's text takes of the room for output, in bytes: its lines count, too."""
+    return len(text.encode("utf-8", "replace")) + LINE_BYTES * sum(map(text.count, LINE_ENDS))
 
 
 class Flood(Exception):

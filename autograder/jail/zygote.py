@@ -55,7 +55,7 @@ def main() -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
         config["address_space"] = pages * resource.getpagesize()
     if config["tier"] == "A":
-        readable = [*config["visible"], *(f"{config['stage']}/{view}" for view in ("full", "minimal"))]
+        readable = [*config["visible"], *(f"{config['stage']}/{view}" for view in ("full", "minimal", "code"))]
         root, folders = f"{config['stage']}/root", ("/scratch", "/submission")
         confine.enter_new_root(root, readable, config["hidden"], folders)
         seccomp.filter_bytes(1)  # every child's pid, in a namespace of its own: one filter for all
