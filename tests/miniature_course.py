@@ -119,7 +119,8 @@ tried("connect", lambda: socket.create_connection(("127.0.0.1", {port}), 2))
 tried("library", lambda: open(sys.modules["hw7"].__file__, "ab"))
 tried("grader", lambda: __import__("autograder"))
 print("environment", sorted(name for name in os.environ if {canary!r} in os.environ[name]))
-print("home", os.path.expanduser("~"), os.listdir("/"))
+tried("root", lambda: os.listdir("/"))
+print("home", os.path.expanduser("~"))
 open("own.txt", "w").write("a notebook may write in its own copy")
 """
 

@@ -198,9 +198,9 @@ def test_a_hostile_notebook_reaches_nothing(finished: Course) -> None:
     (looks,) = [cell for cell in cells if "def tried" in cell["source"]]
     said = printed(looks)
     assert "GOT" not in said
-    assert said.count("failed:") == 4 * 3 + 3
+    assert said.count("failed:") == 4 * 3 + 4
     assert "environment []" in said
-    assert "home /home/student" in said
+    assert "home /scratch" in said
     assert CANARY not in json.dumps([cell["outputs"] for cell in cells if cell["cell_type"] == "code"])
     assert not [output for output in looks["outputs"] if output["output_type"] == "error"]
     for name in ("gradebook.db", "source/hw7/hw7.ipynb"):

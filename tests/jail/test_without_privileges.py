@@ -47,6 +47,7 @@ def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
         pytest.skip("Python, torch or this clone was installed under a strict umask: nobody else may read it")
     environment = {
         "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/nonexistent",  # Jupyter's packages need to know of one
     }  # fmt: skip
     ways = {prefix: closed_to_others(Path(prefix)) for prefix in (sys.base_prefix, sys.prefix)}
     ways = {prefix: closed for prefix, closed in ways.items() if closed}
