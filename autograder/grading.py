@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 
 from autograder.grades import Grade, TaskGrade
 from autograder.intake.submission import Submission
-from autograder.jail import Jail
+from autograder.jail import EMPTY, Jail
 from autograder.jail.child import Child
 from autograder.rubric import Rubric, rubric_digest
 from autograder.tasks.final.images import hidden_images
@@ -62,7 +62,7 @@ def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jai
     """The grade of one submission. Never raises for anything that the submission did.
 
     Raises HW7Error for what the teacher must fix: a data source that is not there, thresholds that are missing for it,
-    a jail that does not even start without files.
+    a jail that does not even hold EMPTY files.
     """
     try:
         return _graded(submission, rubric, hidden, jail)
@@ -70,7 +70,7 @@ def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jai
         raise
     except Exception:  # a mistake of ours, but one that these bytes lead to: it must not stop the others
         trace = traceback.format_exc()
-    jail.child({}).close()
+    jail.child(EMPTY).close()
     grade = _graded(replace(submission, problem=UNGRADABLE), rubric, hidden, jail)
     return replace(grade, output=trace[-OUTPUT_KEPT:])
 

@@ -23,7 +23,7 @@ What a process may see of the machine is found by visible; escapes is what `best
 doctor tells the teacher. docs/jail.md says what each tier keeps out, and what it does not.
 """
 
-from .jail import Jail, best_tier
+from .jail import EMPTY, Jail, best_tier
 from .launch import Tier
 
-__all__ = ["Jail", "Tier", "best_tier"]
+__all__ = ["EMPTY", "Jail", "Tier", "best_tier"]
