@@ -97,9 +97,11 @@ def case(
     mistakes: Mistakes | Callable[[], Mistakes] | None = None,
     judge: str = "values",
     then: Call | None = None,
+    needs: str = "",
 ) -> Case:
     """A case that has no task yet; see `hw7.checks.cases.Case`. mistakes: the table, or a function that makes it."""
-    return Case("", part, name, call, judge, expected, Lazy(mistakes) if callable(mistakes) else mistakes or {}, then)
+    table = Lazy(mistakes) if callable(mistakes) else mistakes or {}
+    return Case("", part, name, call, judge, expected, table, then, needs)
 
 
 def refusal(part: str, name: str, call: Call, reason: str, mistake: str) -> Case:

@@ -103,6 +103,8 @@ class Case:
     that an answer may be right all the same. What follows a # in their names tells forms of one mistake apart.
     then: a second call whose inputs are completed with the first answer's tensors (`judges.second_call`), run in a NEW
     process that got nothing else; the judge then sees both answers.
+    needs: "CHECK: NAME", a case of an earlier task; where its answer is wrong, and paid for there, this one is not
+    judged. For special input that a function must hand on to another one.
     """
 
     task: str
@@ -113,6 +115,7 @@ class Case:
     expected: Mapping[str, Value]
     mistakes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     then: Call | None = None
+    needs: str = ""
 
 
 ONCE = 0.2  # of a task's `seconds`: for all its questions, asked once

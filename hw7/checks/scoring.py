@@ -153,7 +153,7 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
 
     parts = []
     for part, out_of in task.points.items():
-        mine = [(case.name, named[case.name]) for case in sheet.cases if case.part == part]
+        mine = [(c.name, named[c.name]) for c in sheet.cases if c.part == part and _judged(c, tasks, sheet_of)]
         wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
         if not mine:
             name, outcome = "", Outcome(Verdict.MISSING, "Nothing was asked.")
@@ -166,6 +166,13 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
             name, outcome = next((pair for pair in wrong if pair[1].mistake), wrong[0])
         parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=()), name))
     return tuple(parts)
+
+
+def _judged(case: Case, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> bool:
+    """Whether the earlier case that this one needs, if any, is right."""
+    check, _, name = case.needs.partition(": ")
+    needed = [sheet_of(task).outcomes.get(name) for task in tasks if name and task.check == check]
+    return all(outcome is None or outcome.verdict is Verdict.RIGHT for outcome in needed)
 
 
 def _charged(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:

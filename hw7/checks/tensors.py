@@ -149,7 +149,19 @@ def useless(network: StudentNet, step: int) -> StudentNet:
 def perturb(network: nn.Module, step: int) -> None:
     """What stands for fine-tuning: moves every parameter in place, so far that channels change their rank."""
     for number, parameter in enumerate(parameters_of(network)):
-        parameter.add_(noise(step, "perturb", number, shape=tuple(parameter.shape)).to(parameter.dtype))
+        # Detached, so that inference tensors move, too: that those cannot be trained is charged where they are made.
+        parameter.detach().add_(noise(step, "perturb", number, shape=tuple(parameter.shape)).to(parameter.dtype))
+
+
+@torch.no_grad()
+def reorder(*tensors: Tensor) -> None:
+    """The same numbers in another order, in the same memory: all but the first are turned round. Twice is as before.
+
+    Who remembers an answer by a tensor's address, shape, first entry or sum takes it for the same one.
+    """
+    for tensor in tensors:
+        rest = tensor.detach().view(-1)[1:]
+        rest.copy_(rest.flip(0))
 
 
 def pack_names(names: Sequence[str]) -> Tensor:

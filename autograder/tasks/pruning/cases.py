@@ -9,7 +9,7 @@ from torch import Tensor
 from autograder.tasks.builder import Lazy, Mistakes, Numbers, case, only_these, possible, refusal
 from autograder.tasks.pruning import oracle
 from hw7.checks.cases import Call, Case, Value
-from hw7.checks.tensors import student_net, to_vector
+from hw7.checks.tensors import reorder, student_net, to_vector
 from hw7.models import STUDENT_WIDTHS, StudentNet
 
 
@@ -26,12 +26,14 @@ def channel_importance(rng: Numbers) -> Iterator[Case]:
         expected: dict[str, Value] = {
             "the importance": scale.double().abs(),
             "whether it needs a gradient": torch.tensor(False),
-            "the scale after": scale,
+            **_batch_norm_after(scale),
             "rtol": 1e-6,
-            "exact": "the scale after",
+            "exact": "the scale after; the shift and statistics after",
             "returns": "a tensor [C]",
-            "only": "the importance; the scale after" + ("; whether it needs a gradient" if part == "detached" else ""),
+            "only": "the importance; the scale after; the shift and statistics after; whether it is trainable after",
         }
+        if part == "detached":
+            expected["only"] = f"{expected['only']}; whether it needs a gradient"
         wrong = {"importance-signed": scale, "importance-squared": scale**2}
         wrong["importance-of-the-shift"] = (scale.flip(0) + 3).abs()  # as the call sets it
         wrong["importance-by-statistics"] = torch.ones(width)
@@ -40,10 +42,44 @@ def channel_importance(rng: Numbers) -> Iterator[Case]:
             wrong["importance-normalised"] = scale.abs() / scale.abs().sum()
             wrong["importance-normalised#largest"] = scale.abs() / scale.abs().max()
         mistakes: dict[str, Mapping[str, Value]] = {id_: {"the importance": value} for id_, value in wrong.items()}
-        mistakes["changes-its-input"] = {"the scale after": None}
+        mistakes["changes-its-input"] = dict.fromkeys(_batch_norm_after(scale))
         if part == "detached":
             mistakes["importance-attached"] = {"whether it needs a gradient": torch.tensor(True)}
         yield case(part, name, Call("channel_importance", {"scale": scale}), expected, mistakes)
+    scale = rng.normal(rng.whole(8, 20, "double"), purpose="double", dtype=torch.float64)
+    scale[3:6] = scale[2] + torch.tensor([1e-9, -1e-9, 2e-9], dtype=torch.float64)
+    yield _importance_again("a batch norm whose scale has changed", rng.normal(9, purpose="changed"), True)
+    yield _importance_again("scales that float32 cannot tell apart", scale, False)
+
+
+def _batch_norm_after(scale: Tensor) -> dict[str, Value]:
+    """The batch norm of the call `channel_importance`, as it was given."""
+    rest = (scale.flip(0) + 3, torch.zeros_like(scale), torch.ones_like(scale))
+    after: dict[str, Value] = {"the scale after": scale, "the shift and statistics after": torch.cat(rest)}
+    return after | {"whether it is trainable after": torch.tensor(True)}
+
+
+def _importance_again(name: str, scale: Tensor, again: bool) -> Case:
+    """The absolute value is exact, in every dtype."""
+    expected: dict[str, Value] = {
+        "the importance": scale.abs(),
+        "whether it needs a gradient": torch.tensor(False),
+        **_batch_norm_after(scale),
+        "exact": "the importance; the scale after",
+        "returns": "a tensor [C]",
+        "only": "the importance; the scale after",
+    }
+    wrong: dict[str, Tensor] = {"importance-signed": scale, "importance-squared": scale**2}
+    wrong["importance-of-the-shift"] = (scale.flip(0) + 3).abs()
+    wrong["importance-normalised"] = scale.abs() / scale.abs().sum()
+    wrong["importance-normalised#largest"] = scale.abs() / scale.abs().max()
+    if again:
+        reorder(other := scale.clone())
+        wrong["remembers-by-address"] = other.abs()
+    else:
+        wrong["importance-rounded"] = scale.abs().float()
+    mistakes = {id_: {"the importance": value} for id_, value in wrong.items()}
+    return case("values", name, Call("channel_importance", {"scale": scale, "again": again}), expected, mistakes)
 
 
 def select_channels(rng: Numbers) -> Iterator[Case]:
@@ -52,6 +88,14 @@ def select_channels(rng: Numbers) -> Iterator[Case]:
     yield _selected("values", "distinct importances", importance, width // 3)
     yield _selected("values", "most of them", importance.flip(0), width - 2)
     yield _selected("values", "the best one", rng.normal(9, purpose="one").abs(), 1)
+    near = torch.randperm(15, generator=rng.generator("near")).double() * 1e-12
+    close = near + torch.randint(1, 4, (15,), generator=rng.generator("close"))
+    yield _selected("values", "importances that float32 cannot tell apart", close, 6)
+    close = (1 + torch.randperm(17, generator=rng.generator("close float32")).double() * 2.0**-23).float()
+    yield _selected("values", "float32 importances next to each other", close, 7)
+    yield _selected("values", "tiny importances", rng.normal(20, purpose="tiny").abs() * 1e-20, 9)
+    yield _selected("values", "large importances in float16", rng.normal(16, purpose="half").abs().half() * 1e4, 5)
+    yield _selected("values", "importances that have changed", rng.normal(18, purpose="changed").abs(), 6, again=True)
     for name, width in (("ties", 23), ("ties among many", 200)):
         few = torch.randint(1, 5, (width,), generator=rng.generator(name)).float() / 2
         yield _selected("ties", name, few, width // 2)
@@ -64,9 +108,9 @@ def select_channels(rng: Numbers) -> Iterator[Case]:
         yield refusal("bounds", f"keep = {keep} of {width}", call, "keep is outside 1..C", "select-bounds")
 
 
-def _selected(part: str, name: str, importance: Tensor, keep: int) -> Case:
-    def channels(wrong: str = "") -> Tensor:
-        return torch.tensor(oracle.best(importance, keep, wrong), dtype=torch.int64)
+def _selected(part: str, name: str, importance: Tensor, keep: int, again: bool = False) -> Case:
+    def channels(wrong: str = "", of: Tensor = importance) -> Tensor:
+        return torch.tensor(oracle.best(of, keep, wrong), dtype=torch.int64)
 
     chosen = channels()
     wrong = {wrong: channels(wrong) for wrong in oracle.SELECT_MISTAKES} | {
@@ -74,7 +118,11 @@ def _selected(part: str, name: str, importance: Tensor, keep: int) -> Case:
         "select-values": importance[chosen],
         "select-values#best first": importance[chosen].sort(descending=True).values,
         "select-int32": chosen.int(),
+        "select-rounded": channels(of=importance.float()),
     }
+    if again:
+        reorder(other := importance.clone())
+        wrong["remembers-by-address"] = channels(of=other)
     mistakes: dict[str, Mapping[str, Value]] = {id_: {"the channels": value} for id_, value in wrong.items()}
     mistakes["changes-its-input"] = {"the importance after": None}
     expected: dict[str, Value] = {
@@ -83,7 +131,8 @@ def _selected(part: str, name: str, importance: Tensor, keep: int) -> Case:
         "exact": "the importance after",
         "returns": "an int64 tensor [keep]",
     }
-    return case(part, name, Call("select_channels", {"importance": importance, "keep": keep}), expected, mistakes)
+    inputs: dict[str, Value] = {"importance": importance, "keep": keep, "again": again}
+    return case(part, name, Call("select_channels", inputs), expected, mistakes)
 
 
 # ---- network slimming --------------------------------------------------------------------------------------------
@@ -103,6 +152,8 @@ def network_slimming(rng: Numbers) -> Iterator[Case]:
         ("one channel left", WIDE, (4, 5, 6, 1, 6, 5, 4, 7)),
     ):
         yield _slimmed(name, rng.network(name, widths, CLASSES), widths, to)
+    name = "a model that has changed"
+    yield _slimmed(name, rng.network(name, WIDE, CLASSES), WIDE, (4, 5, 6, 6, 8, 9, 5, 7), again=True)
     for name, widths, to in (
         ("dead channels anywhere", WIDE, (4, 5, 6, 6, 9, 8, 5, 7)),
         ("dead channels, stages of equal width", EVEN, (4, 6, 12, 8, 6, 10, 7, 8)),
@@ -112,6 +163,7 @@ def network_slimming(rng: Numbers) -> Iterator[Case]:
         yield _slimmed_dead(name, vector, widths, to, pictures)
     for name, to in (("equal widths", WIDE), ("smaller widths", (4, 5, 6, 8, 9, 9, 6, 7))):
         yield _slimmed_copy(name, rng.network(name, WIDE, CLASSES), to)
+    yield _slimmed_in_use(rng)
     vector = rng.network("refuse", WIDE, CLASSES)
     for name, reason, unfit in UNFIT_WIDTHS:
         call = Call("slim", {"widths": WIDE, "model": vector, "to": unfit})
@@ -155,7 +207,7 @@ def _parameters(net: StudentNet) -> Tensor:
     return torch.tensor(sum(parameter.numel() for parameter in net.parameters()))
 
 
-def _slimmed(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, ...]) -> Case:
+def _slimmed(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, ...], again: bool = False) -> Case:
     """The result, entry by entry."""
     model = student_net(widths, vector)
     right = _entries(oracle.slimmed(model, to))
@@ -170,9 +222,13 @@ def _slimmed(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, 
         found["slim-masked"] = {
             **dict.fromkeys(right), **dict.fromkeys(pruned, False), "the widths": full["the widths"],
         }  # fmt: skip
+        if again:
+            reorder(*(other := student_net(widths, vector)).parameters())
+            found["remembers-by-address"] = _entries(oracle.slimmed(other, to))
+            found["remembers-by-address#importance"] = _entries(oracle.slimmed(model, to, ranked_by=other))
         return found
 
-    call = Call("slim", {"widths": widths, "model": vector, "to": to})
+    call = Call("slim", {"widths": widths, "model": vector, "to": to, "again": again})
     return case("channels", name, call, {**right, "rtol": 1e-6, "returns": SLIM_RETURNS}, mistakes)
 
 
@@ -214,6 +270,42 @@ def _slimmed_copy(name: str, vector: Tensor, to: tuple[int, ...]) -> Case:
     return case("copy", name, Call("slim_alone", {"widths": WIDE, "model": vector, "to": to}), expected, mistakes)
 
 
+def _slimmed_in_use(rng: Numbers) -> Case:
+    """What a student does next with the result. Nothing of it depends on which channels stay."""
+    to, name = (4, 5, 6, 8, 9, 9, 6, 7), "in use"
+    again, loaded, separate, left, *after = SLIM_IN_USE
+    expected: dict[str, Value] = {
+        again: torch.tensor(to),
+        loaded: torch.zeros(3, CLASSES),
+        separate: torch.tensor(0),
+        left: torch.tensor([0, 0]),
+        **{each: torch.tensor(WIDE) for each in after},
+        "atol": 1e-5,  # two networks with the same numbers in them
+        "returns": SLIM_RETURNS,
+    }
+    mistakes: Mistakes = {
+        "slim-not-usable": {left: False},
+        "slim-not-saved": {loaded: False},
+        "slim-shares-storage": {again: None, loaded: None, separate: False, left: None},
+        "changes-its-input": dict.fromkeys(after),
+        "slim-widths-not-saved": {again: False},
+    }
+    pictures = torch.rand(3, 3, 32, 32, generator=rng.generator(name, "images"))
+    inputs: dict[str, Value] = {"widths": WIDE, "model": rng.network(name, WIDE, CLASSES), "to": to, "images": pictures}
+    return case("copy", name, Call("slim_in_use", inputs), expected, mistakes)
+
+
+LEFT = "how many parameters and statistics a step of SGD leaves as they were"
+SLIM_IN_USE = (
+    "the widths of the result, slimmed again",
+    "the difference that a file makes to the outputs",
+    "how many entries of the result change with another result and a copy",
+    LEFT,
+    "the given model's widths after",
+    "the given model's stage_widths after",
+)
+
+
 # ---- the schedule, and pruning along it --------------------------------------------------------------------------
 
 
@@ -222,6 +314,9 @@ def width_schedule(rng: Numbers) -> Iterator[Case]:
         yield _scheduled("ladders", f"the report's ladder at {keep_rate}", STUDENT_WIDTHS, keep_rate, steps)
     other = tuple(rng.whole(5, 300, stage) for stage in range(8))
     yield _scheduled("ladders", "other widths", other, rng.whole(800, 990, "rate") / 1000, 6)
+    yield _scheduled("ladders", "the same, fewer steps", STUDENT_WIDTHS, 0.975, 3)
+    yield _scheduled("ladders", "one step", STUDENT_WIDTHS, 0.8, 1)
+    yield _scheduled("ladders", "many steps", STUDENT_WIDTHS, 0.96, 40)
     for name, keep_rate, widths in _close_calls(rng):
         yield _scheduled("ladders", name, widths, keep_rate, 4)
     yield _scheduled("floor", "small widths", tuple(1 + stage % 4 for stage in range(8)), 0.5, 4)
@@ -260,9 +355,10 @@ def _close_calls(rng: Numbers) -> Iterator[tuple[str, float, tuple[int, ...]]]:
 
 
 def iterative_prune(rng: Numbers) -> Iterator[Case]:
-    for name, widths, keep_rate, steps in (
-        ("three steps", (4, 5, 6, 14, 16, 16, 12, 6), 0.7, 3),
-        ("stages of equal width", (3, 4, 16, 16, 16, 16, 16, 5), 0.8, 2),
+    for name, widths, keep_rate, steps, needs in (
+        ("three steps", (4, 5, 6, 14, 16, 16, 12, 6), 0.7, 3, ""),
+        ("stages of equal width", (3, 4, 16, 16, 16, 16, 16, 5), 0.8, 2, ""),
+        ("steps that change no width", (3, 4, 5, 3, 3, 3, 3, 6), 0.9, 3, "network_slimming: equal widths"),
     ):
         vector = rng.network(name, widths, PLAIN_CLASSES)
         answer = partial(_pruned, student_net(widths, vector), keep_rate, steps)
@@ -273,7 +369,7 @@ def iterative_prune(rng: Numbers) -> Iterator[Case]:
         call, then = Call("iterative_prune", {"model": vector, **options}), Call("prune_steps", options)
         for part, names, unproved in (
             ("schedule", ("the widths", "the parameters"), "prune-one-network-only"),
-            ("chain", ("the calls of finetune", *nets), "prune-trains-the-old-network#given"),
+            ("chain", ("the calls of finetune", *nets, ABLE, FILLED), "prune-trains-the-old-network#given"),
             ("unchanged", ("the widths", "the model after"), "prune-one-network-only"),
         ):
             expected: dict[str, Value] = {
@@ -284,18 +380,31 @@ def iterative_prune(rng: Numbers) -> Iterator[Case]:
                 "returns": f"a list of {steps} networks",
                 "classes": PLAIN_CLASSES,
             }
-            wrong = partial(only_these, mistakes, names, [unproved])
-            yield case(part, f"{part}, {name}", call, expected, wrong, "pruned", then)
+            shown = partial(only_these, mistakes, names, [unproved])
+            yield case(part, f"{part}, {name}", call, expected, shown, "pruned", then, needs)
+        if not needs:
+            expected = {**right, "only": LEFT, "returns": f"a list of {steps} networks"}
+            unusable: Mistakes = {"prune-not-usable": {LEFT: False}}
+            yield case("chain", f"in use, {name}", call, expected, unusable, needs="network_slimming: in use")
+
+
+ABLE = "how often finetune could have computed gradients"
+FILLED = "what is in each network after it was filled with its number"
 
 
 def _pruned(model: StudentNet, keep_rate: float, steps: int, wrong: str = "") -> dict[str, Value]:
     """What the call `iterative_prune` yields, right or with one thing wrong."""
     networks, given = oracle.iterative_prune(model, keep_rate, steps, wrong)
+    calls = torch.tensor(0 if wrong == "prune-never-finetunes" else steps)
+    numbers = [steps if wrong == "prune-one-network-only" else number for number in range(1, steps + 1)]
     return {
-        "the calls of finetune": torch.tensor(0 if wrong == "prune-never-finetunes" else steps),
+        "the calls of finetune": calls,
         "the widths": torch.tensor([net.widths for net in networks]),
         "the parameters": torch.stack([_parameters(net) for net in networks]),
         **{f"the network of step {i}": to_vector(net) for i, net in enumerate(networks, start=1)},
+        ABLE: calls,
+        LEFT: torch.tensor([0, 0]),
+        FILLED: torch.tensor([[float(number)] * 2 for number in numbers]),
         "the model after": to_vector(given),
     }
 
@@ -303,7 +412,9 @@ def _pruned(model: StudentNet, keep_rate: float, steps: int, wrong: str = "") ->
 def _wrong_prunings(answer: Callable[[str], Mapping[str, Value]], nets: Sequence[str]) -> Mistakes:
     slims = ("importance-signed", "slim-own-batch-norm", "select-first", "select-least-important")
     found = possible((*oracle.PRUNE_MISTAKES, *oracle.SCHEDULE_MISTAKES, *slims), answer)
-    found["prune-finetune-calls"] = {**dict.fromkeys(nets), "the calls of finetune": False}
+    found["prune-finetune-calls"] = {**dict.fromkeys(nets), "the calls of finetune": False, ABLE: None}
+    found["prune-without-gradients"] = {ABLE: False}
+    found["prune-networks-share-storage"] = {**dict.fromkeys(nets), FILLED: False}
     found["changes-its-input"] = {"the model after": None}
     found["prune-not-one-network-a-step"] = {"other_count": True}
     return found

@@ -56,9 +56,12 @@ def kept_channels(model: StudentNet, to: Sequence[int], wrong: str = "") -> list
     return kept
 
 
-def slimmed(model: StudentNet, to: Sequence[int], wrong: str = "") -> StudentNet:
-    """Task 3.3. Raises IndexError or RuntimeError where the mistake cannot be made at these widths."""
-    kept = kept_channels(model, to, wrong)
+def slimmed(model: StudentNet, to: Sequence[int], wrong: str = "", ranked_by: StudentNet | None = None) -> StudentNet:
+    """Task 3.3. ranked_by: the model whose importances count, if not its own.
+
+    Raises IndexError or RuntimeError where the mistake cannot be made at these widths.
+    """
+    kept = kept_channels(ranked_by or model, to, wrong)
     result = StudentNet(to, model.fc.out_features).to(model.fc.weight.dtype)
     old = model.state_dict()
     for name, target in result.state_dict().items():

@@ -1,12 +1,15 @@
 """The submission as a call finds it: its functions, and what they return."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Integral
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from hw7.checks.tensors import reorder
 
 
 class Unfit(Exception):
@@ -38,10 +41,12 @@ def find(solution: Any, module: str, function: str) -> Callable[..., Any]:
 
 
 def plain(value: Any) -> Tensor:
-    """A copy of a value as a plain tensor. Raises Unfit where it is none."""
+    """A copy of a tensor as a plain one. Raises Unfit where it is none: a number, an array, a tensor without data."""
     try:
-        tensor = torch.as_tensor(value).detach()
-        return tensor.as_subclass(Tensor).cpu().clone(memory_format=torch.contiguous_format)
+        tensor = expect(Tensor, value).detach().as_subclass(Tensor).cpu()
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            raise Unfit(f"{tensor.layout}, {tensor.dtype} where a plain tensor belongs")
+        return tensor.clone(memory_format=torch.contiguous_format)
     except (TypeError, ValueError, RuntimeError) as error:
         raise Unfit(f"{type(value).__name__} where a tensor belongs") from error
 
@@ -51,3 +56,26 @@ def expect(kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise Unfit(f"{type(value).__name__} where {kind.__name__} belongs")
     return value
+
+
+def whole_numbers(values: Any) -> list[int | float]:
+    """The numbers of a sequence, such as widths. Raises Unfit where it holds anything but numbers: tensors, words."""
+    numbers = expect(Sequence, values)
+    return [int(number) if isinstance(number, Integral) else expect(float, number) for number in numbers]
+
+
+def as_table(rows: Any) -> Tensor:
+    """Numbers, or rows of them, as a tensor. Raises Unfit where rows differ in length, or a number in size."""
+    try:
+        return torch.tensor(rows)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise Unfit("numbers that are no table") from error
+
+
+def first_with_others(again: bool, call: Callable[[], Any], *tensors: Tensor) -> Any:
+    """What a call returns; if `again`, it was made before while these tensors held their numbers in another order."""
+    if again:
+        reorder(*tensors)
+        call()
+        reorder(*tensors)
+    return call()

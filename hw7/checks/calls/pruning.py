@@ -1,34 +1,41 @@
 """Calls of chapter 3: network slimming."""
 
+import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hw7.checks.calls.contract import expect, find
+from hw7.checks.calls.contract import as_table, expect, find, first_with_others, whole_numbers
+from hw7.checks.calls.use import clear, left_by_a_step, saved
 from hw7.checks.held import entries_of, hold, hold_network, parameters_of
-from hw7.checks.tensors import perturb, rebuilt, student_net, to_vector, useless, widths_of
+from hw7.checks.tensors import images, perturb, rebuilt, student_net, to_vector, useless, widths_of
 from hw7.models import StudentNet
 
 
-def channel_importance(solution: Any, scale: Tensor) -> Iterator[Any]:
-    """Task 3.1: the importance [C], whether it hangs on a graph, and the batch norm's scale after."""
-    bn = nn.BatchNorm2d(len(scale))
+def channel_importance(solution: Any, scale: Tensor, again: bool = False) -> Iterator[Any]:
+    """Task 3.1: the importance [C], whether it hangs on a graph, the batch norm's scale after, its shift and statistics
+    after, and whether it is trainable after."""
+    bn = nn.BatchNorm2d(len(scale)).to(scale.dtype)
     with torch.no_grad():
         bn.weight.copy_(scale)
         bn.bias.copy_(scale.flip(0) + 3)
     network_after, scale_after = hold_network(bn), hold(bn.weight)
-    importance = find(solution, "pruning", "channel_importance")(bn)
+    importance = first_with_others(again, partial(find(solution, "pruning", "channel_importance"), bn), bn.weight)
     yield importance
     yield torch.tensor(isinstance(importance, Tensor) and importance.requires_grad)
-    yield scale_after() if len(network_after()) else torch.zeros(0)
+    entries = network_after()
+    yield scale_after() if len(entries) else torch.zeros(0)
+    yield entries[len(scale) :]
+    yield torch.tensor(all(parameter.requires_grad for parameter in parameters_of(bn)))
 
 
-def select_channels(solution: Any, importance: Tensor, keep: int) -> Iterator[Any]:
+def select_channels(solution: Any, importance: Tensor, keep: int, again: bool = False) -> Iterator[Any]:
     """Task 3.2: the channels [keep], and the importance after."""
     after = hold(importance)
-    yield find(solution, "pruning", "select_channels")(importance, keep)
+    yield first_with_others(again, partial(find(solution, "pruning", "select_channels"), importance, keep), importance)
     yield after()
 
 
@@ -36,10 +43,15 @@ def _slimmed(solution: Any, model: StudentNet, to: tuple[int, ...]) -> StudentNe
     return expect(StudentNet, find(solution, "pruning", "network_slimming")(model, to))
 
 
-def slim(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...]) -> Iterator[Any]:
+def slim(
+    solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...], again: bool = False
+) -> Iterator[Any]:
     """Task 3.3: the widths [8] that the result says it has, those that are saved with it, and its floating entries."""
-    result = _slimmed(solution, student_net(widths, model), to)
-    yield result.widths
+    given = student_net(widths, model)
+    result = first_with_others(again, partial(_slimmed, solution, given, to), *given.parameters())
+    if again and not torch.equal(to_vector(given), model):  # a model that changes is another question's
+        result = _slimmed(solution, student_net(widths, model), to)
+    yield as_table(whole_numbers(result.widths))
     state = entries_of(result)
     yield state["stage_widths"]
     yield from (state[name] for name in state if not name.endswith(("num_batches_tracked", "stage_widths")))
@@ -70,22 +82,51 @@ def slim_alone(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[
     yield after()
 
 
+def slim_in_use(
+    solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...], images: Tensor
+) -> Iterator[Any]:
+    """Task 3.3: what two results of one call give to be used: the widths [8] of one that is slimmed again; the
+    difference [N, C] that a file makes to the outputs; how many entries of a result change when another result and a
+    copy are set to 0; how many parameters and statistics a step of SGD leaves as they were, [2]; and the widths and the
+    saved widths of the given model after, [8] each."""
+    given = student_net(widths, model)
+    first, second = (_slimmed(solution, given, to) for _ in range(2))
+    yield as_table(whole_numbers(_slimmed(solution, first, to).widths))
+    loaded = StudentNet(to, given.fc.out_features)
+    loaded.load_state_dict(saved(first))
+    with torch.no_grad():
+        yield loaded.eval()(images) - first.eval()(images)
+    before = to_vector(first)
+    clear(second)
+    clear(copy.deepcopy(first))
+    yield (to_vector(first) != before).sum()
+    yield left_by_a_step(first, images)
+    yield as_table(whole_numbers(given.widths))
+    yield given.stage_widths
+
+
 def width_schedule(solution: Any, widths: tuple[int, ...], keep_rate: float, steps: int) -> Iterator[Any]:
     """Task 3.4: the widths [steps, stages]."""
     schedule = find(solution, "pruning", "width_schedule")(widths, keep_rate, steps)
-    yield [list(row) for row in expect(Sequence, schedule)]
+    yield as_table([whole_numbers(row) for row in expect(Sequence, schedule)])
 
 
 def iterative_prune(
     solution: Any, widths: tuple[int, ...], model: Tensor, keep_rate: float, steps: int
 ) -> Iterator[Any]:
-    """Task 3.5: how often `finetune` was called, the widths [steps, 8] and parameters [steps] of the networks, each
-    network, and the model after. `finetune` moves its network in place and returns another one that is of no use."""
-    calls = 0
+    """Task 3.5: how often `finetune` was called; the widths [steps, 8] and parameters [steps] of the networks; each
+    network; how often `finetune` could have computed gradients; how many parameters and statistics of all networks a
+    step of SGD leaves as they were, [2]; the smallest and largest entry of each network [steps, 2], after each was
+    filled with its number; and the model after.
+
+    `finetune` moves its network in place and returns another one that is of no use.
+    """
+    calls = able = 0
 
     def finetune(net: StudentNet) -> StudentNet:
-        nonlocal calls
+        nonlocal calls, able
         calls += 1
+        able += torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
         perturb(net, calls)
         returned = useless(net, calls)
         torch.manual_seed(0)  # before each slimming, as in `prune_steps`
@@ -96,10 +137,22 @@ def iterative_prune(
     torch.manual_seed(0)
     networks = list(expect(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
     yield torch.tensor(calls)
-    yield [widths_of(expect(StudentNet, net)) for net in networks]
-    yield [sum(parameter.numel() for parameter in parameters_of(net)) for net in networks]
+    yield as_table([widths_of(expect(StudentNet, net)) for net in networks])
+    yield torch.tensor([sum(parameter.numel() for parameter in parameters_of(net)) for net in networks])
     yield from (to_vector(net) for net in networks)
+    yield torch.tensor(able)
+    yield sum((left_by_a_step(net, images(0, (4, 3, 16, 16))) for net in networks), torch.tensor([0, 0]))
+    yield _filled(networks)
     yield after()
+
+
+@torch.no_grad()
+def _filled(networks: Sequence[StudentNet]) -> Tensor:
+    """The smallest and the largest entry of each network, [networks, 2], after each was filled with its number."""
+    for number, net in enumerate(networks, start=1):
+        for tensor in entries_of(net).values():
+            tensor.detach().fill_(number)
+    return torch.tensor([[number.item() for number in to_vector(net).aminmax()] for net in networks])
 
 
 def prune_steps(
@@ -111,7 +164,7 @@ def prune_steps(
     came_back: the widths [steps, 8] that those had.
     """
     schedule = [tuple(row) for row in find(solution, "pruning", "width_schedule")(widths, keep_rate, steps)]
-    yield schedule
+    yield as_table([whole_numbers(row) for row in schedule])
     before = [widths, *map(tuple, came_back.tolist())]
     steps_of = [(str(step), before[step], to) for step, to in enumerate(schedule)]
     for number, of_widths, to in (*steps_of, *(("0", widths, to) for to in schedule[1:])):
