@@ -1,15 +1,18 @@
 """Cases of chapter 1: networks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from autograder.tasks.builder import Numbers, case, possible
+import torch
+
+from autograder.tasks.builder import Mistakes, Numbers, case, possible
 from autograder.tasks.models import oracle
 from hw7.checks.cases import Call, Case, Value
 
 # Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),
 # and the nearest wrong network by 1e-2.
 NETWORK_RTOL, MISTAKES_RTOL = 1e-4, 5e-3
+IN_USE = (3, 3, 32, 32)  # the smallest images that these networks take
 
 
 def _network(
@@ -21,8 +24,10 @@ def _network(
     mistakes: Sequence[str],
     parts: Sequence[str],
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    in_use: tuple[int, ...] | None = None,
 ) -> Iterator[Case]:
-    """The cases of one call, a part each: its layers and, where there are shapes of images, its outputs."""
+    """The cases of one call, a part each: its layers and, where there are shapes of images, its outputs. in_use: the
+    shape of images for what a student does next with the network."""
     seed = rng.number(name, "values")
     inputs: dict[str, Value] = {"builder": function, "arguments": arguments}
     if shapes:
@@ -37,6 +42,39 @@ def _network(
 
         expected = outputs() | {"rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL}
         yield case(parts[1], f"output, {name}", call, expected, partial(possible, mistakes, outputs), "outputs")
+        if in_use:
+            yield _in_use(parts[1], name, call, net, mistakes, in_use)
+
+
+def _in_use(
+    part: str,
+    name: str,
+    call: Call,
+    net: Callable[..., oracle.Net],
+    mistakes: Sequence[str],
+    shape: tuple[int, ...],
+) -> Case:
+    """What a student does next with the network: copies, saves, loads and trains it."""
+    seed = int(call.inputs["seed"])  # type: ignore[arg-type]
+    right = oracle.outputs_in_use(net(), seed, shape)
+
+    def outputs(wrong: str) -> Mapping[str, Value]:
+        return oracle.outputs_in_use(net(wrong=wrong), seed, shape)
+
+    def of_mistakes() -> Mistakes:
+        copied, loaded, after, left = oracle.IN_USE
+        return {
+            **possible(mistakes, outputs),
+            "one-image-squeezed": {loaded: right[loaded].squeeze(0)},
+            "network-copied-in-part": {copied: False},
+            "network-saved-in-part": {loaded: False},
+            "network-of-every-call": {after: torch.zeros_like(right[copied]), left: None},
+            "network-not-trainable": {left: False},
+        }
+
+    inputs = {key: call.inputs[key] for key in ("builder", "arguments", "seed")} | {"shape": shape}
+    expected: dict[str, Value] = {**right, "rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL, "returns": "a network"}
+    return case(part, f"in use, {name}", Call("network_in_use", inputs), expected, of_mistakes)
 
 
 def depthwise_separable(rng: Numbers) -> Iterator[Case]:
@@ -51,7 +89,10 @@ def depthwise_separable(rng: Numbers) -> Iterator[Case]:
         net = partial(oracle.separable, *arguments)
         shapes = (3, arguments[0], *size), (4, arguments[0], *size)
         parts = "structure", "output"
-        yield from _network(rng, name, "depthwise_separable", arguments, net, oracle.SEPARABLE_MISTAKES, parts, shapes)
+        in_use = shapes[0] if name == "stride 2, odd size" else None
+        yield from _network(
+            rng, name, "depthwise_separable", arguments, net, oracle.SEPARABLE_MISTAKES, parts, shapes, in_use
+        )
 
 
 def small_resnet18(rng: Numbers) -> Iterator[Case]:
@@ -59,7 +100,8 @@ def small_resnet18(rng: Numbers) -> Iterator[Case]:
     for classes, parts, images in ((11, ("parameters", "output"), shapes), (rng.whole(3, 9), ("classes",), None)):
         net = partial(oracle.small_resnet18, classes)
         name = f"{classes} classes"
-        yield from _network(rng, name, "small_resnet18", (classes,), net, oracle.RESNET_MISTAKES, parts, images)
+        in_use = IN_USE if images else None
+        yield from _network(rng, name, "small_resnet18", (classes,), net, oracle.RESNET_MISTAKES, parts, images, in_use)
 
 
 def students(rng: Numbers) -> Iterator[Case]:
@@ -74,4 +116,5 @@ def students(rng: Numbers) -> Iterator[Case]:
         ):
             function = f"student_{short}"
             of_mistake = partial(net, *classes or (11,))
-            yield from _network(rng, f"{function}, {name}", function, classes, of_mistake, mistakes, parts, shapes)
+            full, in_use = f"{function}, {name}", IN_USE if shapes else None
+            yield from _network(rng, full, function, classes, of_mistake, mistakes, parts, shapes, in_use)

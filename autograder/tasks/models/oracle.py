@@ -298,3 +298,21 @@ def network_outputs(net: Net, seed: int, shapes: tuple[tuple[int, ...], tuple[in
     run = _Run(net, seed)
     rounds = ((shapes[0], False), (shapes[1], True), (shapes[0], False))
     return {name: run(images(seed, shape), train) for name, (shape, train) in zip(OUTPUTS, rounds, strict=True)}
+
+
+IN_USE = (
+    "the output of a copy whose parameters are 0",
+    "the output for one image of a second network that loaded the first one's file",
+    "the output of the first network after the second one's parameters were set to 0",
+    "how many parameters and statistics a step of SGD leaves as they were",
+)
+
+
+def outputs_in_use(net: Net, seed: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """What the call `network_in_use` yields for images of this shape.
+
+    Raises RuntimeError where the network cannot take them.
+    """
+    output = _Run(net, seed)(images(seed, shape), False)
+    outputs = (torch.zeros_like(output), output[:1], output, torch.tensor([0, 0]))
+    return dict(zip(IN_USE, outputs, strict=True))
