@@ -36,6 +36,8 @@ def kd_loss(rng: Numbers) -> Iterator[Case]:
         inputs = _logits(rng, f"{part} {name}", n, c, size, dtype) | _options(options)
         if part != "gradient":
             yield _of_kd_loss(part, f"loss, {name}", inputs, "the loss")
+        if part == "values" and not options:
+            yield _of_kd_loss(part, "loss, logits that have changed", inputs | {"again": True}, "the loss")
         if part != "values":
             of = "its " if part == "confident" else ""
             yield _of_kd_loss(part, f"{of}gradient, {name}", inputs, "the gradient")
@@ -75,11 +77,27 @@ def _of_kd_loss(part: str, name: str, inputs: Mapping[str, Value], what: str) ->
         if gradient and part == "confident":  # gradients of saturated probabilities look alike
             return found
         values = {wrong: value(loss) for wrong, loss in oracle.KD_MISTAKES.items()}
+        if inputs.get("again"):
+            values["remembers-by-address"] = value(partial(_of_other_logits, others=(True, True)))
+            values["remembers-by-address#targets"] = value(partial(_of_other_logits, others=(False, True)))
         return found | {wrong: {what: value} for wrong, value in values.items() if value.isfinite().all()}
 
     rtol, atol = TOLERANCES[what]
     expected: dict[str, Value] = {what: value(oracle.kd_loss), "rtol": rtol, "atol": atol, "returns": "a scalar tensor"}
     return case(part, name, Call("kd_gradient" if gradient else "kd_value", inputs), expected, mistakes)
+
+
+def _of_other_logits(
+    s: Tensor, t: Tensor, labels: Tensor, temperature: float, alpha: float, others: tuple[bool, bool]
+) -> Tensor:
+    """The loss of the same numbers in another order: of the student's, of the teacher's; as `reorder` leaves them."""
+
+    def reordered(logits: Tensor) -> Tensor:
+        flat = logits.flatten()
+        return torch.cat([flat[:1], flat[1:].flip(0)]).reshape(logits.shape)
+
+    s, t = (reordered(logits) if other else logits for logits, other in zip((s, t), others, strict=True))
+    return oracle.kd_loss(s, t, labels, temperature, alpha)
 
 
 def _of_the_teacher(name: str, inputs: Mapping[str, Value]) -> Case:
@@ -143,6 +161,49 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
                 expected |= {"the student after": inputs["student"], "moves": "the student after"}
             yield case(part, f"{part}, {name}", call, expected, partial(only_these, mistakes, names))
 
+    yield from _many_steps(rng, student, teacher, classes)
+
+
+def _many_steps(rng: Numbers, student: tuple[int, ...], teacher: tuple[int, ...], classes: int) -> Iterator[Case]:
+    """Three steps: batches of the same labels, the second and third alike, the first image the same in all."""
+    name = "steps on batches in one tensor, a teacher with dropout"
+    images = torch.rand(3, 6, 3, 16, 16, generator=rng.generator(name, "images"), dtype=torch.float64)
+    images[:, 0] = images[0, 0].clone()
+    images[2] = images[1]
+    labels = torch.randint(classes, (6,), generator=rng.generator(name, "labels"))
+    inputs: dict[str, Any] = {
+        "student_widths": student,
+        "student": rng.network(f"student {name}", student, classes, torch.float64),
+        "teacher_widths": teacher,
+        "teacher": rng.network(f"teacher {name}", teacher, classes, torch.float64),
+        "images": images,
+        "labels": labels.expand(3, 6).contiguous(),
+        "rate": 0.02,
+        "inside": True,
+        "temperature": 2.0,
+        "alpha": 0.6,
+    }
+    right = oracle.distillation_steps(inputs)
+
+    def wrong_steps() -> Mistakes:
+        found = {wrong: oracle.distillation_steps(inputs, wrong=wrong) for wrong in oracle.STEPS_MISTAKES}
+        found |= {wrong: oracle.distillation_steps(inputs, oracle.KD_MISTAKES[wrong]) for wrong in HANDED_ON}
+        return {**found, "step-student-twice": {"how often the student saw images": False}}
+
+    call, mistakes = Call("distillation_steps", inputs), Lazy(wrong_steps)
+    for part, names in (
+        ("student", ("the student after", "how often the student saw images")),
+        ("loss", ("the losses",)),
+        ("teacher", ("the teacher after",)),
+    ):
+        options: dict[str, Value] = {"only": "; ".join(names), "exact": "the teacher after", "rtol": STEP_TOLERANCE}
+        expected: dict[str, Value] = {**right, **options, "returns": "the loss"}
+        yield case(part, f"{part}, {name}", call, expected, partial(only_these, mistakes, names))
+
+
+# Mistakes of kd_loss that follow into the step.
+HANDED_ON = ("kd-mean-over-classes", "kd-no-t-squared", "kd-reversed", "kd-alpha-swapped", "kd-no-labels-term")
+
 
 def _wrong_steps(inputs: Mapping[str, Any]) -> Mistakes:
     found: dict[str, Mapping[str, Value]] = {
@@ -154,7 +215,7 @@ def _wrong_steps(inputs: Mapping[str, Any]) -> Mistakes:
     for mode in ("step-teacher-train-mode", "step-student-eval-mode") if not inputs["training"] else ():
         if mode in found:
             found[f"{mode}#always"] = found.pop(mode)
-    for wrong in ("kd-mean-over-classes", "kd-no-t-squared", "kd-reversed", "kd-alpha-swapped", "kd-no-labels-term"):
+    for wrong in HANDED_ON:
         found[wrong] = oracle.distillation_step(inputs, oracle.KD_MISTAKES[wrong])
     found["step-teacher-changed"] = {"the teacher after": None}
     found["changes-its-input"] = {"the images after": None}

@@ -1,14 +1,16 @@
 """Calls of chapter 2: the distillation loss and its step."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hw7.checks.calls.contract import Unfit, expect, find
+from hw7.checks.calls.contract import Unfit, expect, find, first_with_others
 from hw7.checks.held import entries_of, hold, hold_network, parameters_of
 from hw7.checks.tensors import student_net, to_vector
+from hw7.checks.watchful import Watchful, uneven_optimizer
 
 
 def _options(temperature: float | None, alpha: float | None) -> tuple[float, ...]:
@@ -24,10 +26,17 @@ def _backward(loss: Any) -> None:
 
 
 def kd_value(
-    solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: Any = None, alpha: Any = None
+    solution: Any,
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    temperature: Any = None,
+    alpha: Any = None,
+    again: bool = False,
 ) -> Iterator[Any]:
     """Task 2.1: the loss []."""
-    yield find(solution, "losses", "kd_loss")(student, teacher, labels, *_options(temperature, alpha))
+    loss = partial(find(solution, "losses", "kd_loss"), student, teacher, labels, *_options(temperature, alpha))
+    yield first_with_others(again, loss, student, teacher)
 
 
 def kd_gradient(
@@ -111,3 +120,44 @@ def distillation_step(
     gradients = [parameter.grad for parameter in teacher_parameters if parameter.grad is not None]
     yield torch.tensor(any(bool(gradient.any()) for gradient in gradients))
     yield images_after()
+
+
+def distillation_steps(
+    solution: Any,
+    student_widths: tuple[int, ...],
+    student: Tensor,
+    teacher_widths: tuple[int, ...],
+    teacher: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    rate: float,
+    inside: bool,
+    temperature: float,
+    alpha: float,
+) -> Iterator[Any]:
+    """Task 2.2: the losses of as many steps as there are batches [steps, N, ...], the student after, how often it saw
+    images, and the teacher after.
+
+    All batches come in one pair of tensors, as a data loader may reuse them. The last one comes after a change of the
+    teacher. Both networks come in the wrong mode each time, and modules of theirs look at it.
+    """
+    teacher_model = Watchful(student_net(teacher_widths, teacher), wanted=False)
+    beside = teacher_model if inside else None
+    student_model = Watchful(student_net(student_widths, student), wanted=True, beside=beside)
+    optimizer = uneven_optimizer(student_model.network, rate)
+    step = find(solution, "losses", "distillation_step")
+    batch, batch_labels = images[0].clone(), labels[0].clone()
+    losses = []
+    for number in range(len(images)):
+        batch.copy_(images[number])
+        batch_labels.copy_(labels[number])
+        if number == len(images) - 1:
+            teacher_model.network.fc.weight.detach().neg_()
+        student_model.eval()
+        teacher_model.train()
+        loss = step(student_model, teacher_model, batch, batch_labels, optimizer, temperature, alpha)
+        losses.append(expect(Tensor, loss))
+    yield torch.stack(losses)
+    yield to_vector(student_model.network)
+    yield torch.tensor(student_model.seen)
+    yield to_vector(teacher_model.network)
