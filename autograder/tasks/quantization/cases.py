@@ -8,7 +8,7 @@ from torch import Tensor
 from autograder.tasks.builder import Numbers, case
 from autograder.tasks.quantization import oracle
 from hw7.checks.cases import Call, Case, Value
-from hw7.checks.tensors import pack_names
+from hw7.checks.tensors import pack_names, reorder
 from hw7.checks.there_and_back import HEADER
 
 
@@ -22,6 +22,7 @@ def quantize(rng: Numbers) -> Iterator[Case]:
     yield _quantized("tensor", "far from 0", 100 + normal("offset", 5, 4, 6), 8)
     yield _quantized("tensor", "tiny numbers", normal("tiny", 8, 5) * 1e-9, 8)
     yield _quantized("tensor", "entries of very different size", normal("cubed", 9, 11) ** 5, 8)
+    yield _quantized("tensor", "a weight that has changed", normal("changed", 7, 8), 8, again=True)
     scales = 10.0 ** torch.arange(-2, 3)
     along = normal("axis 0", 5, 3, 3, 3) * scales[:, None, None, None]
     yield _quantized("channel", "channels along axis 0", along, 8, 0)
@@ -40,7 +41,9 @@ def quantize(rng: Numbers) -> Iterator[Case]:
         yield _quantized("bits", name, normal(f"bits {bits}", 6, 10), bits, axis)
 
 
-def _quantized(part: str, name: str, weight: Tensor, bits: int | None = None, axis: int | None = None) -> Case:
+def _quantized(
+    part: str, name: str, weight: Tensor, bits: int | None = None, axis: int | None = None, again: bool = False
+) -> Case:
     inputs: dict[str, Value] = {"weight": weight}
     if bits is not None:
         inputs |= {"bits": bits, "channel_axis": axis}
@@ -66,6 +69,10 @@ def _quantized(part: str, name: str, weight: Tensor, bits: int | None = None, ax
         for wrong in ("quantize-min-not-added", "quantize-constant#zero"):
             mistakes[wrong] = {"weight": torch.zeros_like(weight)}
         mistakes["quantize-constant#whole"] = {"weight": weight.round()}  # a step of 1, and a whole zero point
+    if again:
+        inputs["again"] = True
+        reorder(other := weight.clone())
+        mistakes["remembers-by-address"] = {"weight": oracle.there_and_back(other).float()}
     then = Call("dequantize", {"channel_axis": axis})
     return case(part, name, Call("quantize", inputs), expected, mistakes, "quantized", then)
 
@@ -84,6 +91,11 @@ def compress(rng: Numbers) -> Iterator[Case]:
     yield _compressed("values", "weights", values, values)
     yield _compressed("values", "constant weights", constants, constants)
     yield _compressed("values", "other dtypes", odd, floating)
+    for title, common in (("a compressor's own names", _names_of_compressors(rng)), ("wrapped names", _wrapped(rng))):
+        yield _compressed("names", title, common, ())
+        yield _compressed("values", f"values, {title}", common, common)
+    yield _compressed("names", "tied weights", _tied(rng), (), tied=True)
+    yield _compressed("values", "weights that have changed", values, values, again=True)
     yield _compressed("statistics", "batch-norm statistics, whole numbers, bools", statistics, exact)
     yield _compressed("size", "bytes of the file", weights, weights)
 
@@ -98,6 +110,11 @@ def _statistics(rng: Numbers) -> dict[str, Tensor]:
         "body.1.num_batches_tracked": torch.tensor(rng.whole(300, 90_000, "steps")),
         "wide.running_mean": rng.normal(1100, purpose="wide mean"),
         "wide.running_var": rng.normal(1100, purpose="wide var").abs() * 1e3,
+        "double.running_mean": rng.normal(9, purpose="double mean", dtype=torch.float64),
+        "half.running_var": rng.normal(7, purpose="half var", dtype=torch.float16).abs(),
+        "one.running_mean": rng.normal(1, purpose="one mean"),
+        "flag": torch.tensor(True),
+        "large.number": torch.tensor(2**62 + 1),
         "mask": torch.rand(4, 7, generator=rng.generator("mask")) < 0.5,
         "widths": torch.tensor([rng.whole(1, 2**40, "width"), -1, 3]),
         "bytes": torch.randint(256, (9,), generator=rng.generator("bytes")).to(torch.uint8),
@@ -121,6 +138,46 @@ def _odd(rng: Numbers) -> dict[str, Tensor]:
         "aa.last": rng.normal(4, purpose="last"),
         "counter": torch.tensor(7, dtype=torch.int32),
     }
+
+
+def _names_of_compressors(rng: Numbers) -> dict[str, Tensor]:
+    """Names that a compressor may use for what it makes itself, beside those that it would make them from."""
+    names = ["conv.weight", "q", "Conv.weight", "0", "weight_q"]
+    found = {name: rng.normal(8, 130, purpose=name) for name in names}
+    for suffix in SUFFIXES:
+        found[f"conv.weight{suffix}"] = rng.normal(3, purpose=suffix)
+        found[f"head{suffix}"] = rng.normal(2, 2, purpose=("head", suffix))
+    found |= {name: rng.normal(2, purpose=name) for name in OWN_NAMES}
+    shapes: tuple[tuple[int, ...], ...] = ((), (1,), (1, 1), (1, 1, 1, 1))
+    return found | {f"shape.{len(shape)}": rng.normal(*shape, purpose=shape) for shape in shapes}
+
+
+SUFFIXES = (
+    ".q", ".scale", ".zero_point", ".zero", ".shape", ".dtype", ".0", "_q", "_scale", "_zero_point", "_shape", "_dtype",
+    "_quantized", ".raw", ".min", ".max",
+)  # fmt: skip
+OWN_NAMES = ("__order__", "__names__", "__meta__", "__index__", "_meta", "meta", "metadata", "names", "index", "order",
+             "scale", "zero_point", "1", "00", "0.q", "0.scale", "q0", "head")  # fmt: skip
+
+
+def _wrapped(rng: Numbers) -> dict[str, Tensor]:
+    """Names as wrappers make them, beside those without."""
+    found: dict[str, Tensor] = {}
+    for prefix in ("module.", "_orig_mod.", "module.module.", "model.", "", "MODULE."):
+        found[f"{prefix}fc.weight"] = rng.normal(3, 4, purpose=prefix)
+        found[f"{prefix}FC.weight"] = rng.normal(4, 3, purpose=("FC", prefix))
+    return found
+
+
+def _tied(rng: Numbers) -> dict[str, Tensor]:
+    """Entries that are one and the same tensor, large and small ones."""
+    found = {
+        "embedding.weight": rng.normal(20, 60, purpose="embedding"),
+        "bias": rng.normal(20, purpose="bias"),
+        "bn.running_mean": rng.normal(20, purpose="mean"),
+        "steps": torch.tensor([rng.whole(3, 999, "steps"), 2]),
+    }
+    return found | {f"tied.{name}": tensor.clone() for name, tensor in found.items()}
 
 
 def _values(rng: Numbers) -> dict[str, Tensor]:
@@ -149,13 +206,20 @@ def _weights(rng: Numbers) -> dict[str, Tensor]:
         "stem.running_var": rng.normal(64, purpose="stem var").abs(),
         "depthwise.weight": rng.normal(128, 1, 3, 3, purpose="depthwise"),
         "pointwise.weight": rng.normal(128, 64, 1, 1, purpose="pointwise"),
-        "exactly": rng.normal(1024, purpose="exactly"),
+        **{f"exactly.{i}": rng.normal(1024, purpose=f"exactly {i}") for i in range(7)},  # more than HEADER lets pass
         "fc.weight": rng.normal(11, 256, purpose="fc"),
         "fc.bias": rng.normal(11, purpose="fc bias"),
     }
 
 
-def _compressed(part: str, name: str, state: Mapping[str, Tensor], judged: Collection[str]) -> Case:
+def _compressed(
+    part: str,
+    name: str,
+    state: Mapping[str, Tensor],
+    judged: Collection[str],
+    again: bool = False,
+    tied: bool = False,
+) -> Case:
     """judged: the entries whose values must come back."""
     exactly = {key: not t.is_floating_point() or _is_statistic(key) for key, t in state.items() if key in judged}
     exactly = dict.fromkeys(exactly, False) if part == "size" else exactly
@@ -198,7 +262,12 @@ def _compressed(part: str, name: str, state: Mapping[str, Tensor], judged: Colle
         "whole-numbers-quantized": {key: None for key in kept if "running" not in key},
     }
     mistakes = {id_: change for id_, change in mistakes.items() if change}
+    if again:
+        reorder(*(others := {key: tensor.clone() for key, tensor in state.items()}).values())
+        quantized = (key for key in floors if key != "free")
+        mistakes["remembers-by-address"] = {key: oracle.there_and_back(others[key]).float() for key in quantized}
     inputs: dict[str, Value] = {"names": pack_names(list(state)), "channels_last": part == "names"}
+    inputs |= {"again": again, "tied": tied}
     call = Call("compress", {**inputs, **{str(i): tensor for i, tensor in enumerate(state.values())}})
     return case(part, name, call, expected, mistakes, "compressed", Call("decompress", {}))
 
