@@ -1,9 +1,10 @@
 """Submissions for tests: the reference solution with some functions replaced, and what `answers/` holds.
 
-`answers/CHAPTER/wrong-TASK.toml` has wrong solutions (mutants), `right.toml` right ones that are written differently
-(alternatives). Each gives `code` for a module: its functions, classes and constants take the place of the reference's
-of the same name, the rest of the module stays. A mutant may say instead what it changes in its file's `right` code
-(`was` -> `now`, each found exactly once): small differences that can be read.
+`answers/CHAPTER/wrong-TASK.toml`, and `wrong-TASK-MORE.toml` where one file would be too long, have wrong solutions
+(mutants), `right.toml` right ones that are written differently (alternatives). Each gives `code` for a module: its
+functions, classes and constants take the place of the reference's of the same name, the rest of the module stays. A
+mutant may say instead what it changes in its file's `right` code (`was` -> `now`, each found exactly once): small
+differences that can be read.
 """
 
 import ast
@@ -308,7 +309,7 @@ def mutants() -> tuple[Entry, ...]:
     for path in sorted((HERE / "answers").glob("*/wrong-*.toml"), key=lambda path: path.stem):
         table = tomllib.loads(path.read_text())
         for raw in table["mutant"]:
-            task = path.stem.removeprefix("wrong-")
+            task = path.stem.split("-")[1]
             name = f"{task}-{raw['name']}"
             unknown = set(raw) - {"name", "wrong", "mistake", "was", "now", "code", "bytes", "weights"}
             assert not unknown, f"{name}: {unknown}"
@@ -335,8 +336,8 @@ def alternatives() -> tuple[Entry, ...]:
         table = tomllib.loads(path.read_text())
         about, files = "what the mutants of this task are made from", with_code({table["module"]: table["right"]})
         weights = "own" if table["module"] == "quantization.py" else "reference"
-        task = path.stem.removeprefix("wrong-")
-        entries.append(Entry(f"{task}-right", task, about, (), files, weights))
+        name = path.stem.removeprefix("wrong-")
+        entries.append(Entry(f"{name}-right", name.partition("-")[0], about, (), files, weights))
     for path in sorted((HERE / "answers").glob("**/right.toml")):
         for raw in tomllib.loads(path.read_text())["alternative"]:
             name = f"{path.parent.name}-{raw['name']}"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from autograder.tasks.builder import Lazy, Mistakes, Numbers, case, only_these, possible, refusal
 from autograder.tasks.pruning import oracle
+from autograder.tasks.pruning.in_use import LEFT, slimmed_in_use
 from hw7.checks.cases import Call, Case, Value
 from hw7.checks.tensors import reorder, student_net, to_vector
 from hw7.models import STUDENT_WIDTHS, StudentNet
@@ -163,7 +164,7 @@ def network_slimming(rng: Numbers) -> Iterator[Case]:
         yield _slimmed_dead(name, vector, widths, to, pictures)
     for name, to in (("equal widths", WIDE), ("smaller widths", (4, 5, 6, 8, 9, 9, 6, 7))):
         yield _slimmed_copy(name, rng.network(name, WIDE, CLASSES), to)
-    yield _slimmed_in_use(rng)
+    yield slimmed_in_use(rng.network("in use", WIDE, CLASSES), WIDE, (4, 5, 6, 8, 9, 9, 6, 7), CLASSES, rng)
     vector = rng.network("refuse", WIDE, CLASSES)
     for name, reason, unfit in UNFIT_WIDTHS:
         call = Call("slim", {"widths": WIDE, "model": vector, "to": unfit})
@@ -268,42 +269,6 @@ def _slimmed_copy(name: str, vector: Tensor, to: tuple[int, ...]) -> Case:
         "changes-its-input": {slimming: None, clearing: None},
     }
     return case("copy", name, Call("slim_alone", {"widths": WIDE, "model": vector, "to": to}), expected, mistakes)
-
-
-def _slimmed_in_use(rng: Numbers) -> Case:
-    """What a student does next with the result. Nothing of it depends on which channels stay."""
-    to, name = (4, 5, 6, 8, 9, 9, 6, 7), "in use"
-    again, loaded, separate, left, *after = SLIM_IN_USE
-    expected: dict[str, Value] = {
-        again: torch.tensor(to),
-        loaded: torch.zeros(3, CLASSES),
-        separate: torch.tensor(0),
-        left: torch.tensor([0, 0]),
-        **{each: torch.tensor(WIDE) for each in after},
-        "atol": 1e-5,  # two networks with the same numbers in them
-        "returns": SLIM_RETURNS,
-    }
-    mistakes: Mistakes = {
-        "slim-not-usable": {left: False},
-        "slim-not-saved": {loaded: False},
-        "slim-shares-storage": {again: None, loaded: None, separate: False, left: None},
-        "changes-its-input": dict.fromkeys(after),
-        "slim-widths-not-saved": {again: False},
-    }
-    pictures = torch.rand(3, 3, 32, 32, generator=rng.generator(name, "images"))
-    inputs: dict[str, Value] = {"widths": WIDE, "model": rng.network(name, WIDE, CLASSES), "to": to, "images": pictures}
-    return case("copy", name, Call("slim_in_use", inputs), expected, mistakes)
-
-
-LEFT = "how many parameters and statistics a step of SGD leaves as they were"
-SLIM_IN_USE = (
-    "the widths of the result, slimmed again",
-    "the difference that a file makes to the outputs",
-    "how many entries of the result change with another result and a copy",
-    LEFT,
-    "the given model's widths after",
-    "the given model's stage_widths after",
-)
 
 
 # ---- the schedule, and pruning along it --------------------------------------------------------------------------
