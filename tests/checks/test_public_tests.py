@@ -248,6 +248,8 @@ def _importance_case(width: int) -> Case:
     scale = torch.arange(width) - 1.5
     expected = {
         "the importance": scale.abs(), "whether it needs a gradient": torch.tensor(False), "the scale after": scale,
+        "the rest after": torch.cat([scale.flip(0) + 3, torch.zeros(width), torch.ones(width)]),
+        "whether it is trainable after": torch.tensor(True),
     }  # fmt: skip
     signed = {"importance-signed": {"the importance": scale}}
     call = Call("channel_importance", {"scale": scale})
