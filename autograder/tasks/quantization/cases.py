@@ -264,7 +264,7 @@ def _compressed(
     mistakes = {id_: change for id_, change in mistakes.items() if change}
     if again:
         reorder(*(others := {key: tensor.clone() for key, tensor in state.items()}).values())
-        quantized = (key for key in floors if key != "free")
+        quantized = (key for key in floors if key in others)
         mistakes["remembers-by-address"] = {key: oracle.there_and_back(others[key]).float() for key in quantized}
     inputs: dict[str, Value] = {"names": pack_names(list(state)), "channels_last": part == "names"}
     inputs |= {"again": again, "tied": tied}
