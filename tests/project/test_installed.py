@@ -54,12 +54,12 @@ WORK = (
     "hw7 check 3.4 --solution ada",
     "hw7 pack ada --no-check --out ada.zip",
     "hw7-grade --version",
-    "hw7-grade new-seed seed",
     "hw7-grade run submissions --out grades --tier D --jobs 1 --rubric rubric.toml",
     "hw7-grade show ada --out grades",
     "hw7-grade export --out grades --to csv",
     "hw7-grade export --out grades --to html",
     "hw7-grade export --out grades --to gradescope",
+    "hw7-grade new-seed seed",
 )
 SAYS_SO_ITSELF = ("hw7-grade gradescope-image o.zip",)
 RUN = """
