@@ -169,10 +169,10 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
 
 
 def _judged(case: Case, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> bool:
-    """Whether the earlier case that this one needs, if any, is right."""
-    check, _, name = case.needs.partition(": ")
-    needed = [sheet_of(task).outcomes.get(name) for task in tasks if name and task.check == check]
-    return all(outcome is None or outcome.verdict is Verdict.RIGHT for outcome in needed)
+    """Whether the earlier cases that this one needs, if any, are right."""
+    needed = [need.partition(": ") for need in case.needs.split("; ") if need]
+    outcomes = [sheet_of(task).outcomes.get(name) for check, _, name in needed for task in tasks if task.check == check]
+    return all(outcome is None or outcome.verdict is Verdict.RIGHT for outcome in outcomes)
 
 
 def _charged(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:

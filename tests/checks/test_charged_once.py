@@ -59,7 +59,7 @@ PLAIN_WEIGHTS = (
 OTHER_NETWORKS = (
     "3.1-in-place", "3.3-zeroed-not-removed", "3.3-masked-first", "3.3-model-cut-down", "3.3-stem-shared",
     "3.3-linear-layer-shared", "3.3-unpruned-blocks-shared", "3.3-random-network", "3.4-original-included",
-    "3.4-last-step-missing",
+    "3.4-last-step-missing", "3.3-linear-layer-of-earlier-results",
 )  # fmt: skip
 ALSO |= {f"4.1-{name}": {"4.2"} for name in PLAIN_WEIGHTS} | {name: {"3.3", "3.5"} for name in OTHER_NETWORKS}
 

@@ -304,7 +304,7 @@ IN_USE = (
     "the output of a copy whose parameters are 0",
     "the output for one image of a second network that loaded the first one's file",
     "the output of the first network after the second one's parameters were set to 0",
-    "how many parameters and statistics a step of SGD leaves as they were",
+    "how many parameters and statistics a step of SGD does not reach",
 )
 
 

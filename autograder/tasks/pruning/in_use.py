@@ -6,8 +6,8 @@ from torch import Tensor
 from autograder.tasks.builder import Mistakes, Numbers, case
 from hw7.checks.cases import Call, Case, Value
 
-LEFT = "how many parameters and statistics a step of SGD leaves as they were"
-SLIM_IN_USE = (
+LEFT = "how many parameters and statistics a step of SGD does not reach"
+IN_USE_NAMES = (
     "the widths of the result, slimmed again",
     "the difference that a file makes to the outputs",
     "how many entries of the result change with another result and a copy",
@@ -19,7 +19,7 @@ SLIM_IN_USE = (
 
 def slimmed_in_use(model: Tensor, widths: tuple[int, ...], to: tuple[int, ...], classes: int, rng: Numbers) -> Case:
     """What a student does next with the result. Nothing of it depends on which channels stay."""
-    again, loaded, separate, left, *after = SLIM_IN_USE
+    again, loaded, separate, left, *after = IN_USE_NAMES
     expected: dict[str, Value] = {
         again: torch.tensor(to),
         loaded: torch.zeros(3, classes),

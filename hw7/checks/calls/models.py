@@ -57,7 +57,7 @@ def network_in_use(
 ) -> Iterator[Any]:
     """Tasks 1.1 to 1.3: the outputs in eval mode of a copy whose parameters are 0, of a second network that loaded what
     the first one saved, for one image, and of the first one, when the parameters of the second are 0, too; then how
-    many parameters and statistics of the first one a step of SGD leaves as they were, [2]."""
+    many parameters and statistics of the first one a step of SGD does not reach, [2]."""
     first, second = (_built(solution, builder, arguments, seed, shape) for _ in range(2))
     set_by_role(first.eval(), seed)
     copied = copy.deepcopy(first)

@@ -87,11 +87,11 @@ def slim_in_use(
 ) -> Iterator[Any]:
     """Task 3.3: what two results of one call give to be used: the widths [8] of one that is slimmed again; the
     difference [N, C] that a file makes to the outputs; how many entries of a result change when another result and a
-    copy are set to 0; how many parameters and statistics a step of SGD leaves as they were, [2]; and the widths and the
+    copy are set to 0; how many parameters and statistics a step of SGD does not reach, [2]; and the widths and the
     saved widths of the given model after, [8] each."""
     given = student_net(widths, model)
     first, second = (_slimmed(solution, given, to) for _ in range(2))
-    yield as_table(whole_numbers(_slimmed(solution, first, to).widths))
+    yield as_table(whole_numbers(_slimmed(solution, second, to).widths))
     loaded = StudentNet(to, given.fc.out_features)
     loaded.load_state_dict(saved(first))
     with torch.no_grad():
@@ -116,7 +116,7 @@ def iterative_prune(
 ) -> Iterator[Any]:
     """Task 3.5: how often `finetune` was called; the widths [steps, 8] and parameters [steps] of the networks; each
     network; how often `finetune` could have computed gradients; how many parameters and statistics of all networks a
-    step of SGD leaves as they were, [2]; the smallest and largest entry of each network [steps, 2], after each was
+    step of SGD does not reach, [2]; the smallest and largest entry of each network [steps, 2], after each was
     filled with its number; and the model after.
 
     `finetune` moves its network in place and returns another one that is of no use.
