@@ -177,18 +177,20 @@ def _unread(limit: int) -> bytes:
 
 
 class _FrugalFile:
-    """A file for `zipfile` that lends no more at once than a table of contents may take; while the zip is being opened,
-    no table of more than MAX_ENTRIES, which would be made into as many objects."""
+    """A file for `zipfile` that lends no more at once, while the zip is being opened, than a table of contents may take,
+    and no table of more than MAX_ENTRIES, which would be made into as many objects."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.opening = True
 
     def read(self, size: int = -1) -> bytes:
+        if not self.opening:
+            return self.file.read(size)
         data = self.file.read(size if 0 <= size <= MAX_DIRECTORY else MAX_DIRECTORY + 1)
         if len(data) > MAX_DIRECTORY:
             raise zipfile.BadZipFile("its table of contents is too large")
-        if self.opening and (count := data.count(b"PK\1\2")) > MAX_ENTRIES:  # each entry of a table begins so
+        if (count := data.count(b"PK\1\2")) > MAX_ENTRIES:  # each entry of a table begins so
             raise Refused(f"holds {count:,} files, more than {MAX_ENTRIES:,}: leave data and environments out")
         return data
 

@@ -458,3 +458,13 @@ def test_different_content_has_different_digests(tmp_path: Path) -> None:
     for student, files in texts.items():
         write(tmp_path / student, files)
     assert len({submission.digest for submission in all_in(tmp_path).values()}) == len(texts)
+
+
+def test_large_files_that_a_zip_holds_unpacked(tmp_path: Path) -> None:
+    """As some programs store what does not get smaller: no limit of a zip's table of contents is theirs."""
+    weights, notebook = bytes(12_000_000), b'{"cells": [], "text": "' + b"x" * 9_000_000 + b'"}'
+    with zipfile.ZipFile(tmp_path / "ada.zip", "w", zipfile.ZIP_STORED) as made:
+        for name, data in {"solution/models.py": b"", "weights.safetensors": weights, "hw7.ipynb": notebook}.items():
+            made.writestr(name, data)
+    found = take_in(Location("ada", tmp_path / "ada.zip"))
+    assert (found.weights, found.notebook) == (weights, notebook)
