@@ -422,12 +422,16 @@ def _reap() -> None:
 
 
 def _litter(world: Path, mark: str) -> Iterator[str]:
-    """Files and folders that an attack left."""
-    for place in [*PLACES, str(Path.home()), os.getcwd()]:
-        for folder, folders, names in os.walk(place):
-            yield from (os.path.join(folder, name) for name in (*folders, *names) if name.startswith((mark, UNPICKLED)))
-            if Path(folder) == world or place not in PLACES:
-                folders.clear()
+    """Files and folders that an attack left. Folder by folder: `os.walk` calls itself, and attacks nest deeply."""
+    waiting = [*PLACES, str(Path.home()), os.getcwd()]
+    while waiting:
+        folder = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith((mark, UNPICKLED)):
+                    yield entry.path
+                if entry.is_dir(follow_symlinks=False) and folder.startswith(PLACES) and folder != str(world):
+                    waiting.append(entry.path)
 
 
 def _system_v() -> Iterator[str]:

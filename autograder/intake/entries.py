@@ -177,8 +177,8 @@ def _unread(limit: int) -> bytes:
 
 
 class _FrugalFile:
-    """A file for `zipfile` that lends no more at once, while the zip is being opened, than a table of contents may take,
-    and no table of more than MAX_ENTRIES, which would be made into as many objects."""
+    """A file for `zipfile` that lends no more at once, while the zip is being opened, than a table of contents may
+    take, and no table of more than MAX_ENTRIES, which would be made into as many objects."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
