@@ -456,21 +456,23 @@ def seen(grade: Grade) -> str:
     verdicts = sorted({task.verdict.value for task in grade.tasks if task.points < task.out_of})
     notes = " ".join(part.outcome.note for task in grade.tasks for part in task.parts)
     ends = {re.sub(r" [\d.]+(e-\d+)? s", "", end) for end in re.findall(ENDED, notes)}  # not how much time was left
-    return ", ".join(verdicts) + (f" ({'; '.join(sorted(ends))})" if ends else "")
+    one_of_each = {end.partition(":")[0]: end for end in sorted(ends, reverse=True)}  # whatever the number of bytes
+    return ", ".join(verdicts) + (f" ({'; '.join(sorted(one_of_each.values()))})" if ends else "")
 
 
-def report(aftermath: Aftermath, tier: Tier) -> str:
-    """docs/results/attacks.md."""
+def report(aftermath: Aftermath, tier: Tier, others: Sequence[Tier] = ()) -> str:
+    """docs/results/attacks.md. others: the tiers in which the same came out."""
+    again = f", and once more in {' and '.join(f'tier {other}' for other in others)}" if others else ""
     text = f"""\
 # Attacks, and what stopped them
 
 {len(attacks())} hostile submissions (`tests/attacks/`) and {len(HONEST)} honest ones, graded in one run of two workers,
-in tier {tier}. No attack earned a point that was not its own, saw the canary or said that it had got through; the
-honest students' grades were all the same; no process and no file was left behind. `python tests/jail/test_attacks.py`
-writes this page.
+in tier {tier}{again}. No attack earned a point that was not its own, saw the canary or said
+that it had got through; the honest students' grades were all the same; no process and no file was left behind.
+`python tests/jail/test_attacks.py` writes this page.
 
 *Loses*: the tasks that it is about, which got nothing; all its other tasks kept their points. *Seen*: the verdicts, and
-how its processes ended, where they were ended.
+how its processes ended, where they were ended, in tier {tier}.
 
 """
     rows = []

@@ -103,8 +103,8 @@ class Case:
     that an answer may be right all the same. What follows a # in their names tells forms of one mistake apart.
     then: a second call whose inputs are completed with the first answer's tensors (`judges.second_call`), run in a NEW
     process that got nothing else; the judge then sees both answers.
-    needs: "CHECK: NAME; …", cases of earlier tasks; where an answer to one is wrong, and paid for there, this one is
-    not judged. For special input that a function must hand on to another one.
+    needs: "CHECK: NAME; …", cases of earlier tasks, or of another part; where an answer to one is wrong, and paid for
+    there, this one is not judged. For special input that a function must hand on to another one.
     """
 
     task: str

@@ -200,3 +200,18 @@ def test_lost_order_costs_the_names_only(name: str) -> None:
     }[name]
     found = parts(appended("quantization.py", f"{code}    return {how}\n"), {"4.2"})
     assert [part for (_, part), each in found.items() if each.points < each.out_of] == ["names"]
+
+
+RENAMED = """
+_decompress = decompress
+
+def decompress(tensors):
+    return {{{name}: value for name, value in _decompress(tensors).items()}}
+"""
+
+
+@pytest.mark.parametrize("name", ["name.removeprefix('module.')", "name.lower() if len(name) < 12 else name"])
+def test_names_that_are_lost_cost_their_own_part_alone(name: str) -> None:
+    """Also where two entries are one after that."""
+    made = parts(appended("quantization.py", RENAMED.format(name=name)), {"4.2"})
+    assert {part for (_, part), score in made.items() if score.points < score.out_of} == {"names"}

@@ -117,7 +117,10 @@ def test_in_other_tiers(tier: Tier) -> None:
 
 
 if __name__ == "__main__":
-    best = best_tier()[0]
+    best, works = best_tier()
     after = check_all(attacks(), best)
-    write_file(PAGE, report(after, best).encode())
+    others: list[Tier] = [tier for tier in ("B", "C") if tier != best and works[tier] == "works"]
+    for tier in others:
+        check_all(attacks(), tier)
+    write_file(PAGE, report(after, best, others).encode())
     sys.stderr.write(f"{len(attacks())} attacks in {after.seconds:.0f} s: {PAGE}\n")

@@ -1,6 +1,7 @@
 """Cases of chapter 4: there and back."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -94,7 +95,8 @@ def compress(rng: Numbers) -> Iterator[Case]:
     yield _compressed("values", "other dtypes", odd, floating)
     for title, common in (("a compressor's own names", _names_of_compressors(rng)), ("wrapped names", _wrapped(rng))):
         yield _compressed("names", title, common, ())
-        yield _compressed("values", f"values, {title}", common, common)
+        # An entry whose name is lost has no value either: that is one fault.
+        yield replace(_compressed("values", f"values, {title}", common, common), needs=f"compress: {title}")
     yield _compressed("names", "tied weights", _tied(rng), (), tied=True)
     yield _compressed("values", "weights that have changed", values, values, again=True)
     yield _compressed("statistics", "batch-norm statistics, whole numbers, bools", statistics, exact)
