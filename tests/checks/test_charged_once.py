@@ -80,7 +80,7 @@ def again(mutant: Entry) -> list[str]:
 @pytest.mark.parametrize(
     "mutant",
     [
-        pytest.param(mutant, id=mutant.id, marks=pytest.mark.slow if number % (5 * EVERY) else ())
+        pytest.param(mutant, id=mutant.id, marks=pytest.mark.slow if number % (4 * EVERY) else ())
         for number, mutant in enumerate(mutants())
     ],
 )

@@ -2,7 +2,7 @@
 refuses one, the check is wrong."""
 
 import pytest
-from submissions import HIDDEN, Entry, alternatives, last_grades, one_in_four, outcomes, reference_files, rubric
+from submissions import HIDDEN, Entry, alternatives, last_grades, one_in_many, outcomes, reference_files, rubric
 
 from autograder.batch import Settings, grade_one
 from autograder.grading import hidden_cases
@@ -28,7 +28,7 @@ def test_there_are_enough() -> None:
     assert set.union(*map(chapters, alternatives())) == set(CHAPTERS.values())
 
 
-@pytest.mark.parametrize("entry", one_in_four(alternatives()))
+@pytest.mark.parametrize("entry", one_in_many(alternatives()))
 def test_gets_full_points(entry: Entry) -> None:
     """In this process, in the chapters that it writes anew; the network handed in only where it or its file is."""
     for task in rubric().tasks:

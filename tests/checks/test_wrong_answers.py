@@ -4,7 +4,7 @@ import os
 from collections import Counter
 
 import pytest
-from submissions import EVERY, HIDDEN, Entry, last_grades, mutants, one_in_four, outcomes, reference_files, rubric
+from submissions import EVERY, HIDDEN, Entry, last_grades, mutants, one_in_many, outcomes, reference_files, rubric
 
 from autograder.batch import Settings, grade_one
 from autograder.grading import hidden_cases
@@ -62,7 +62,7 @@ def test_mistakes_are_those_of_the_table() -> None:
 
 
 @pytest.mark.rounding
-@pytest.mark.parametrize("mutant", one_in_four(mutants()))
+@pytest.mark.parametrize("mutant", one_in_many(mutants()))
 def test_loses_points_and_is_told_why(mutant: Entry) -> None:
     named = lost(mutant, {mutant.task}).get(mutant.task)
     assert named, f"not caught: {mutant.about}"

@@ -105,6 +105,7 @@ def test_hostile_cells_leave_nothing_and_get_nowhere(tier: str) -> None:
     assert left_behind() == []
 
 
+@pytest.mark.slow
 def test_any_source_is_its_cells_own_trouble() -> None:
     sources = [
         "'\ud800'",
@@ -152,6 +153,7 @@ def test_all_cells_together_put_out_no_more_than_a_notebook_may(tier: str) -> No
     assert behind[0]["ename"] == "NotRun"
 
 
+@pytest.mark.slow
 def test_a_notebook_has_no_more_time_than_it_may() -> None:
     first, second, third = run("A", "import time; time.sleep(60)", "while True: pass", "1", seconds=3, timeout=2)
     assert first[-1]["ename"] == second[-1]["ename"] == "CellTimeoutError"

@@ -79,6 +79,7 @@ print(json.dumps([task.id for task in rubric.tasks if task.out_of == 0]))
     assert (result.stderr, json.loads(result.stdout or "0")) == ("", list(NEW))
 
 
+@pytest.mark.slow
 def test_tests_and_commands_say_that_a_stub_is_left(copy: tuple[Path, dict[str, str]]) -> None:
     folder, said = copy
     test = "tests/project/test_new_task.py::test_no_stub_of_a_new_task_is_left"
