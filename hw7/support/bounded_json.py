@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 MAX_VALUES = 1_000_000  # one takes up to 300 bytes of memory, and three of text
@@ -32,7 +33,7 @@ def read_bounded(text: str) -> Any:
     raise TooMuchError(f"has more than {MAX_LEVELS} levels in it")
 
 
-def _inside(value: list[Any] | dict[str, Any]) -> Any:
+def _inside(value: list[Any] | dict[str, Any]) -> Iterable[Any]:
     return value if isinstance(value, list) else value.values()
 
 
@@ -42,5 +43,4 @@ def _finite(text: str) -> float | None:
 
 
 def _whole(text: str) -> int | None:
-    number = int(text)
-    return number if len(text) < 20 else None
+    return int(text) if len(text) < 20 else None  # Python refuses to read one of more than 4,300 digits

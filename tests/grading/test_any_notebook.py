@@ -75,13 +75,13 @@ def nested(levels: int) -> str:
 
 
 def test_json_is_read_up_to_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_bounded('{"a": [1, -2.5, "x", true, null, NaN, 1e999, %s]}' % ("9" * 20)) == {
-        "a": [1, -2.5, "x", True, None, None, None, None]
-    }
+    for digits in (20, 401, 5000):  # Python reads no more than 4,300
+        text = '{"a": [1, -2.5, "x", true, null, NaN, 1e999, %s]}' % ("9" * digits)
+        assert read_bounded(text) == {"a": [1, -2.5, "x", True, None, None, None, None]}
     assert json.dumps(read_bounded(nested(MAX_LEVELS))) == nested(MAX_LEVELS)
     with pytest.raises(TooMuchError, match="100 levels"):
         read_bounded(nested(MAX_LEVELS + 1))
-    for text in (nested(100_000), "1" * 5000, "", "[1,]"):
+    for text in (nested(100_000), "", "[1,]"):
         with pytest.raises(ValueError, match=r"."):
             read_bounded(text)
     monkeypatch.setattr(bounded_json, "MAX_VALUES", 10)
