@@ -139,7 +139,7 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
             "student": rng.network(f"student {name}", student, classes, torch.float64),
             "teacher_widths": teacher,
             "teacher": rng.network(f"teacher {name}", teacher, classes, torch.float64),
-            "images": torch.rand(6, 3, 32, 32, generator=rng.generator(name, "images"), dtype=torch.float64),
+            "images": torch.rand(6, 3, 16, 16, generator=rng.generator(name, "images"), dtype=torch.float64),
             "labels": torch.randint(classes, (6,), generator=rng.generator(name, "labels")),
             "rate": 0.05,
             "inside": inside,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from autograder.tasks.builder import Mistakes, Numbers, case, possible
 from autograder.tasks.models import oracle
@@ -37,13 +38,19 @@ def _network(
     yield case(parts[0], f"layers, {name}", call, tables.pop(""), tables, "layers")
     if shapes:
 
-        def outputs(wrong: str = "") -> dict[str, Value]:
-            return {**oracle.network_outputs(net(wrong=wrong), seed, shapes)}
+        def outputs(wrong: str = "") -> dict[str, Tensor]:
+            return oracle.network_outputs(net(wrong=wrong), seed, shapes)
 
-        expected = outputs() | {"rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL}
-        yield case(parts[1], f"output, {name}", call, expected, partial(possible, mistakes, outputs), "outputs")
+        expected: dict[str, Value] = {**outputs(), "rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL}
+        wrong_outputs = partial(possible, mistakes, lambda wrong: _single(outputs(wrong)))
+        yield case(parts[1], f"output, {name}", call, expected, wrong_outputs, "outputs")
         if in_use:
             yield _in_use(parts[1], name, call, net, mistakes, in_use)
+
+
+def _single(outputs: Mapping[str, Tensor]) -> Mapping[str, Value]:
+    """In single precision, which is enough at MISTAKES_RTOL: most of the bytes of the public cases are such outputs."""
+    return {name: each.float() if each.is_floating_point() else each for name, each in outputs.items()}
 
 
 def _in_use(
@@ -59,7 +66,7 @@ def _in_use(
     right = oracle.outputs_in_use(net(), seed, shape)
 
     def outputs(wrong: str) -> Mapping[str, Value]:
-        return oracle.outputs_in_use(net(wrong=wrong), seed, shape)
+        return _single(oracle.outputs_in_use(net(wrong=wrong), seed, shape))
 
     def of_mistakes() -> Mistakes:
         copied, loaded, after, left = oracle.IN_USE
@@ -80,11 +87,11 @@ def _in_use(
 def depthwise_separable(rng: Numbers) -> Iterator[Case]:
     a, b, c = (rng.whole(low, low + 3, low) for low in (3, 7, 11))
     for name, arguments, size in (
-        ("default stride", (a, b), (9, 8)),
-        ("stride 1, fewer channels", (c, a, 1), (7, 10)),
-        ("stride 2, even size", (b, c, 2), (12, 8)),
-        ("stride 2, odd size", (b, b, 2), (13, 9)),
-        ("stride 1, as many channels", (a, a, 1), (8, 11)),
+        ("default stride", (a, b), (7, 6)),
+        ("stride 1, fewer channels", (c, a, 1), (5, 8)),
+        ("stride 2, even size", (b, c, 2), (8, 6)),
+        ("stride 2, odd size", (b, b, 2), (9, 7)),
+        ("stride 1, as many channels", (a, a, 1), (6, 7)),
     ):
         net = partial(oracle.separable, *arguments)
         shapes = (3, arguments[0], *size), (4, arguments[0], *size)
