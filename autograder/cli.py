@@ -196,7 +196,7 @@ def course(
 ) -> None:
     """Set up a course folder for nbgrader: the assignment, and a configuration that runs notebooks in a jail only."""
     from autograder.course.nbgrader import set_up
-    from autograder.course.nbgrader_kernel import why_not
+    from autograder.course.nbgrader_execute import why_not
 
     files = set_up(directory, name, load_rubric(rubric))
     typer.echo(f"wrote {len(files)} files to {directory}. Next, in there: nbgrader generate_assignment hw7")

@@ -98,7 +98,7 @@ def configure(c: Any, course: str, root: Path) -> None:
     from nbgrader.converters import Autograde
     from nbgrader.preprocessors import Execute, OverwriteCells, SaveAutoGrades
 
-    from autograder.course.nbgrader_kernel import JailedExecute
+    from autograder.course.nbgrader_execute import JailedExecute
     from autograder.course.nbgrader_steps import Harmless, ReadRepaired, SaveAnswers
 
     c.CourseDirectory.course_id = course

@@ -19,7 +19,7 @@ from miniature_course import CANARY, COURSE, EXITS, FLOODS, LOOPS, Cell, Course,
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 
-from autograder.course import nbgrader_kernel
+from autograder.course import nbgrader_execute
 from autograder.exports.nbgrader import cell_name
 from autograder.intake import submission
 from autograder.intake.layouts import find_submissions
@@ -28,7 +28,7 @@ from autograder.rubric import load_rubric
 __all__ = ["finished"]  # the fixture
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(nbgrader_kernel.why_not()), reason="no jail for notebooks here"),
+    pytest.mark.skipif(bool(nbgrader_execute.why_not()), reason="no jail for notebooks here"),
 ]
 TEACHING_ASSISTANTS = PROJECT / "docs" / "teaching-assistants.md"
 

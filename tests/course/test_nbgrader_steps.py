@@ -20,7 +20,7 @@ pytest.importorskip("nbgrader")
 from nbformat.v4 import new_code_cell, new_notebook
 from traitlets.config import Config
 
-from autograder.course import nbgrader, nbgrader_kernel, nbgrader_steps
+from autograder.course import nbgrader, nbgrader_execute, nbgrader_steps
 
 RUBRIC = load_rubric()
 
@@ -156,15 +156,15 @@ def notebook() -> Any:
 
 
 def test_without_a_jail_nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(nbgrader_kernel, "why_not", lambda: "tier A: no namespaces")
+    monkeypatch.setattr(nbgrader_execute, "why_not", lambda: "tier A: no namespaces")
     with pytest.raises(HW7Error, match=r"no jail to run them in: tier A: no namespaces.*--no-execute"):
-        nbgrader_kernel.JailedExecute().preprocess(notebook(), {"metadata": {"path": str(tmp_path)}})
+        nbgrader_execute.JailedExecute().preprocess(notebook(), {"metadata": {"path": str(tmp_path)}})
 
 
 def test_when_told_not_to_it_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nbgrader_kernel, "why_not", lambda: "no jail")
+    monkeypatch.setattr(nbgrader_execute, "why_not", lambda: "no jail")
     given = notebook()
-    same, _ = nbgrader_kernel.JailedExecute(enabled=False).preprocess(given, {})
+    same, _ = nbgrader_execute.JailedExecute(enabled=False).preprocess(given, {})
     assert same.cells[0].outputs == []
 
 

@@ -17,8 +17,8 @@ from hw7 import HW7Error
 pytest.importorskip("nbgrader")
 from nbformat.v4 import new_code_cell, new_notebook
 
-from autograder.course import nbgrader_kernel
-from autograder.course.nbgrader_kernel import JailedExecute
+from autograder.course import nbgrader_execute
+from autograder.course.nbgrader_execute import JailedExecute
 
 pytestmark = linux
 
@@ -41,7 +41,7 @@ def tier(request: pytest.FixtureRequest) -> str:
 def end_jails() -> Iterator[None]:
     yield
     for tier in "ABC":
-        nbgrader_kernel.jail_of(tier, 512).close()
+        nbgrader_execute.jail_of(tier, 512).close()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -134,7 +134,7 @@ QUICK = ("own-answer", "no-signals")
     ],
 )
 def test_a_cell_may_end_its_own_notebook_only(tier: str, cell: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nbgrader_kernel, "GRACE", 3.0)
+    monkeypatch.setattr(nbgrader_execute, "GRACE", 3.0)
     before = forget_peak()
     first, then = run(tier, cell["code"], "6 * 7", timeout=3 if cell.get("ends") else 60)
     assert peak() - before < MEMORY
@@ -164,7 +164,7 @@ def test_a_notebook_has_no_more_time_than_it_may() -> None:
 
 
 def test_outputs_are_made_of_nothing_but_labelled_texts() -> None:
-    made = nbgrader_kernel._outputs
+    made = nbgrader_execute._outputs
     assert list(made(["0 stream stdin", "x", "stream stdout", "x", "00000 stream stdout", "x"], 1)) == []
     assert list(made(["0 stream stdout\n", "x", "\u0660 stream stdout", "x", "lonely"], 1)) == []
     (error,) = made(["0 error traceback", "a\nb"], 1)
@@ -244,12 +244,12 @@ def test_what_is_too_much_to_be_sent_along_is_said_in_the_notebook(
     (tmp_path / ("a" * 90) / ("b" * 90)).mkdir()
     (tmp_path / ("a" * 90) / ("b" * 90) / ("c" * 90)).write_text("has a path that is too long, and stays here")
     assert said(run("A", "1 + 1", folder=tmp_path)).count('"2"') == 1
-    monkeypatch.setattr(nbgrader_kernel, "MAX_READ", 1000)
+    monkeypatch.setattr(nbgrader_execute, "MAX_READ", 1000)
     (tmp_path / "large").write_bytes(bytes(1001))
     (outputs,) = run("A", "1 + 1", folder=tmp_path)
     assert "the files beside the notebook have more than 1,000 bytes" in outputs[0]["evalue"]
     (tmp_path / "large").unlink()
-    monkeypatch.setattr(nbgrader_kernel, "MAX_FILES_READ", 2)
+    monkeypatch.setattr(nbgrader_execute, "MAX_FILES_READ", 2)
     for number in range(3):
         (tmp_path / f"small{number}").touch()
     (outputs,) = run("A", "1 + 1", folder=tmp_path)
@@ -261,10 +261,10 @@ def test_what_is_too_much_to_be_sent_along_is_said_in_the_notebook(
 
 def test_without_namespaces_nothing_runs_unless_it_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = {"A": "no namespaces here", "B": "bubblewrap is not installed", "C": "works", "D": "works"}
-    monkeypatch.setattr(nbgrader_kernel, "best_tier", lambda: ("C", reasons))
-    nbgrader_kernel.why_not.cache_clear()
+    monkeypatch.setattr(nbgrader_execute, "best_tier", lambda: ("C", reasons))
+    nbgrader_execute.why_not.cache_clear()
     try:
         with pytest.raises(HW7Error, match=r"A: no namespaces here; tier B: bubblewrap is not.*c\.JailedExecute\.tier"):
             run("", "1 + 1")
     finally:
-        nbgrader_kernel.why_not.cache_clear()
+        nbgrader_execute.why_not.cache_clear()
