@@ -44,7 +44,7 @@ def question(**marks: object) -> bytes:
         ('"2"', "q (of unknown worth)"),
         ("[2]", "q (of unknown worth)"),
         ("null", "q (of unknown worth)"),
-        ("1" + "0" * 5000, "cannot be read as a notebook"),
+        ("1" + "0" * 5000, "q (of unknown worth)"),
     ],
 )
 def test_points_that_are_none(points: str, said: str) -> None:

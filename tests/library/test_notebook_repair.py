@@ -247,7 +247,7 @@ def test_a_merge_conflict_inside_a_cell_is_named() -> None:
         (b"", "is no JSON"),
         (b"{", "is no JSON"),
         (b"[" * 100_000, "is no JSON"),
-        (b'{"cells": [1' + b"1" * 5000 + b"]}", "is no JSON"),
+        (b'{"nbformat": 4' + b"0" * 5000 + b', "cells": []}', "is no notebook of format 4"),
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b"[]", "is no notebook of format 4"),
         (b'{"nbformat": 3, "worksheets": []}', "is no notebook of format 4"),
