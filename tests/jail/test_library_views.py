@@ -88,7 +88,7 @@ def test_a_child_of_the_minimal_view_has_nothing_else(tier: launch.Tier) -> None
     check(seen(jail_of(tier)))
 
 
-@pytest.fixture(scope="module", params=["A", SLOW_B, SLOW_C, "D"])
+@pytest.fixture(scope="module", params=["A", SLOW_B, SLOW_C, pytest.param("D", marks=pytest.mark.slow)])
 def own_jail(request: pytest.FixtureRequest) -> Iterator[Jail]:
     with Jail(jail_of(request.param).tier) as jail:
         yield jail

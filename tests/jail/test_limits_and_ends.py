@@ -155,6 +155,7 @@ def test_death(jail: Jail, body: str, reason: str) -> None:
     works(jail)
 
 
+@pytest.mark.slow
 def test_an_end_that_is_reported_late_is_told_as_what_it_was(jail: Jail) -> None:
     """The fork server has no processor for longer than the child's pipe is closed."""
     works(jail)

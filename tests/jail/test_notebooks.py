@@ -122,13 +122,10 @@ def test_any_source_is_its_cells_own_trouble() -> None:
     assert last[0]["data"] == {"text/plain": "42"}
 
 
-QUICK = ("own-answer", "no-signals")
-
-
 @pytest.mark.parametrize(
     "cell",
     [
-        pytest.param(cell, id=cell["id"], marks=[] if cell["id"] in QUICK else pytest.mark.slow)
+        pytest.param(cell, id=cell["id"], marks=[] if cell["id"] == "own-answer" else pytest.mark.slow)
         for cell in CELLS
         if cell.get("ends") or cell.get("alone")
     ],

@@ -198,6 +198,7 @@ def test_a_run_under_a_strict_umask(world: Path, mask: str) -> None:
     assert totals(world) == {"ada": "100", "bob": "0"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="only root gives jobs a uid of their own")
 def test_what_the_child_cannot_read_is_the_graders_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never a submission that has no such file. Here the fork server writes what only root can read."""
