@@ -10,6 +10,7 @@
 #
 #   WORK=out            where runs, pictures and compiled kernels are kept
 #   SECONDS_IN_ALL=570  what all parts together may take: `full` gets what the others left
+#   PATIENCE=1          how many times each part's own limit: for a slow machine
 #   PROFILE=full        the profile that the part `full` runs (`findings`: quick)
 #   ONLY=, JOBS=        its --only and --jobs
 #   SEEDS=, PRECISIONS= of `findings`: "0 1 2", "bfloat16 float32"
@@ -30,7 +31,7 @@ if ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; th
 fi
 
 measure() { # NAME SECONDS COMMAND...: runs it for so long at most, and keeps what it says
-    local name=$1 limit=$2
+    local name=$1 limit=$(($2 * ${PATIENCE:-1}))
     shift 2
     echo "== $name, from $SECONDS s on: $*" | tee -a "$out/log.txt"
     timeout --kill-after=5 "$limit" "$@" 2>&1 | tee -a "$out/log.txt" | tail -n 40

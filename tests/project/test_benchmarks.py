@@ -142,6 +142,7 @@ def test_the_script_for_a_gpu_runs_without_one_at_toy_size(tmp_path: Path) -> No
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "WORK": str(tmp_path / "work"),
         "ONLY": "plain-1mb",
+        "PATIENCE": "9",
         "CUDA_VISIBLE_DEVICES": "",
     }
     script = PROJECT / "benchmarks" / "gpu.sh"
