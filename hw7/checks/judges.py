@@ -50,8 +50,7 @@ def values(case: Case, answer: Answer) -> Outcome:
     if len(got) != len(names):
         returns = str(case.expected.get("returns", "tensors"))
         message = f"The function must return {returns}; what came back is something else."
-        signs = with_sign(case, "other_count")
-        return wrong_answer(message, counted(len(names), "tensor"), counted(len(got), "tensor"), signs, answer.note)
+        return wrong_answer(message, returns, "something else", with_sign(case, "other_count"), answer.note)
     by_name = dict(zip(names, got, strict=True))
     for name in compared_names(case.expected):
         wanted = case.expected[name]

@@ -91,6 +91,16 @@ class AnswerSheet:
     def verdicts(self) -> set[Verdict]:
         return {outcome.verdict for outcome in self.outcomes.values()}
 
+    def always_shows(self, mistake: str) -> bool:
+        """Whether no answer of one kind, of layers or with an axis of channels for example, disagrees with it."""
+        shown: dict[tuple[object, ...], bool] = {}
+        for case in self.cases:
+            if any(_mistake(id_) == mistake and foretells(case, id_) for id_ in case.mistakes):
+                kind, outcome = (case.judge, case.call.inputs.get("channel_axis")), self.outcomes[case.name]
+                agrees = mistake in _mistakes((*outcome.fits, *outcome.equals))
+                shown[kind] = shown.get(kind, True) and agrees
+        return any(shown.values())
+
     def named(self) -> dict[str, Outcome]:
         """What became of each case, with the mistake of each wrong one named, if all answers agree with it.
 
@@ -159,7 +169,7 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
             name, outcome = "", Outcome(Verdict.MISSING, "Nothing was asked.")
         elif not wrong:
             name, outcome = "", Outcome(Verdict.RIGHT)
-        elif all(_mistakes(outcome.equals) & charged() for _, outcome in wrong):
+        elif all(outcome.equals and _mistakes(outcome.equals) & charged() for _, outcome in wrong):
             message = "It follows from the mistake in an earlier task, and is right beside it."
             name, outcome = "", Outcome(Verdict.RIGHT, message)
         else:  # one that shows a known mistake says most
@@ -176,15 +186,20 @@ def _judged(case: Case, tasks: Sequence[Task], sheet_of: Callable[[Task], Answer
 
 
 def _charged(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:
-    """The mistakes for which earlier tasks of the chapter lost points."""
+    """The mistakes for which earlier tasks of the chapter lost points, and which all their answers show.
+
+    What is wrong at one size only would otherwise excuse a later function that does the same at every size.
+    """
     chapter = [each for each in tasks if each.chapter == task.chapter and each.has_cases]
     found: set[str] = set()
     for each in chapter[: chapter.index(task)]:
         lost = {part.part for part in _parts(each, tasks, sheet_of) if part.points < part.out_of}
-        named = sheet_of(each).named()
-        wrong = [named[case.name] for case in sheet_of(each).cases if case.part in lost]
-        found.update([EARLIER] if lost else [], *({outcome.mistake} | _mistakes(outcome.equals) for outcome in wrong))
-    return found - {""}
+        sheet = sheet_of(each)
+        named = sheet.named()
+        wrong = [named[case.name] for case in sheet.cases if case.part in lost]
+        shown = set().union(*({outcome.mistake} | _mistakes(outcome.equals) for outcome in wrong))
+        found.update([EARLIER] if lost else [], filter(sheet.always_shows, shown))
+    return found
 
 
 def _mistake(id_: str) -> str:

@@ -163,6 +163,32 @@ def iterative_prune(model, keep_rate, steps, finetune):
         finetune(network)
     return networks
 """
+# A mistake at one size, which a later function makes at every size without calling the earlier one.
+SIGNED_AT_ONE_WIDTH = """
+_importance = channel_importance
+
+def channel_importance(bn):
+    return bn.weight.detach() if bn.num_features == 1 else _importance(bn)
+"""
+SIGNED_ALWAYS = """
+_of_networks, _rest = channel_importance, network_slimming
+
+def network_slimming(model, widths):
+    global channel_importance
+    of_norms, channel_importance = channel_importance, lambda bn: bn.weight.detach()
+    try:
+        return _rest(model, widths)
+    finally:
+        channel_importance = of_norms
+"""
+FIRST_WHERE_MANY = """
+_select = select_channels
+
+def select_channels(importance, keep):
+    first = 1 <= keep <= len(importance) and len(importance) > 100
+    return torch.arange(keep) if first else _select(importance, keep)
+"""
+FIRST_ALWAYS = SIGNED_ALWAYS.replace("lambda bn: bn.weight.detach()", "lambda bn: -torch.arange(len(bn.weight))")
 
 
 @pytest.mark.parametrize(
@@ -175,10 +201,13 @@ def iterative_prune(model, keep_rate, steps, finetune):
         ("pruning.py", IN_PLACE + DESTROYED, {"3.3/copy", "3.5/unchanged"}),
         ("pruning.py", NOTHING_IN_TURN, {"3.4/ladders", "3.5/schedule", "3.5/chain", "3.5/unchanged"}),
         ("pruning.py", BLANK_NETWORKS, {"3.3/channels", "3.3/dead", "3.5/chain"}),
+        ("pruning.py", SIGNED_AT_ONE_WIDTH + SIGNED_ALWAYS, {"3.3/channels"}),
+        ("pruning.py", FIRST_WHERE_MANY + FIRST_ALWAYS, {"3.3/channels", "3.3/dead"}),
     ],
     ids=[
         "NaN for everything", "NaN in one place more", "NaN in half of all places", "NaN for constants",
         "a destroyed model after a changed scale", "no networks after no schedule", "blank networks",
+        "signed at one width", "the first of many channels",
     ],
 )  # fmt: skip
 def test_what_only_fits_is_charged(module: str, code: str, charged: set[str]) -> None:

@@ -48,6 +48,8 @@ def kd_loss(rng: Numbers) -> Iterator[Case]:
         yield case("shift", name, Call("kd_shift", inputs), {"rtol": 1e-4}, judge="shift")
         name = f"no gradient to the teacher, T = {temperature:g}"
         yield _of_the_teacher(name, _logits(rng, name, 4, 6, 2.0, f32) | _options((temperature, 0.6)))
+    name = "arguments by name, of which the student's logits need no gradient"
+    yield _of_arguments(name, _logits(rng, name, 3, 5, 2.0, f32) | _options((2.0, 0.5)))
 
 
 def _logits(rng: Numbers, name: str, n: int, c: int, size: float, dtype: torch.dtype) -> dict[str, Value]:
@@ -101,7 +103,7 @@ def _of_other_logits(
 
 
 def _of_the_teacher(name: str, inputs: Mapping[str, Value]) -> Case:
-    after = {f"the {key} after": inputs[key] for key in ("student", "teacher", "labels")}
+    after = _after(inputs)
     expected: dict[str, Value] = {
         "the student's gradient": torch.zeros(4, 6),
         "the teacher's gradient": torch.zeros(4, 6),
@@ -117,12 +119,27 @@ def _of_the_teacher(name: str, inputs: Mapping[str, Value]) -> Case:
     return case("teacher", name, Call("kd_teacher", inputs), expected, mistakes)
 
 
+def _of_arguments(name: str, inputs: Mapping[str, Value]) -> Case:
+    after = _after(inputs)
+    expected: dict[str, Value] = {**after, "exact": "; ".join(after), "returns": "a scalar tensor"}
+    mistakes = {"changes-its-input": dict.fromkeys(after)}
+    return case("teacher", name, Call("kd_arguments", inputs), expected, mistakes)
+
+
+def _after(inputs: Mapping[str, Value]) -> dict[str, Value]:
+    return {f"the {key} after": inputs[key] for key in ("student", "teacher", "labels")}
+
+
 STEP_TOLERANCE = 1e-5  # a loss in float32 is known to 1e-7, and so is the step
 STEP_PARTS = {
-    "student": ("the student after", "the batches that the student's batch norm counted"),
+    "student": (
+        "the student after", "the batches that the student's batch norm counted",
+        "how many of the student's parameters can still be trained",
+    ),
     "loss": ("the loss", "whether the loss needs a gradient"),
     "teacher": (
         "the student after", "the teacher after", "whether a gradient reached the teacher", "the images after",
+        "the labels after",
     ),
 }  # fmt: skip
 
@@ -155,7 +172,7 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
                 "only": "; ".join(names),
                 "exact": "the teacher after; the images after",
                 "rtol": STEP_TOLERANCE,
-                "returns": "the loss",
+                "returns": "the loss, a scalar tensor",
             }
             if part == "teacher":
                 expected |= {"the student after": inputs["student"], "moves": "the student after"}
@@ -218,5 +235,5 @@ def _wrong_steps(inputs: Mapping[str, Any]) -> Mistakes:
     for wrong in HANDED_ON:
         found[wrong] = oracle.distillation_step(inputs, oracle.KD_MISTAKES[wrong])
     found["step-teacher-changed"] = {"the teacher after": None}
-    found["changes-its-input"] = {"the images after": None}
+    found["changes-its-input"] = {"the images after": None, "the labels after": None}
     return found

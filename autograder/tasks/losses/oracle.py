@@ -134,6 +134,8 @@ def distillation_step(inputs: Mapping[str, Any], loss: Loss = kd_loss, wrong: st
         "the teacher after": to_vector(teacher),
         "whether a gradient reached the teacher": torch.tensor(wrong == "step-teacher-gradient"),
         "the images after": inputs["images"],
+        "the labels after": inputs["labels"],
+        "how many of the student's parameters can still be trained": torch.tensor(len(list(student.parameters()))),
     }
 
 

@@ -14,6 +14,8 @@ from hw7.checks.cases import Call, Case, Value
 # and the nearest wrong network by 1e-2.
 NETWORK_RTOL, MISTAKES_RTOL = 1e-4, 5e-3
 IN_USE = (3, 3, 32, 32)  # the smallest images that these networks take
+# Of images in eval and in train mode: wider than those of the data sets, and small.
+WIDE, SMALL = ((2, 3, 37, 45), (2, 3, 34, 150)), ((1, 3, 33, 32), (4, 3, 34, 64))
 
 
 def _network(
@@ -92,6 +94,7 @@ def depthwise_separable(rng: Numbers) -> Iterator[Case]:
         ("stride 2, even size", (b, c, 2), (8, 6)),
         ("stride 2, odd size", (b, b, 2), (9, 7)),
         ("stride 1, as many channels", (a, a, 1), (6, 7)),
+        ("stride 3", (b, a, 3), (8, 10)),
     ):
         net = partial(oracle.separable, *arguments)
         shapes = (3, arguments[0], *size), (4, arguments[0], *size)
@@ -103,12 +106,12 @@ def depthwise_separable(rng: Numbers) -> Iterator[Case]:
 
 
 def small_resnet18(rng: Numbers) -> Iterator[Case]:
-    shapes = (2, 3, 37, 45), (4, 3, 48, 48)
-    for classes, parts, images in ((11, ("parameters", "output"), shapes), (rng.whole(3, 9), ("classes",), None)):
-        net = partial(oracle.small_resnet18, classes)
-        name = f"{classes} classes"
-        in_use = IN_USE if images else None
-        yield from _network(rng, name, "small_resnet18", (classes,), net, oracle.RESNET_MISTAKES, parts, images, in_use)
+    for name, classes, parts, shapes, in_use in (
+        ("default classes", (), ("parameters", "output"), WIDE, IN_USE),
+        ("other classes", (rng.whole(3, 9),), ("classes", "classes"), SMALL, None),
+    ):
+        net = partial(oracle.small_resnet18, *classes or (11,))
+        yield from _network(rng, name, "small_resnet18", classes, net, oracle.RESNET_MISTAKES, parts, shapes, in_use)
 
 
 def students(rng: Numbers) -> Iterator[Case]:
@@ -117,11 +120,11 @@ def students(rng: Numbers) -> Iterator[Case]:
         ("dw", oracle.student_dw, oracle.DW_MISTAKES),
     ):
         parts = f"{short}_parameters", f"{short}_output"
-        for name, classes, shapes in (
-            ("default classes", (), ((2, 3, 67, 97), (3, 3, 96, 100))),
-            ("other classes", (rng.whole(3, 9, short),), None),
+        for name, classes, shapes, in_use in (
+            ("default classes", (), ((2, 3, 67, 97), (3, 3, 40, 180)), IN_USE),
+            ("other classes", (rng.whole(3, 9, short),), SMALL, None),
         ):
             function = f"student_{short}"
             of_mistake = partial(net, *classes or (11,))
-            full, in_use = f"{function}, {name}", IN_USE if shapes else None
+            full = f"{function}, {name}"
             yield from _network(rng, full, function, classes, of_mistake, mistakes, parts, shapes, in_use)

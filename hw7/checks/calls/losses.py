@@ -71,6 +71,18 @@ def kd_teacher(
     yield from (after() for after in held)
 
 
+def kd_arguments(
+    solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
+) -> Iterator[Any]:
+    """Task 2.1: the three arguments after a call by their names, where only the teacher's logits have a graph."""
+    logits = teacher.requires_grad_() * 1.0
+    held = [hold(given) for given in (student, logits, labels)]
+    find(solution, "losses", "kd_loss")(
+        student_logits=student, teacher_logits=logits, labels=labels, temperature=temperature, alpha=alpha
+    )
+    yield from (after() for after in held)
+
+
 class _StudentWithTeacher(nn.Module):
     """A student that holds its teacher as a module of its own."""
 
@@ -97,7 +109,8 @@ def distillation_step(
     alpha: Any = None,
 ) -> Iterator[Any]:
     """Task 2.2: the loss, whether it hangs on a graph, the student after, how often its batch norm counted, the teacher
-    after, whether a gradient reached the teacher, and the images after.
+    after, whether a gradient reached the teacher, the images and the labels after, and how many of the student's
+    parameters can still be trained.
 
     Each of the student's parameters has a gradient left over from another step.
     """
@@ -108,7 +121,7 @@ def distillation_step(
     given = _StudentWithTeacher(student_model, teacher_model) if inside else student_model
     given.train(not training)
     teacher_model.train(training)
-    teacher_after, images_after = hold_network(teacher_model), hold(images)
+    teacher_after, images_after, labels_after = hold_network(teacher_model), hold(images), hold(labels)
     teacher_parameters = parameters_of(teacher_model)
     step = find(solution, "losses", "distillation_step")
     loss = step(given, teacher_model, images, labels, optimizer, *_options(temperature, alpha))
@@ -120,6 +133,8 @@ def distillation_step(
     gradients = [parameter.grad for parameter in teacher_parameters if parameter.grad is not None]
     yield torch.tensor(any(bool(gradient.any()) for gradient in gradients))
     yield images_after()
+    yield labels_after()
+    yield torch.tensor(sum(parameter.requires_grad for parameter in parameters_of(student_model)))
 
 
 def distillation_steps(
