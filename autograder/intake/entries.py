@@ -13,7 +13,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
@@ -95,9 +95,8 @@ def folder_entries(root: Path) -> Iterator[Entry]:
     folders: list[tuple[str, ...]] = [()]
     while folders:
         parts = folders.pop()
-        descriptor = _descend(root, parts)
         try:
-            with os.scandir(descriptor) as found:
+            with _descended(root, parts) as descriptor, os.scandir(descriptor) as found:
                 listing = islice(found, MAX_ENTRIES + 1)  # of a folder with millions of files
                 for entry in sorted(listing, key=lambda entry: entry.name):
                     path = (*parts, entry.name)
@@ -114,9 +113,9 @@ def folder_entries(root: Path) -> Iterator[Entry]:
                     else:
                         yield _disk_entry(root, path, status)
         except PermissionError:
+            if not parts:
+                raise
             yield Entry((*parts, ""), 0, _unread, "cannot be opened")
-        finally:
-            os.close(descriptor)
 
 
 def file_entry(path: Path) -> Entry:
@@ -139,8 +138,9 @@ def _file_trouble(status: os.stat_result) -> str:
     return trouble
 
 
-def _descend(root: Path, parts: tuple[str, ...]) -> int:
-    """A descriptor of the folder, reached from `root` without following a link."""
+@contextmanager
+def _descended(root: Path, parts: tuple[str, ...]) -> Iterator[int]:
+    """A descriptor of the folder, reached from `root` without following a link; it is closed afterwards."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = os.open(root, flags)  # the teacher's own path may have links in it
     for part in parts:
@@ -149,19 +149,20 @@ def _descend(root: Path, parts: tuple[str, ...]) -> int:
         finally:
             os.close(descriptor)
         descriptor = below
-    return descriptor
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _open_beneath(root: Path, parts: tuple[str, ...]) -> IO[bytes]:
     """Raises `Refused` for everything but a regular file of one name; never blocks on what is none."""
-    folder = _descend(root, parts[:-1])
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        descriptor = os.open(parts[-1], flags, dir_fd=folder)
-    except OSError as error:
-        raise Refused(f"cannot be opened ({error.strerror})") from error
-    finally:
-        os.close(folder)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with _descended(root, parts[:-1]) as folder:
+        try:
+            descriptor = os.open(parts[-1], flags, dir_fd=folder)
+        except OSError as error:
+            raise Refused(f"cannot be opened ({error.strerror})") from error
     file = os.fdopen(descriptor, "rb")
     if trouble := _file_trouble(os.fstat(descriptor)):
         file.close()
@@ -232,7 +233,7 @@ def zip_entries(opened: zipfile.ZipFile, base: tuple[str, ...] = (), prefix: str
     for info in infos:
         name = info.filename[len(prefix) :].replace("\\", "/")
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
-        if info.is_dir() or name.endswith("/") or any(_LITTER.fullmatch(part) and part != ".." for part in parts):
+        if info.filename.endswith(("/", "\\")) or any(_LITTER.fullmatch(part) and part != ".." for part in parts):
             continue
         trouble = path_trouble(parts) if parts else "has no name"
         if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):

@@ -200,7 +200,9 @@ class _Reader:
         if all(entry.refused for entry in self.entries):
             first = self.entries[0]
             return f"{reason} Nothing could be read: {readable(first.path)} {first.refused}."
-        return f"{reason} What is there: {', '.join(sorted({readable(e.parts[0]) for e in self.entries})[:6])}."
+        there = ", ".join(sorted({readable(entry.parts[0]) for entry in self.entries})[:6])
+        closed = next((f" {readable(e.path)} {e.refused}." for e in self.entries if e.refused), "")
+        return f"{reason} What is there: {there}.{closed}"
 
     # ---- what is taken --------------------------------------------------------------------------------------
 
