@@ -4,12 +4,10 @@ No link is followed, no FIFO waited for, nothing unpacked beyond its bounds. Wha
 student.
 """
 
-import hashlib
 import os
 import re
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -19,7 +17,8 @@ from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from hw7.solution import MAX_NAME, path_trouble
+from autograder.intake.text import readable
+from hw7.solution import path_trouble
 
 MAX_ZIP = 256_000_000  # of a student's zip, packed
 MAX_UNPACKED = 4_000_000_000  # declared, of all that is in a student's zip
@@ -62,13 +61,6 @@ class Entry:
     @property
     def name(self) -> str:
         return self.parts[-1]
-
-
-def readable(name: str) -> str:
-    """A name that can be printed, compared and written to any file: no control characters, no lone surrogates."""
-    text = unicodedata.normalize("NFC", name.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
-    text = "".join(" " if char.isspace() else char if char.isprintable() else "?" for char in text).strip()
-    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _kind_trouble(mode: int) -> str:

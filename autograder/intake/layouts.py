@@ -23,10 +23,11 @@ from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from autograder.intake.entries import Folder, Refused, readable
+from autograder.intake.entries import Folder, Refused
 from autograder.intake.platforms import PLATFORMS, Named, last_attempt, parse_name, without_assignment
 from autograder.intake.roster import by_roster, read_roster
 from autograder.intake.submission import FILES, Location
+from autograder.intake.text import readable
 from hw7 import HW7Error
 from hw7.solution import SOURCE
 from hw7.support.system import expanded

@@ -4,7 +4,7 @@ import re
 from itertools import takewhile
 from typing import NamedTuple
 
-from autograder.intake.entries import readable
+from autograder.intake.text import readable
 
 
 class ParsedName(NamedTuple):

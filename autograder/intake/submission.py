@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from autograder.intake.entries import MAX_ENTRIES, TOO_MANY, Entry, Refused, entries_at, open_zip, readable, zip_entries
+from autograder.intake.entries import MAX_ENTRIES, TOO_MANY, Entry, Refused, entries_at, open_zip, zip_entries
+from autograder.intake.text import readable
 from hw7.solution import (
     HANDED_OUT,
     HANDED_OUT_ABOVE,
