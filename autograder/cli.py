@@ -18,6 +18,7 @@ from autograder.exports.common import hint, points
 from autograder.exports.csv_table import NOT_SECURE
 from autograder.grades import Grade
 from autograder.intake.layouts import FoundSubmissions
+from autograder.intake.text import is_seen
 from autograder.journal import Journal, journal_name
 from autograder.rubric import load_rubric
 from autograder.tasks import hidden
@@ -327,8 +328,8 @@ def format_grade(grade: Grade, teacher: bool = False) -> str:
 
 
 def visible(text: str) -> str:
-    """One line in which nothing can steer a terminal: control characters and the like are shown, not obeyed."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """One line in which nothing can steer a terminal: characters that cannot be seen are shown, not obeyed."""
+    return "".join(char if is_seen(char) else char.encode("unicode_escape").decode() for char in text)
 
 
 def app() -> None:

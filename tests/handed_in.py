@@ -1,9 +1,14 @@
 """Right submissions of small files, in folders and in zips."""
 
+import os
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+
+import pytest
 
 from autograder.intake.layouts import FoundSubmissions
 from autograder.intake.submission import Submission, take_in
@@ -29,6 +34,22 @@ def packed(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
 
 
 ZIP = packed(RIGHT)
+
+
+@contextmanager
+def as_nobody() -> Iterator[Path]:
+    """An empty folder, and this process as somebody whom files of mode 0 keep out, as they do not root."""
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+    except OSError as error:
+        pytest.skip(f"cannot become somebody else: {error}")
+    try:
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            yield Path(folder)
+    finally:
+        os.seteuid(user)
 
 
 def under(prefix: str, files: Mapping[str, bytes] = RIGHT) -> dict[str, bytes]:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import pairwise
 
 from autograder.grades import Grade, TaskGrade
+from autograder.intake.text import is_seen
 from autograder.rubric import Rubric
 from hw7 import HW7Error
 from hw7.checks.cases import Outcome, PartScore, Task, Verdict
 from hw7.checks.mistakes import Mistake, load_mistakes
 
-# Characters that turn the direction of text around them: a name may not rewrite the line it stands in.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_HASHED = re.compile(r"(^| )#[0-9a-f]{12}\Z")  # how `display_name` ends where it is not the name itself
 
 
 def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
@@ -65,9 +65,10 @@ def hint(part: PartScore) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what no file can hold (lone surrogates) and no reader can see (controls, turned directions)."""
+    """The text without what no file can hold (lone surrogates) and what no reader sees (controls, turned directions,
+    characters of no width), also where some script has a use for it."""
     return "".join(
-        "\ufffd" if char in _TURNING or (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") else char
+        char if char in "\n\t" or is_seen(char) or unicodedata.category(char).startswith("Z") else "\ufffd"
         for char in text
     )
 
@@ -78,14 +79,17 @@ def digest(text: str) -> str:
 
 
 def display_name(student: str) -> str:
-    """The student as one printable line; where that differs from the name, a hash keeps two such names apart."""
+    """The student as one printable line. Where that is not the name, a hash keeps it apart from any other's: so a name
+    that looks as if it had one gets its own, too."""
     line = " ".join(printable(student).split())
-    return line if line and line == student else f"{line} #{digest(student)[:12]}".strip()
+    as_it_is = line and line == student and not _HASHED.search(line)
+    return line if as_it_is else f"{line} #{digest(student)[:12]}".strip()
 
 
 def student_id(student: str) -> str:
     """The student for tables of others, who know this name byte for byte; the display name where none can hold it."""
-    return display_name(student) if not student or re.search("[\0\ud800-\udfff]", student) else student
+    made_up = not student or re.search("[\0\ud800-\udfff]", student) or _HASHED.search(student)
+    return display_name(student) if made_up else student
 
 
 def file_name(student: str) -> str:

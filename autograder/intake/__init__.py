@@ -3,5 +3,6 @@
 layouts       whose submission is where; platforms reads the names that Moodle and others give
 roster        the ids and names of a course
 entries       files of folders and zips, counted and bounded before they are read
+text          names of any characters, made printable
 submission    one student's entries made into a Submission
 """

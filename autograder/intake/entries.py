@@ -4,22 +4,21 @@ No link is followed, no FIFO waited for, nothing unpacked beyond its bounds. Wha
 student.
 """
 
-import hashlib
 import os
 import re
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from hw7.solution import MAX_NAME, path_trouble
+from autograder.intake.text import readable
+from hw7.solution import path_trouble
 
 MAX_ZIP = 256_000_000  # of a student's zip, packed
 MAX_UNPACKED = 4_000_000_000  # declared, of all that is in a student's zip
@@ -64,13 +63,6 @@ class Entry:
         return self.parts[-1]
 
 
-def readable(name: str) -> str:
-    """A name that can be printed, compared and written to any file: no control characters, no lone surrogates."""
-    text = unicodedata.normalize("NFC", name.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
-    text = "".join(" " if char.isspace() else char if char.isprintable() else "?" for char in text).strip()
-    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
 def _kind_trouble(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "is a link"
@@ -95,9 +87,8 @@ def folder_entries(root: Path) -> Iterator[Entry]:
     folders: list[tuple[str, ...]] = [()]
     while folders:
         parts = folders.pop()
-        descriptor = _descend(root, parts)
         try:
-            with os.scandir(descriptor) as found:
+            with _descended(root, parts) as descriptor, os.scandir(descriptor) as found:
                 listing = islice(found, MAX_ENTRIES + 1)  # of a folder with millions of files
                 for entry in sorted(listing, key=lambda entry: entry.name):
                     path = (*parts, entry.name)
@@ -114,9 +105,9 @@ def folder_entries(root: Path) -> Iterator[Entry]:
                     else:
                         yield _disk_entry(root, path, status)
         except PermissionError:
+            if not parts:
+                raise
             yield Entry((*parts, ""), 0, _unread, "cannot be opened")
-        finally:
-            os.close(descriptor)
 
 
 def file_entry(path: Path) -> Entry:
@@ -139,8 +130,9 @@ def _file_trouble(status: os.stat_result) -> str:
     return trouble
 
 
-def _descend(root: Path, parts: tuple[str, ...]) -> int:
-    """A descriptor of the folder, reached from `root` without following a link."""
+@contextmanager
+def _descended(root: Path, parts: tuple[str, ...]) -> Iterator[int]:
+    """A descriptor of the folder, reached from `root` without following a link; it is closed afterwards."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = os.open(root, flags)  # the teacher's own path may have links in it
     for part in parts:
@@ -149,19 +141,20 @@ def _descend(root: Path, parts: tuple[str, ...]) -> int:
         finally:
             os.close(descriptor)
         descriptor = below
-    return descriptor
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _open_beneath(root: Path, parts: tuple[str, ...]) -> IO[bytes]:
     """Raises `Refused` for everything but a regular file of one name; never blocks on what is none."""
-    folder = _descend(root, parts[:-1])
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        descriptor = os.open(parts[-1], flags, dir_fd=folder)
-    except OSError as error:
-        raise Refused(f"cannot be opened ({error.strerror})") from error
-    finally:
-        os.close(folder)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with _descended(root, parts[:-1]) as folder:
+        try:
+            descriptor = os.open(parts[-1], flags, dir_fd=folder)
+        except OSError as error:
+            raise Refused(f"cannot be opened ({error.strerror})") from error
     file = os.fdopen(descriptor, "rb")
     if trouble := _file_trouble(os.fstat(descriptor)):
         file.close()
@@ -232,7 +225,7 @@ def zip_entries(opened: zipfile.ZipFile, base: tuple[str, ...] = (), prefix: str
     for info in infos:
         name = info.filename[len(prefix) :].replace("\\", "/")
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
-        if info.is_dir() or name.endswith("/") or any(_LITTER.fullmatch(part) and part != ".." for part in parts):
+        if info.filename.endswith(("/", "\\")) or any(_LITTER.fullmatch(part) and part != ".." for part in parts):
             continue
         trouble = path_trouble(parts) if parts else "has no name"
         if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):

@@ -23,10 +23,11 @@ from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from autograder.intake.entries import Folder, Refused, readable
+from autograder.intake.entries import Folder, Refused
 from autograder.intake.platforms import PLATFORMS, Named, last_attempt, parse_name, without_assignment
 from autograder.intake.roster import by_roster, read_roster
 from autograder.intake.submission import FILES, Location
+from autograder.intake.text import readable
 from hw7 import HW7Error
 from hw7.solution import SOURCE
 from hw7.support.system import expanded
@@ -161,9 +162,18 @@ def _may_be_a_submission(folder: Folder) -> bool:
     return _has_modules(folder) or any(name.lower() == SOURCE for name in folder.folders)
 
 
+def _below(folder: Folder, name: str) -> Folder | None:
+    """The folder of one student; None where it cannot be opened, of which `take_in` will tell that student."""
+    try:
+        return folder.below(name)
+    except OSError:
+        return None
+
+
 def _is_source(folder: Folder, name: str) -> bool:
     """Whether the folder is `solution` of one submission, and not a student of that name."""
-    return name.lower() == SOURCE and SOURCE not in {below.lower() for below in folder.below(name).children}
+    below = _below(folder, name) if name.lower() == SOURCE else None
+    return below is not None and SOURCE not in map(str.lower, below.children)
 
 
 def _doubt(folder: Folder, layout: str) -> str:
@@ -175,8 +185,8 @@ def _doubt(folder: Folder, layout: str) -> str:
         return said if others else ""
     if layout != "folders" or list(folder.children.values()) != ["folder"]:
         return ""
-    below = folder.below(*folder.folders)
-    if _may_be_a_submission(below):
+    below = _below(folder, *folder.folders)
+    if below is None or _may_be_a_submission(below):
         return ""
     here = f"{readable(*folder.folders)}/ was taken for one student's, and"
     for export in EXPORTS:
@@ -188,7 +198,8 @@ def _doubt(folder: Folder, layout: str) -> str:
 
 
 def _that_may_be_submissions(folder: Folder) -> list[str]:
-    folders = [name for name in folder.folders if _may_be_a_submission(folder.below(name))]
+    below = {name: _below(folder, name) for name in folder.folders}
+    folders = [name for name, each in below.items() if each and _may_be_a_submission(each)]
     return folders + [name for name in folder.children if name.lower().endswith(".zip")]
 
 
@@ -236,20 +247,22 @@ def _nbgrader(folder: Folder, assignment: str) -> Entries:
     """submitted/STUDENT/ASSIGNMENT/. Raises `Refused` where no student has the assignment and others are there."""
     if "submitted" in folder.folders:
         folder = folder.below("submitted")
-    students = {name: folder.below(name) for name in folder.folders}
-    names = {name for student in students.values() for name in student.folders}
-    if assignment not in names:
-        if len(names) != 1:
-            there = ", ".join(sorted(map(readable, names))) or "none at all"
-            raise Refused(f"no student has a folder {assignment}; there are {there}")
+    students = {name: _below(folder, name) for name in folder.folders}
+    names = {name for student in students.values() if student for name in student.folders}
+    if len(names) == 1 and assignment not in names:
         (assignment,) = names
+    elif assignment not in names and (names or None not in students.values()):
+        there = ", ".join(sorted(map(readable, names))) or "none at all"
+        raise Refused(f"no student has a folder {assignment}; there are {there}")
     for name in folder.children:
         if name not in students:
             yield NotTaken(name, "it is no student's folder")
-        elif assignment in students[name].folders:
-            yield _location(students[name], name, assignment)
+        elif (student := students[name]) is None:
+            yield Location(name, folder.path / name / assignment)
+        elif assignment in student.folders:
+            yield _location(student, name, assignment)
         else:
-            there = _some(list(students[name].children)) or "nothing"
+            there = _some(list(student.children)) or "nothing"
             yield NotTaken(name, f"it has no folder {assignment}, but {there}")
 
 

@@ -4,7 +4,7 @@ import re
 from itertools import takewhile
 from typing import NamedTuple
 
-from autograder.intake.entries import readable
+from autograder.intake.text import readable
 
 
 class ParsedName(NamedTuple):
@@ -20,16 +20,24 @@ class ParsedName(NamedTuple):
 
 Named = list[tuple[str, ParsedName]]  # the names of entries, and what they say
 
+
+def _before(marker: str) -> str:
+    """A name in front of the first marker, which is the platform's: what stands behind it may be the student's."""
+    return rf"(?P<name>(?:(?!{marker}).)+)"
+
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 PLATFORMS = {
     # Name_12345_assignsubmission_file_/ with files in it, or the files themselves with that before their names
-    "moodle": r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(file|(?P<extra>onlinetext))(_(?P<file>.*))?",
+    "moodle": _before(r"_\d+_assignsubmission_")
+    + r"_(?P<number>\d+)_assignsubmission_(file|(?P<extra>onlinetext))(_(?P<file>.*))?",
     # doejane_LATE_12345_67890_hw7-1.zip: the name run together, a mark, the user, the upload, the file, whose name ends
     # in -1 when it was handed in for the second time
     "canvas": r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_(?P<upload>\d{1,20})_(?P<file>.+)",
     # HW7_jdoe_attempt_2020-05-01-12-30-00_hw7.zip, and a note HW7_jdoe_attempt_2020-05-01-12-30-00.txt with each
-    "blackboard": r"(?P<name>.+)_attempt_(?P<when>\d{4}(-\d\d){5})(?P<extra>\.txt$)?(_(?P<file>.+))?",
-    # 39786-640693 - Jane Doe - Oct 10, 2025 1022 AM/, or with - hw7.zip behind it
+    "blackboard": _before(r"_attempt_\d{4}(-\d\d){5}")
+    + r"_attempt_(?P<when>\d{4}(-\d\d){5})(?P<extra>\.txt$)?(_(?P<file>.+))?",
+    # 39786-640693 - Jane Doe - Oct 10, 2025 1022 AM/, or with - hw7.zip behind it; of several dates the first counts
     "d2l": r"(?P<number>\d+)-\d+ ?- ?(?P<name>.+?) ?- ?"
     rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.? (?P<day>\d\d?), (?P<year>\d{{4}}) (?P<time>\d{{3,4}}) (?P<half>[AP]M)"
     r"( ?- ?(?P<file>.+))?",

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from autograder.intake.entries import MAX_ENTRIES, TOO_MANY, Entry, Refused, entries_at, open_zip, readable, zip_entries
+from autograder.intake.entries import MAX_ENTRIES, TOO_MANY, Entry, Refused, entries_at, open_zip, zip_entries
+from autograder.intake.text import readable
 from hw7.solution import (
     HANDED_OUT,
     HANDED_OUT_ABOVE,
@@ -200,7 +201,9 @@ class _Reader:
         if all(entry.refused for entry in self.entries):
             first = self.entries[0]
             return f"{reason} Nothing could be read: {readable(first.path)} {first.refused}."
-        return f"{reason} What is there: {', '.join(sorted({readable(e.parts[0]) for e in self.entries})[:6])}."
+        there = ", ".join(sorted({readable(entry.parts[0]) for entry in self.entries})[:6])
+        closed = next((f" {readable(e.path)} {e.refused}." for e in self.entries if e.refused), "")
+        return f"{reason} What is there: {there}.{closed}"
 
     # ---- what is taken --------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from autograder.exports.csv_table import export_csv
 
 SEPARATORS = (",", ";", "\t", "|", ":", " ")
 QUOTES = ('"', None)
+UNSEEN = "\u200b\ufeff\u115f\ufe0f\U000e0041"
 SIGNS = tuple("=+-@＝＋－＠")
 
 
@@ -28,8 +29,9 @@ def cells(text: str) -> Iterator[str]:
 
 
 def formulas(cell: str) -> bool:
-    """A sign with something behind it."""
-    return cell.strip().startswith(SIGNS) and len(cell.strip()) > 1
+    """A sign with something behind it, and nothing before it that is seen."""
+    cell = "".join(char for char in cell if not char.isspace() and char not in UNSEEN)
+    return cell.startswith(SIGNS) and len(cell) > 1
 
 
 def written(folder: Path, name: str, remark: str) -> str:
@@ -58,6 +60,10 @@ def written(folder: Path, name: str, remark: str) -> str:
         "a\u00a0=1+1",
         "a\x1f=1+1",
         "a\u2028=1+1",
+        "\ufeff=1+1",
+        "\u200b=1+1",
+        "a;\u115f=1+1",
+        "a,\U000e0041\ufe0f -1+1",
     ],
 )
 def test_no_separator_makes_a_formula(tmp_path: Path, text: str) -> None:
@@ -66,7 +72,7 @@ def test_no_separator_makes_a_formula(tmp_path: Path, text: str) -> None:
 
 
 @settings(derandomize=True, deadline=None, max_examples=100, database=None)
-@given(st.text(st.sampled_from("ab1 ;,|\t\n\r:\"'=+-@＝\u00a0\u2003\0\u200b.()"), min_size=1, max_size=12))
+@given(st.text(st.sampled_from("ab1 ;,|\t\n\r:\"'=+-@＝\u00a0\u2003\0\u200b\ufeff\u115f.()"), min_size=1, max_size=12))
 def test_no_text_makes_one(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.getbasetemp()
     assert not [cell for cell in cells(written(folder, text, text)) if formulas(cell)]

@@ -1,12 +1,16 @@
 """What is made from grades: whole, safe to hand out, and read back by those it is made for."""
 
+import csv
 import re
+import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up_grades import HOSTILE, RUBRIC, TASKS, a_class, broken, grade
 
+from autograder.cli import visible
 from autograder.exports import EXPORTERS, export
 from autograder.exports.common import (
     aligned,
@@ -17,6 +21,7 @@ from autograder.exports.common import (
     student_id,
 )
 from autograder.grades import Grade
+from autograder.intake.text import readable
 from hw7 import HW7Error
 from hw7.checks.cases import Verdict
 from hw7.checks.mistakes import load_mistakes
@@ -90,6 +95,55 @@ def test_a_student_is_shown_in_one_printable_line() -> None:
         assert name == printable(name)
         assert "\n" not in name
         assert name
+
+
+# Of no width and no format: fillers of Hangul, marks of Mongolian, selectors, a blank of Braille.
+FILLERS = "\u034f\u115f\u1160\u17b4\u180b\u180f\u2800\u3164\ufe00\ufe0f\uffa0\U000e0100\U000e01ef"
+FORMATS = [char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char) == "Cf"]
+
+
+def test_what_cannot_be_seen_is_replaced() -> None:
+    assert len(FORMATS) > 150
+    assert {"\u00ad", "\u200b", "\u200c", "\u200d", "\u200f", "\u061c", "\u2060", "\ufeff", "\U000e0041"} <= set(
+        FORMATS
+    )
+    for char in (*FORMATS, *FILLERS, "\u2065", "\U000e01f0"):  # the last two: reserved for more of them
+        assert printable(f"a{char}b") == "a\ufffdb", ascii(char)
+        assert readable(f"a{char}b") == "a?b", ascii(char)
+        assert visible(f"a{char}b").isascii(), ascii(char)
+    for text in (
+        "Zoë Müller",
+        "Andre\u0301",
+        "李 明",
+        "علي رضا",
+        "क्षत्रिय",
+        "\U0001f980",
+        "o’brien – 1½",
+        "a\n\tb",
+        "a\u3000b",
+    ):
+        assert printable(text) == text
+
+
+def test_students_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    def seen(text: str) -> str:
+        return "".join(char for char in text if char not in FILLERS and char not in FORMATS)
+
+    names = ["adax", "ada\u200bx", "ada\u200fx", "ada\U000e0041x", "ada\ufe0fx", "\u115f", "\u3164", "\ufeffadax"]
+    assert len({seen(display_name(name)) for name in names}) == len(names)
+    path = export("csv", [grade(name) for name in names], RUBRIC, tmp_path)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert len({seen(row[0]) for row in csv.reader(file)}) == len(names) + 1  # and the header
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "a\0b", "a\nb", "\u200b", "", " "])
+def test_no_name_is_another_s_id(name: str) -> None:
+    """A student may be called as another one is shown, hash and all, and a third as the second one is."""
+    for shown in (display_name, student_id):
+        names = [name]
+        for _ in range(3):
+            names.append(display_name(names[-1]))
+        assert len(set(map(shown, names))) == len(names)
 
 
 def test_a_student_s_id_is_the_name_byte_for_byte() -> None:

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from handed_in import RIGHT, SOURCE, assert_right, packed, said, under, write
+from handed_in import RIGHT, SOURCE, as_nobody, assert_right, packed, said, under, write
 
 from autograder.intake import entries
 from autograder.intake.layouts import find_submissions
@@ -265,11 +265,15 @@ def test_many_remarks_are_cut(tmp_path: Path) -> None:
     assert len(the_one(tmp_path).remarks) == MAX_REMARKS + 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_opened(tmp_path: Path) -> None:
-    write(tmp_path, under("ann/"))
-    (tmp_path / "ann" / "solution" / "losses.py").chmod(0)
-    said(the_one(tmp_path), "solution/losses.py cannot be opened")
+def test_what_may_not_be_opened() -> None:
+    with as_nobody() as folder:
+        write(folder, {**under("ann/"), "ann/data/x.png": b"", **under("bob/")})
+        for closed in ("ann/solution/losses.py", "ann/data", "bob/solution"):
+            (folder / closed).chmod(0)
+        submissions = all_in(folder)
+    said(submissions["ann"], "solution/losses.py cannot be opened", "data/ cannot be opened: not read")
+    assert submissions["ann"].problem == ""
+    said(submissions["bob"], "There is no folder solution/ with Python files", "solution/ cannot be opened")
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:
@@ -298,6 +302,16 @@ def test_paths_that_lead_out_of_a_zip(tmp_path: Path, name: str) -> None:
     submission = of_zip(tmp_path, packed({**RIGHT, name: b"evil"}))
     assert_right(submission)
     said(submission, "leads out of the submission")
+
+
+@pytest.mark.parametrize("name", ["", "\0hidden.py", ".", "./."])
+def test_an_entry_without_a_name_in_a_zip(tmp_path: Path, name: str) -> None:
+    buffer = BytesIO(packed(RIGHT))
+    with zipfile.ZipFile(buffer, "a") as file:
+        file.writestr(zipfile.ZipInfo(name), b"evil")
+    submission = of_zip(tmp_path, buffer.getvalue())
+    assert_right(submission)
+    said(submission, "has no name: not read")
 
 
 def test_backslashes_from_windows(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
-from handed_in import RIGHT, SOURCE, ZIP, all_right, assert_right, packed, said, taken, under, write
+from handed_in import RIGHT, SOURCE, ZIP, all_right, as_nobody, assert_right, packed, said, taken, under, write
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
@@ -307,6 +307,22 @@ def _of(layout: str, name: str) -> str | None:
         return Path(name).stem
     parsed = platforms.parse_name(layout, name, "file")
     return parsed and parsed.student.removeprefix("HW7_")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("closed", ["bob", "solution", "submitted/bob"])
+def test_a_folder_that_cannot_be_opened_is_its_student_s_problem(closed: str, alone: bool) -> None:
+    folder, name = PurePosixPath(closed).parent, PurePosixPath(closed).name
+    with as_nobody() as root:
+        if not alone:
+            write(root / folder, under("ann/hw7/"))
+        (root / closed).mkdir(parents=True)
+        (root / closed).chmod(0)
+        found = taken(find_submissions(root))
+    assert found.pop(name).problem == "It cannot be read (Permission denied)."
+    assert set(found) == (set() if alone else {"ann"})
+    for submission in found.values():
+        assert_right(submission)
 
 
 # ---- no student decides --------------------------------------------------------------------------------------------

@@ -75,3 +75,49 @@ def test_a_roster_s_columns_may_have_any_order(tmp_path: Path) -> None:
     assert read_roster(tmp_path / "roster.csv") == {"B01": "Ann"}
     (tmp_path / "roster.csv").write_text("ada,Ann\nada ,Bob\n")
     assert read_roster(tmp_path / "roster.csv") == {"ada": "Ann", "ada ": "Bob"}
+
+
+MARK = "_assignsubmission_file_"
+FIRST, LATER = "_attempt_2020-05-01-12-30-00", "_attempt_2099-01-01-00-00-00"
+DATE = "Oct 9, 2025 900 AM"
+
+
+@pytest.mark.parametrize(
+    ("layout", "jane", "eve"),
+    [
+        ("moodle", f"Jane Doe_12{MARK}hw7.zip", f"Eve Nix_7{MARK}x_101{MARK}hw7.zip"),
+        ("moodle", f"Jane Doe_12{MARK}hw7.zip", f"Eve Nix_7{MARK}Jane Doe_12{MARK}hw7.zip"),
+        ("moodle", f"Jane Doe_12{MARK}/", f"Eve Nix_7{MARK}x_101{MARK}/"),
+        ("moodle", f"Jane Doe_12{MARK}/", f"Eve Nix_7_assignsubmission_onlinetext_Jane Doe_12{MARK}hw7.zip"),
+        ("blackboard", f"HW7_101{FIRST}_hw7.zip", f"HW7_106{FIRST}_101{LATER}_hw7.zip"),
+        ("blackboard", f"HW7_101{FIRST}_hw7.zip", f"HW7_106{FIRST}_HW7_101{LATER}.txt"),
+        ("blackboard", f"HW7_101{FIRST}/", f"HW7_106{FIRST}_HW7_101{LATER}/"),
+        ("canvas", "doejane_12_3_hw7.zip", "nixeve_7_4_doejane_12_9_hw7-9.zip"),
+        ("d2l", f"12-1 - Jane Doe - {DATE} - hw7.zip", f"7-1 - Eve Nix - {DATE} - 12-1 - Jane Doe - {DATE} - hw7.zip"),
+    ],
+)
+def test_what_a_student_writes_into_a_name_is_nobody_s_id(tmp_path: Path, layout: str, jane: str, eve: str) -> None:
+    """The first mark is the platform's: what stands behind it moves no submission to somebody else, nor away."""
+    (tmp_path / "roster.csv").write_text("id,name\n101,Jane Doe\n106,Eve Nix\n")
+    root = tmp_path / "class"
+    for name in (jane, eve):
+        write(root, under(name) if name.endswith("/") else {name: ZIP})
+    found = find_submissions(root, layout=layout, roster=tmp_path / "roster.csv")
+    assert {each.student for each in found.found} == {"101", "106"}
+    assert_right(taken(found)["101"])
+    assert taken(found)["101"].remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("moodle", f"Eve Nix_7_assignsubmission_mahara_101{MARK}hw7.zip"),
+        ("blackboard", f"HW7_106{FIRST}hw7_101{LATER}_hw7.zip"),
+    ],
+)
+def test_a_name_with_a_strange_first_mark_is_listed(tmp_path: Path, layout: str, name: str) -> None:
+    """It is not read by a later mark."""
+    write(tmp_path, {f"Ann_1{MARK}hw7.zip": ZIP, f"HW7_ann{FIRST}_hw7.zip": ZIP, name: ZIP})
+    found = find_submissions(tmp_path, layout=layout)
+    assert len(found.found) == 1
+    assert name in found.not_taken
