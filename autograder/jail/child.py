@@ -41,6 +41,7 @@ class Clock:
 
     def __init__(self, pid: int | None) -> None:
         self._place = Path(f"/proc/{pid}")
+        self._told = 0.0, 0.0  # what the system said last; nothing any more where the fork server has ended, too
         self.start()
 
     def start(self) -> None:
@@ -48,15 +49,14 @@ class Clock:
 
     def _read(self) -> tuple[float, float, float]:
         """Seconds of all clocks, in the queues of its first thread and of the grader, of all its threads on a
-        processor; 0 if nobody tells."""
+        processor; 0 if nobody tells. Of one that has ended, too: the fork server keeps its entry until the next."""
         now = time.monotonic()
-        try:
+        with contextlib.suppress(OSError, IndexError, ValueError):
             threads = self._place, Path("/proc/thread-self")
             queued = sum(int((each / "schedstat").read_text().split()[1]) for each in threads) / 1e9
             ticks = (self._place / "stat").read_text().rpartition(")")[2].split()[11:13]
-        except (OSError, IndexError, ValueError):
-            return now, 0.0, 0.0
-        return now, queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+            self._told = queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return now, *self._told
 
     def seconds(self) -> tuple[float, float, float]:
         """Since the start: what counts, on a processor, in the queue."""
