@@ -43,6 +43,34 @@ def test_memory(jail: Jail, body: str) -> None:
         assert said(answers[1]) == 2
 
 
+KEEPING = {
+    "all": "while True: kept.append(bytearray(2**16))",
+    "in pieces of a page": "while True: kept.append(bytearray(2**12))",
+    "in tensors": "while True: kept.append(torch.ones(2**12))",
+    "but not the last MiB": "while True: kept.append(bytearray(2**20))",
+}
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(b, marks=() if n == "all" else pytest.mark.slow, id=n) for n, b in KEEPING.items()]
+)
+def test_memory_that_is_kept(jail: Jail, body: str) -> None:
+    """Whatever can still be done in what is left: no call dies for an unknown reason, and a new process has it all."""
+    code = f"""
+        if student.item() == 1:
+            try:
+                {body}
+            except (MemoryError, RuntimeError):
+                pass
+        {ECHO}
+    """
+    with jail.child(submission(code, "kept = []"), memory_mb=64) as child:
+        statuses = [answer.status for number in (1, 2, 3) for answer in child.ask([question(number)], SECONDS)]
+        assert Status.NO_MEMORY in statuses
+        assert set(statuses) <= {Status.RETURNED, Status.NO_MEMORY, Status.UNANSWERED}, child.stopped_by
+    works(jail)
+
+
 def test_threads(each_jail: Jail) -> None:
     """Threads are allowed, a bomb of them is not, and costs no memory."""
     body = """
