@@ -20,7 +20,7 @@ from hw7.checks.cases import Answer, Bound, Call, Status
 
 from . import confine
 from .launch import END_SECONDS, READY_SECONDS, Zygote
-from .protocol import TEXT, Flood, Limits, Reader, encode
+from .protocol import EXIT_WITHOUT_MEMORY, TEXT, Flood, Limits, Reader, encode
 
 OUTPUT_KEPT = 64 * 2**10  # bytes of what a child prints
 SCRATCH_MB, MAX_FILES = 16, 4096  # in its scratch folder
@@ -41,6 +41,7 @@ class Clock:
 
     def __init__(self, pid: int | None) -> None:
         self._place = Path(f"/proc/{pid}")
+        self._told = 0.0, 0.0  # what the system said last; nothing any more where the fork server has ended, too
         self.start()
 
     def start(self) -> None:
@@ -48,15 +49,14 @@ class Clock:
 
     def _read(self) -> tuple[float, float, float]:
         """Seconds of all clocks, in the queues of its first thread and of the grader, of all its threads on a
-        processor; 0 if nobody tells."""
+        processor; 0 if nobody tells. Of one that has ended, too: the fork server keeps its entry until the next."""
         now = time.monotonic()
-        try:
+        with contextlib.suppress(OSError, IndexError, ValueError):
             threads = self._place, Path("/proc/thread-self")
             queued = sum(int((each / "schedstat").read_text().split()[1]) for each in threads) / 1e9
             ticks = (self._place / "stat").read_text().rpartition(")")[2].split()[11:13]
-        except (OSError, IndexError, ValueError):
-            return now, 0.0, 0.0
-        return now, queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+            self._told = queued, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return now, *self._told
 
     def seconds(self) -> tuple[float, float, float]:
         """Since the start: what counts, on a processor, in the queue."""
@@ -181,7 +181,7 @@ class Child:
                     self._read_answers()
                     if self._status is None and len(self._got) < len(frames):
                         self._read_prints()
-                        self._status, self.stopped_by = Status.DIED, self._ending()
+                        self._status, self.stopped_by = self._ending()
                     break
                 deadline = self._watch(deadline, seconds)
                 soon = LOOK_SECONDS if self._silent_since is not None else 60.0
@@ -198,7 +198,7 @@ class Child:
         if self._silent_since is not None and self._clock.seconds()[0] >= self._silent_since + GRACE_SECONDS:
             self._stop(Status.DIED, "its answer pipe was closed")
             if self._full or (self._exit is not None and self._exit != signal.SIGKILL):  # it was at its end already
-                self.stopped_by = self._ending()
+                self._status, self.stopped_by = self._ending()
         elif now >= deadline:
             counted, computed, queued = self._clock.seconds()
             deadline = now + seconds - counted
@@ -271,17 +271,21 @@ class Child:
 
     # ---- the end -------------------------------------------------------------------------------------------
 
-    def _ending(self) -> str:
+    def _ending(self) -> tuple[Status, str]:
+        """What became of it. That it had no memory left is its own word: it can lie, and wins nothing by it."""
         if self._exit is None:
-            return "the jail's fork server ended"
+            return Status.DIED, "the jail's fork server ended"
         if self._full:
-            return f"scratch folder: {self._full}"
+            return Status.DIED, f"scratch folder: {self._full}"
         if os.WIFSIGNALED(self._exit):
             number = os.WTERMSIG(self._exit)
             reasons = {signal.SIGKILL: ": out of memory or CPU time", getattr(signal, "SIGSYS", 0): ": seccomp"}
             named = {each.value: f" {each.name}" for each in signal.Signals}  # real-time signals have no names
-            return f"signal {number}{named.get(number, '')}{reasons.get(number, '')}"
-        return f"exit code {os.WEXITSTATUS(self._exit)} before the answer"
+            return Status.DIED, f"signal {number}{named.get(number, '')}{reasons.get(number, '')}"
+        code = os.WEXITSTATUS(self._exit)
+        if code == EXIT_WITHOUT_MEMORY:
+            return Status.NO_MEMORY, "no memory was left before the answer"
+        return Status.DIED, f"exit code {code} before the answer"
 
     def _stop(self, status: Status, reason: str) -> None:
         self._status, self.stopped_by = status, reason

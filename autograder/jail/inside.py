@@ -64,7 +64,10 @@ class JailedProcess:
             _write(protocol.encode(0, Status.RAISED, traceback.format_exc(limit=-3), {}))
             os._exit(1)
         _write(protocol.encode(0, Status.RETURNED, "", {}))
-        _answer(records, respond)
+        try:
+            _answer(records, respond)
+        except MemoryError:  # outside of any call: earlier ones have kept it
+            os._exit(protocol.EXIT_WITHOUT_MEMORY)
         os._exit(0)
 
     def _answering(self, files: Mapping[str, bytes]) -> Callable[[Call], Answer]:

@@ -32,6 +32,8 @@ DTYPES = dict(enumerate((
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 TEXT = _CODES[torch.uint8]  # the kind of a tensor that is a text's bytes
 
+EXIT_WITHOUT_MEMORY = 90  # how a process ends that has no memory left to read a call or to answer
+
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines cuts, as nbformat does
 LINE_BYTES = 100  # of memory, that each line takes beside its letters once a notebook is written
 

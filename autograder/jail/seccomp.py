@@ -24,6 +24,8 @@ _MAP_REFUSED = 0x8 | 0x2000 | 0x8000 | 0x10000 | 0x40000 | 0x80000  # DROPPABLE 
 _MADVICE = (0, 4, 8, 10, 11, 14, 15, 16, 17, 102, 103)
 _FUTEX_PRIVATE = 128
 _OWNERS_RIGHTS = 0o700
+_NEGATIVE, _OWN_CLOCKS = 0x80000000, 0xFFFFFFF8  # as which the C library asks for a process's own clocks
+_CLOCKED = ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create")
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
 _FCNTLS = (0, 1, 2, 3, _F_SETFL, 1030, 1032)  # DUPFD GETFD SETFD GETFL SETFL DUPFD_CLOEXEC GETPIPE_SZ
 _PRCTLS = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)  # what reads; the names of a thread and of a mapping
@@ -95,6 +97,8 @@ def _conditions(pid: int, machine: str) -> dict[str, list[_Instruction]]:
             _argument(2, half=1), (_EQUAL, 1, 0, 0), refused, _result(_ALLOW),
         ],
         **dict.fromkeys(("kill", "tkill", "tgkill"), _one_of(0, (pid,))),
+        # Other negative clocks are the processor time of any process or thread that can be seen, and devices.
+        **{call: [_argument(0), (_AT_LEAST, 2, 0, _OWN_CLOCKS), *_no_bit(0, _NEGATIVE)[1:]] for call in _CLOCKED},
     }  # fmt: skip
 
 

@@ -25,11 +25,11 @@ timerfd_gettime 287 87; mprotect 10 226; munmap 11 215; mremap 25 216; brk 12 21
 membarrier 324 283; pkey_alloc 330 289; pkey_free 331 290; pkey_mprotect 329 288; rt_sigaction 13 134;
 rt_sigprocmask 14 135; rt_sigreturn 15 139; rt_sigpending 127 136; rt_sigtimedwait 128 137; rt_sigsuspend 130 133;
 sigaltstack 131 132; pause 34 -; restart_syscall 219 128; alarm 37 -; getitimer 36 102; setitimer 38 103;
-timer_create 222 107; timer_settime 223 110; timer_gettime 224 108; timer_getoverrun 225 109; timer_delete 226 111;
+timer_settime 223 110; timer_gettime 224 108; timer_getoverrun 225 109; timer_delete 226 111;
 getpid 39 172; gettid 186 178; getppid 110 173; getpgrp 111 -; getpgid 121 155; getsid 124 156; getuid 102 174;
 geteuid 107 175; getgid 104 176; getegid 108 177; getresuid 118 148; getresgid 120 150; getgroups 115 158;
 capget 125 90; uname 63 160; getrlimit 97 163; times 100 153; time 201 -;
-gettimeofday 96 169; clock_gettime 228 113; clock_getres 229 114; clock_nanosleep 230 115; nanosleep 35 101;
+gettimeofday 96 169; nanosleep 35 101;
 set_robust_list 273 99; get_robust_list 274 100;
 rseq 334 293; arch_prctl 158 -; sched_yield 24 124; sched_getaffinity 204 123; sched_getparam 143 121;
 sched_getscheduler 145 120; sched_get_priority_max 146 125; sched_get_priority_min 147 126; getcpu 309 168;
@@ -40,7 +40,8 @@ getpriority 140 141; getrandom 318 278; exit 60 93; exit_group 231 94
 CONDITIONAL = """
 open 2 -; openat 257 56; preadv2 327 286; pwritev2 328 287; mkdir 83 -; mkdirat 258 34; umask 95 166; mmap 9 222;
 madvise 28 233; futex 202 98; ioctl 16 29; fcntl 72 25; prctl 157 167; prlimit64 302 261; clone 56 220; kill 62 129;
-tkill 200 130; tgkill 234 131
+tkill 200 130; tgkill 234 131; timer_create 222 107; clock_gettime 228 113; clock_getres 229 114;
+clock_nanosleep 230 115
 """
 
 # Not there, for those who know another way.

@@ -85,6 +85,13 @@ def test_what_is_cached_is_not_told(each_jail: Jail) -> None:
         assert said(child.ask([question()], SECONDS)[0]) == {}
 
 
+CLOCKED = {
+    "clock_gettime": "time.clock_gettime({clock})",
+    "clock_getres": "time.clock_getres({clock})",
+    "clock_nanosleep": "checked(libc.syscall(CLOCK_NANOSLEEP, {clock}, 1, struct.pack('<2q', 0, 1), None))",
+    "timer_create": "checked(libc.syscall(TIMER_CREATE, {clock}, *NO_SIGNAL))",
+}
+
 SHARED = {
     # each is an expression that must raise OSError: what changes or tells of what is shared, beside the readers above
     **{f"posix_fadvise {advice}": f"os.posix_fadvise(library, 0, 0, {advice})" for advice in range(6)},
@@ -130,6 +137,10 @@ SHARED = {
     "wait at several":
         "checked(libc.syscall(449, struct.pack('<2Q2I', word, address(page).value, 2, 0), 1, 0, SOON, 1))",
     "be waited for at a shared page": "checked(libc.syscall(SET_TID_ADDRESS, address(page)))",
+    **{f"{call} of clock {kind} of {whose}": expression.format(clock=f"~{pid} << 3 | {kind}")
+       for whose, pid in (("its parent", "(os.getppid() or os.getpid())"), ("itself", "os.getpid()"),
+                          ("a thread", "threading.get_native_id()"), ("a file", "library"))
+       for kind in range(8) for call, expression in CLOCKED.items()},
     "a file without a name": "os.open('.', os.O_TMPFILE | os.O_RDWR)",
     "a folder that nobody can list": "os.mkdir('closed', 0o300)",
     "folders that nobody can list": "os.umask(0o400)",
@@ -139,8 +150,11 @@ SHARED = {
 def test_what_is_shared_is_out_of_reach(each_jail: Jail) -> None:
     top = f"""{TOOLS}
 import fcntl
-FUTEX, SET_TID_ADDRESS = {{'x86_64': (202, 218), 'aarch64': (98, 96)}}[os.uname().machine]
+FUTEX, SET_TID_ADDRESS, CLOCK_NANOSLEEP, TIMER_CREATE = {{
+    'x86_64': (202, 218, 230, 222), 'aarch64': (98, 96, 115, 107)
+}}[os.uname().machine]
 SOON = struct.pack('<2q', 0, 1)
+NO_SIGNAL = struct.pack('<Q2i48x', 0, 0, 1), ctypes.create_string_buffer(8)
 SHARED = {SHARED!r}
 """
     body = """
@@ -181,7 +195,7 @@ def test_no_time_of_access_is_left(tier: Tier, tmp_path: Path, monkeypatch: pyte
 def test_what_homework_needs_is_there(each_jail: Jail) -> None:
     """Threads that are joined in C, files in the scratch folder, mapped ones, and what tidies up after itself."""
     body = """
-        import concurrent.futures, io, mmap, numpy, safetensors.torch, shutil, tempfile
+        import cProfile, concurrent.futures, faulthandler, io, mmap, numpy, safetensors.torch, shutil, tempfile
         from pathlib import Path
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(int, range(10))) == 45
@@ -204,6 +218,13 @@ def test_what_homework_needs_is_there(each_jail: Jail) -> None:
         assert numpy.memmap('m', dtype='float32', mode='r').sum() == 1000
         numpy.ones(2**22).sum()  # large enough for huge pages
         assert os.preadv(os.open('m', os.O_RDONLY), [bytearray(4)], 0) == 4
+        for clock in (time.CLOCK_MONOTONIC, time.CLOCK_PROCESS_CPUTIME_ID, time.CLOCK_THREAD_CPUTIME_ID):
+            assert time.clock_getres(clock) > 0 <= time.clock_gettime(clock)
+            assert libc.timer_create(clock, None, ctypes.create_string_buffer(8)) == 0
+        assert libc.clock_nanosleep(time.CLOCK_PROCESS_CPUTIME_ID, 1, struct.pack('<2q', 0, 1), None) == 0
+        faulthandler.dump_traceback_later(60)
+        faulthandler.cancel_dump_traceback_later()
+        cProfile.runctx('torch.rand(9).sum()', globals(), {})
         os.replace('m', 'n')
         result = sorted(os.listdir('.'))
     """

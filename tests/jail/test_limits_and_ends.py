@@ -1,10 +1,15 @@
 """Limits and ends: what is too much is refused, and how a process ended is seen from outside as what it was."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import textwrap
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +41,34 @@ def test_memory(jail: Jail, body: str) -> None:
         answers = child.ask([question(1), question(2)], SECONDS)
         assert answers[0].status is Status.NO_MEMORY
         assert said(answers[1]) == 2
+
+
+KEEPING = {
+    "all": "while True: kept.append(bytearray(2**16))",
+    "in pieces of a page": "while True: kept.append(bytearray(2**12))",
+    "in tensors": "while True: kept.append(torch.ones(2**12))",
+    "but not the last MiB": "while True: kept.append(bytearray(2**20))",
+}
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(b, marks=() if n == "all" else pytest.mark.slow, id=n) for n, b in KEEPING.items()]
+)
+def test_memory_that_is_kept(jail: Jail, body: str) -> None:
+    """Whatever can still be done in what is left: no call dies for an unknown reason, and a new process has it all."""
+    code = f"""
+        if student.item() == 1:
+            try:
+                {body}
+            except (MemoryError, RuntimeError):
+                pass
+        {ECHO}
+    """
+    with jail.child(submission(code, "kept = []"), memory_mb=64) as child:
+        statuses = [answer.status for number in (1, 2, 3) for answer in child.ask([question(number)], SECONDS)]
+        assert Status.NO_MEMORY in statuses
+        assert set(statuses) <= {Status.RETURNED, Status.NO_MEMORY, Status.UNANSWERED}, child.stopped_by
+    works(jail)
 
 
 def test_threads(each_jail: Jail) -> None:
@@ -155,13 +188,58 @@ def test_death(jail: Jail, body: str, reason: str) -> None:
     works(jail)
 
 
+def fork_server(jail: Jail) -> int:
+    """Its pid: the parent of whatever was started last."""
+    works(jail)
+    assert jail._zygote is not None
+    return int(Path(f"/proc/{youngest(jail._zygote.pid)}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@contextlib.contextmanager
+def crowded(jail: Jail) -> Iterator[None]:
+    """Its children have one processor, together with two processes that never rest."""
+    server = fork_server(jail)
+    processors = os.sched_getaffinity(server)
+    others = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(2)]
+    try:
+        for pid in (server, *(other.pid for other in others)):
+            os.sched_setaffinity(pid, {min(processors)})
+        yield
+    finally:
+        os.sched_setaffinity(server, processors)
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+LAST_WORDS = {
+    "an exit": "os._exit(1)",
+    "a signal": "ctypes.string_at(0)",
+    "no answer pipe": "os.close(4)\ntime.sleep(60)",
+    "a flood": "os.write(4, b'x' * 100)\ntime.sleep(60)",
+    "a deadline": "while True: pass",
+}
+
+
+@pytest.mark.parametrize(
+    "end", [pytest.param(end, marks=() if end == "an exit" else pytest.mark.slow) for end in LAST_WORDS]
+)
+def test_waiting_for_a_processor_does_not_count_for_who_dies(jail: Jail, end: str) -> None:
+    body = f"while time.process_time() < begun + 0.3: pass\n{LAST_WORDS[end]}"
+    with crowded(jail), jail.child(submission(f"begun = time.process_time()\n{body}")) as child:
+        start = time.monotonic()
+        (answer,) = child.ask([question()], 0.5 if end == "a deadline" else SECONDS)
+        passed = time.monotonic() - start
+        assert answer.status not in (Status.RETURNED, Status.RAISED)
+        slept = GRACE_SECONDS if end == "no answer pipe" else 0.0
+        assert passed > slept + 0.6  # or nobody was in its way
+        assert 0.3 <= child.seconds < slept + 0.6
+
+
 @pytest.mark.slow
 def test_an_end_that_is_reported_late_is_told_as_what_it_was(jail: Jail) -> None:
     """The fork server has no processor for longer than the child's pipe is closed."""
-    works(jail)
-    assert jail._zygote is not None
-    server = youngest(jail._zygote._process.pid)
-    assert server is not None
+    server = fork_server(jail)
     with jail.child(submission("os.closerange(0, 100)\nos._exit(7)")) as child:
         os.kill(server, signal.SIGSTOP)
         again = threading.Timer(GRACE_SECONDS + 2.0, os.kill, (server, signal.SIGCONT))

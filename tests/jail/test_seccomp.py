@@ -101,3 +101,18 @@ def test_arguments_that_reach_what_is_shared(machine: str) -> None:
     assert filtered(machine, number["mkdirat"], 0, 0, 0o377) == EPERM
     assert filtered(machine, number["umask"], 0o077) == ALLOW
     assert filtered(machine, number["umask"], 0o477) == EPERM
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("name", ["clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"])
+def test_clocks_of_others(name: str, machine: str) -> None:
+    """The kernel reads 32 bits of a clock's number. Those of nobody (pid 0) are the process's own."""
+    number = syscalls.numbers(syscalls.CONDITIONAL, machine)[name]
+    for clock in (0, 1, 2, 3, 7, 11, -8, -6, -2):
+        assert filtered(machine, number, clock & 0xFFFFFFFF) == ALLOW, clock
+        assert filtered(machine, number, clock & 0xFFFFFFFFFFFFFFFF) == ALLOW, clock
+    for pid in (1, 7, 8, 4321, 2**22):
+        for kind in range(8):  # of a process or a thread; on a processor, in user mode, or a device
+            for high in (0, 0xFFFFFFFF, 1):
+                clock = (~pid << 3 | kind) & 0xFFFFFFFF | high << 32
+                assert filtered(machine, number, clock) == EPERM, (pid, kind)
