@@ -92,22 +92,43 @@ def hold(given: Tensor, role: bool = True) -> Callable[[], Tensor]:
     return after
 
 
-def hold_network(network: nn.Module, roles: bool = False) -> Callable[[], Tensor]:
-    """The floating entries [n] of a network after a call, as `to_vector` gives them; of no entries where another entry
-    has changed, or a part of it is another object than before, or computes in another way.
+def hold_numbers(network: nn.Module) -> Callable[[], Tensor]:
+    """The floating entries [n] of a network after a call, as `to_vector` gives them, whatever else became of it; fewer
+    where one has moved."""
+    entries = [hold(entry, role=False) for entry in entries_of(network).values() if entry.is_floating_point()]
+    return lambda: _cat([_flatten(entry()) for entry in entries])
 
-    roles: nor where a module is in another mode, or a parameter is something else to autograd, as in `hold`.
+
+def hold_state(network: nn.Module, roles: bool = False) -> Callable[[], bool]:
+    """Whether, after a call, all of a network but its floating numbers is as before: its other entries, its parts, and
+    how it computes.
+
+    roles: also the mode of each module, and what each parameter is to autograd, as in `hold`.
     """
     before = [(module, _picture(module, roles)) for _, module in modules_of(network)]
-    entries = [hold(entry, roles) for entry in entries_of(network).values() if entry.is_floating_point()]
-    counters = [hold(entry, roles) for entry in entries_of(network).values() if not entry.is_floating_point()]
-    counts = [counter() for counter in counters]
+    entries = [(hold(entry, roles), entry.is_floating_point()) for entry in entries_of(network).values()]
+    counts = [entry() for entry, floating in entries if not floating]
+
+    def after() -> bool:
+        counts_after = [entry() for entry, floating in entries if not floating]
+        return (
+            all(_same(picture, _picture(module, roles)) for module, picture in before)
+            and all(entry().numel() for entry, floating in entries if floating)
+            and all(map(_equal, counts, counts_after))
+        )
+
+    return after
+
+
+def hold_network(network: nn.Module, roles: bool = False) -> Callable[[], Tensor]:
+    """The floating entries [n] of a network after a call; of no entries where these are as before and its state, as
+    above, is not."""
+    numbers, as_before = hold_numbers(network), hold_state(network, roles)
+    before = numbers()
 
     def after() -> Tensor:
-        untouched = all(_same(picture, _picture(module, roles)) for module, picture in before)
-        untouched = untouched and all(_equal(count, counter()) for count, counter in zip(counts, counters, strict=True))
-        found = [_flatten(entry()) for entry in entries] if untouched else []
-        return _cat(found) if found and all(map(len, found)) else _zeros(0)
+        found = numbers()
+        return found if as_before() or not _equal(found, before) else _zeros(0)
 
     return after
 
