@@ -14,7 +14,9 @@ from torch import Tensor, nn
 # Bound before a submission is imported, which may put other functions in their place.
 _detach, _clone, _storage = Tensor.detach, Tensor.clone, Tensor.untyped_storage
 _offset, _stride, _plainly = Tensor.storage_offset, Tensor.stride, torch._C.DisableTorchFunctionSubclass
-_cat, _zeros, _flatten = torch.cat, torch.zeros, Tensor.flatten
+_cat, _zeros, _flatten, _equal = torch.cat, torch.zeros, Tensor.flatten, torch.equal
+_base: Any = torch._C.TensorBase
+_needs, _leaf, _node, _grad = (each.__get__ for each in (_base.requires_grad, _base.is_leaf, _base.grad_fn, _base.grad))
 _attributes: Callable[[object], dict[str, Any]] = lambda thing: object.__getattribute__(thing, "__dict__")  # noqa: E731
 
 
@@ -61,34 +63,80 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
         return *where, tuple(tensor.shape), _stride(tensor), tensor.dtype
 
 
-def hold(given: Tensor) -> Callable[[], Tensor]:
-    """What lies, after a call, in the memory that this tensor has now; of no entries where it has moved."""
-    held, place = _detach(given), _place(given)
+def _role(tensor: Tensor) -> tuple[object, ...]:
+    """What it is to autograd: whether it needs a gradient, and where it stands in a graph."""
+    with _plainly():
+        return _needs(tensor), _leaf(tensor), _node(tensor)
+
+
+def hold(given: Tensor, role: bool = True) -> Callable[[], Tensor]:
+    """What lies, after a call, in the memory that this tensor has now; of no entries where it has moved.
+
+    role: nor where it is something else to autograd: its flag, its place in a graph, the gradient that it had. One that
+    had no gradient may get one.
+    """
+    held, place, before = _detach(given), _place(given), _role(given)
+    with _plainly():
+        gradient = _grad(given) if role and _leaf(given) else None
+        numbers = _zeros(0) if gradient is None else _clone(_detach(gradient))
+
+    def as_before() -> bool:
+        if not _place(given) == _place(held) == place or (role and _role(given) != before):
+            return False
+        return gradient is None or (_grad(given) is gradient and _equal(gradient, numbers))
 
     def after() -> Tensor:
         with _plainly():
-            return _clone(held) if _place(given) == _place(held) == place else _zeros(0, dtype=place[-1])  # type: ignore[call-overload]
+            return _clone(held) if as_before() else _zeros(0, dtype=place[-1])  # type: ignore[call-overload]
 
     return after
 
 
-def hold_network(network: nn.Module) -> Callable[[], Tensor]:
-    """The floating entries [n] of a network after a call, as `to_vector` gives them; of no entries where a part of it
-    is another object than before, or computes in another way. Modes are left open."""
-    before = [(module, _picture(module)) for _, module in modules_of(network)]
-    entries = [hold(entry) for entry in entries_of(network).values() if entry.is_floating_point()]
+def hold_numbers(network: nn.Module) -> Callable[[], Tensor]:
+    """The floating entries [n] of a network after a call, as `to_vector` gives them, whatever else became of it; fewer
+    where one has moved."""
+    entries = [hold(entry, role=False) for entry in entries_of(network).values() if entry.is_floating_point()]
+    return lambda: _cat([_flatten(entry()) for entry in entries])
+
+
+def hold_state(network: nn.Module, roles: bool = False) -> Callable[[], bool]:
+    """Whether, after a call, all of a network but its floating numbers is as before: its other entries, its parts, and
+    how it computes.
+
+    roles: also the mode of each module, and what each parameter is to autograd, as in `hold`.
+    """
+    before = [(module, _picture(module, roles)) for _, module in modules_of(network)]
+    entries = [(hold(entry, roles), entry.is_floating_point()) for entry in entries_of(network).values()]
+    counts = [entry() for entry, floating in entries if not floating]
+
+    def after() -> bool:
+        counts_after = [entry() for entry, floating in entries if not floating]
+        return (
+            all(_same(picture, _picture(module, roles)) for module, picture in before)
+            and all(entry().numel() for entry, floating in entries if floating)
+            and all(map(_equal, counts, counts_after))
+        )
+
+    return after
+
+
+def hold_network(network: nn.Module, roles: bool = False) -> Callable[[], Tensor]:
+    """The floating entries [n] of a network after a call; of no entries where these are as before and its state, as
+    above, is not."""
+    numbers, as_before = hold_numbers(network), hold_state(network, roles)
+    before = numbers()
 
     def after() -> Tensor:
-        untouched = all(_same(picture, _picture(module)) for module, picture in before)
-        return _cat([_flatten(entry()) for entry in entries]) if untouched else _zeros(0)
+        found = numbers()
+        return found if as_before() or not _equal(found, before) else _zeros(0)
 
     return after
 
 
-def _picture(module: nn.Module) -> dict[str, object]:
-    """Its class and all that it holds: parameters, buffers, modules and hooks one by one."""
+def _picture(module: nn.Module, modes: bool) -> dict[str, object]:
+    """Its class and all that it holds: parameters, buffers, modules and hooks one by one; its mode if asked."""
     own = {name: dict(each) if isinstance(each, dict) else each for name, each in _attributes(module).items()}
-    return own | {"class": type(module), "training": None}
+    return own | {"class": type(module), "training": own.get("training") if modes else None}
 
 
 def _same(before: Mapping[str, object], after: Mapping[str, object]) -> bool:

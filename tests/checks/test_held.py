@@ -75,11 +75,15 @@ def swapped(network: StudentNet) -> None:
     torch.utils.swap_tensors(network.fc.bias, nn.Parameter(torch.zeros(11)))
 
 
+def counted_on(network: StudentNet) -> None:
+    network.stem.bn.num_batches_tracked.add_(1)  # type: ignore[union-attr,operator]
+
+
 @pytest.mark.parametrize(
     "change",
     [
         destroyed, of_another_class, moved, another_parameter, set_elsewhere, without_memory, another_module, hooked,
-        another_stride, another_forward, swapped, lying,
+        another_stride, another_forward, swapped, lying, counted_on,
     ],
 )  # fmt: skip
 def test_a_network_that_was_changed_is_seen_to_be(change: Callable[[StudentNet], None]) -> None:
@@ -101,6 +105,61 @@ def test_a_network_that_was_used_is_the_same() -> None:
     handle.remove()
     network.to("cpu").float().state_dict()
     assert torch.equal(before, after())
+
+
+def in_another_mode(network: StudentNet) -> None:
+    network.blocks[2].bn.eval()
+
+
+def frozen(network: StudentNet) -> None:
+    network.fc.bias.requires_grad_(False)
+
+
+def gradient_dropped(network: StudentNet) -> None:
+    network.fc.weight.grad = None
+
+
+def gradient_added_to(network: StudentNet) -> None:
+    network.fc.weight.sum().backward()
+
+
+@pytest.mark.parametrize("change", [in_another_mode, frozen, gradient_dropped, gradient_added_to])
+def test_modes_flags_and_gradients_are_seen_where_they_count(change: Callable[[StudentNet], None]) -> None:
+    network = StudentNet(WIDTHS)
+    network.fc.weight.grad = torch.ones_like(network.fc.weight)
+    left_open, after = hold_network(network), hold_network(network, roles=True)
+    before = after()
+    network.eval().train().requires_grad_(False).requires_grad_()
+    assert torch.equal(before, after())
+    change(network)
+    assert after().numel() == 0
+    assert torch.equal(before, left_open())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda given: given.requires_grad_(),
+        lambda given: given.add_(torch.zeros(3, requires_grad=True)),
+    ],
+)
+def test_what_a_tensor_is_to_autograd_is_held(change: Callable[[Tensor], object]) -> None:
+    given = torch.ones(3)
+    after, numbers_after = hold(given), hold(given, role=False)
+    change(given)
+    assert after().numel() == 0
+    assert numbers_after().tolist() == [1, 1, 1]
+
+
+def test_a_tensor_taken_out_of_its_graph_is_seen_and_a_first_gradient_is_not() -> None:
+    leaf = torch.ones(3, requires_grad=True)
+    given = leaf * 2
+    after, leaf_after = hold(given), hold(leaf)
+    given.sum().backward()
+    assert after().tolist() == [2, 2, 2]
+    assert leaf_after().tolist() == [1, 1, 1]
+    given.detach_()
+    assert after().numel() == 0
 
 
 def test_entries_and_parameters_are_those_of_torch() -> None:

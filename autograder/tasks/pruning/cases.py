@@ -6,12 +6,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from autograder.tasks.builder import Lazy, Mistakes, Numbers, case, only_these, possible, refusal
+from autograder.tasks.builder import Mistakes, Numbers, case, possible, refusal
 from autograder.tasks.pruning import oracle
-from autograder.tasks.pruning.in_use import LEFT, slimmed_in_use
+from autograder.tasks.pruning.in_use import SLIM_RETURNS, slimmed_alone, slimmed_in_use
+from autograder.tasks.pruning.iterative import iterative_prune  # noqa: F401  (the table looks here)
 from hw7.checks.cases import Call, Case, Value
 from hw7.checks.tensors import reorder, student_net, to_vector
 from hw7.models import STUDENT_WIDTHS, StudentNet
+
+REST_OF_BN = "whether all else of the batch norm is as before"
+IMPORTANCE_RETURNS = "a torch.Tensor [C], no list, number or array"
 
 
 def channel_importance(rng: Numbers) -> Iterator[Case]:
@@ -30,8 +34,8 @@ def channel_importance(rng: Numbers) -> Iterator[Case]:
             **_batch_norm_after(scale),
             "rtol": 1e-6,
             "exact": "the scale after; the shift and statistics after",
-            "returns": "a tensor [C]",
-            "only": "the importance; the scale after; the shift and statistics after; whether it is trainable after",
+            "returns": IMPORTANCE_RETURNS,
+            "only": f"the importance; the scale after; the shift and statistics after; {REST_OF_BN}",
         }
         if part == "detached":
             expected["only"] = f"{expected['only']}; whether it needs a gradient"
@@ -43,7 +47,8 @@ def channel_importance(rng: Numbers) -> Iterator[Case]:
             wrong["importance-normalised"] = scale.abs() / scale.abs().sum()
             wrong["importance-normalised#largest"] = scale.abs() / scale.abs().max()
         mistakes: dict[str, Mapping[str, Value]] = {id_: {"the importance": value} for id_, value in wrong.items()}
-        mistakes["changes-its-input"] = dict.fromkeys(_batch_norm_after(scale))
+        mistakes["changes-its-input"] = {"the scale after": None, "the shift and statistics after": None}
+        mistakes["changes-its-state"] = {REST_OF_BN: False}
         if part == "detached":
             mistakes["importance-attached"] = {"whether it needs a gradient": torch.tensor(True)}
         yield case(part, name, Call("channel_importance", {"scale": scale}), expected, mistakes)
@@ -57,7 +62,7 @@ def _batch_norm_after(scale: Tensor) -> dict[str, Value]:
     """The batch norm of the call `channel_importance`, as it was given."""
     rest = (scale.flip(0) + 3, torch.zeros_like(scale), torch.ones_like(scale))
     after: dict[str, Value] = {"the scale after": scale, "the shift and statistics after": torch.cat(rest)}
-    return after | {"whether it is trainable after": torch.tensor(True)}
+    return after | {REST_OF_BN: torch.tensor(True)}
 
 
 def _importance_again(name: str, scale: Tensor, again: bool) -> Case:
@@ -67,8 +72,8 @@ def _importance_again(name: str, scale: Tensor, again: bool) -> Case:
         "whether it needs a gradient": torch.tensor(False),
         **_batch_norm_after(scale),
         "exact": "the importance; the scale after",
-        "returns": "a tensor [C]",
-        "only": "the importance; the scale after",
+        "returns": IMPORTANCE_RETURNS,
+        "only": f"the importance; the scale after; {REST_OF_BN}",
     }
     wrong: dict[str, Tensor] = {"importance-signed": scale, "importance-squared": scale**2}
     wrong["importance-of-the-shift"] = (scale.flip(0) + 3).abs()
@@ -79,8 +84,12 @@ def _importance_again(name: str, scale: Tensor, again: bool) -> Case:
         wrong["remembers-by-address"] = other.abs()
     else:
         wrong["importance-rounded"] = scale.abs().float()
-    mistakes = {id_: {"the importance": value} for id_, value in wrong.items()}
+    mistakes: dict[str, Mapping[str, Value]] = {id_: {"the importance": value} for id_, value in wrong.items()}
+    mistakes["changes-its-state"] = {REST_OF_BN: False}
     return case("values", name, Call("channel_importance", {"scale": scale, "again": again}), expected, mistakes)
+
+
+SAME_IMPORTANCE = "whether the importance is the same to autograd"
 
 
 def select_channels(rng: Numbers) -> Iterator[Case]:
@@ -126,11 +135,13 @@ def _selected(part: str, name: str, importance: Tensor, keep: int, again: bool =
         wrong["remembers-by-address"] = channels(of=other)
     mistakes: dict[str, Mapping[str, Value]] = {id_: {"the channels": value} for id_, value in wrong.items()}
     mistakes["changes-its-input"] = {"the importance after": None}
+    mistakes["changes-its-state"] = {"the importance after": None, SAME_IMPORTANCE: False}
     expected: dict[str, Value] = {
         "the channels": chosen,
         "the importance after": importance,
+        SAME_IMPORTANCE: torch.tensor(True),
         "exact": "the importance after",
-        "returns": "an int64 tensor [keep]",
+        "returns": "an int64 torch.Tensor [keep], no list or array",
     }
     inputs: dict[str, Value] = {"importance": importance, "keep": keep, "again": again}
     return case(part, name, Call("select_channels", inputs), expected, mistakes)
@@ -141,8 +152,6 @@ def _selected(part: str, name: str, importance: Tensor, keep: int, again: bool =
 WIDE = (4, 5, 6, 10, 12, 14, 9, 7)
 EVEN = (4, 6, 12, 12, 12, 12, 12, 8)  # where a batch norm of the wrong stage has as many channels as the right one
 CLASSES = 5
-PLAIN_CLASSES = 11  # where other numbers of classes are an earlier task's
-SLIM_RETURNS = "a StudentNet of the new widths"
 
 
 def network_slimming(rng: Numbers) -> Iterator[Case]:
@@ -153,6 +162,13 @@ def network_slimming(rng: Numbers) -> Iterator[Case]:
         ("one channel left", WIDE, (4, 5, 6, 1, 6, 5, 4, 7)),
     ):
         yield _slimmed(name, rng.network(name, widths, CLASSES), widths, to)
+    name = "scales that tie"
+    tied = _rescaled(WIDE, rng.network(name, WIDE, CLASSES), lambda scale: (2 * scale).round() / 2)
+    yield _slimmed(name, tied, WIDE, (4, 5, 6, 6, 7, 8, 5, 7), needs="select_channels: ties")
+    name = "scales that float32 cannot tell apart"
+    close = rng.network(name, WIDE, CLASSES, torch.float64)
+    close = _rescaled(WIDE, close, lambda scale: scale.sign() + scale * 1e-12)
+    yield _slimmed(name, close, WIDE, (4, 5, 6, 6, 7, 8, 5, 7), needs=CLOSE)
     name = "a model that has changed"
     yield _slimmed(name, rng.network(name, WIDE, CLASSES), WIDE, (4, 5, 6, 6, 8, 9, 5, 7), again=True)
     for name, widths, to in (
@@ -163,7 +179,7 @@ def network_slimming(rng: Numbers) -> Iterator[Case]:
         pictures = torch.rand(3, 3, 32, 32, generator=rng.generator(name, "images"))
         yield _slimmed_dead(name, vector, widths, to, pictures)
     for name, to in (("equal widths", WIDE), ("smaller widths", (4, 5, 6, 8, 9, 9, 6, 7))):
-        yield _slimmed_copy(name, rng.network(name, WIDE, CLASSES), to)
+        yield from slimmed_alone(name, rng.network(name, WIDE, CLASSES), WIDE, to)
     yield slimmed_in_use(rng.network("in use", WIDE, CLASSES), WIDE, (4, 5, 6, 8, 9, 9, 6, 7), CLASSES, rng)
     vector = rng.network("refuse", WIDE, CLASSES)
     for name, reason, unfit in UNFIT_WIDTHS:
@@ -176,6 +192,11 @@ def network_slimming(rng: Numbers) -> Iterator[Case]:
     yield case("refusals", "smaller widths are no bad widths", call, expected)
 
 
+# Of 3.1 and 3.2: that they tell such scales apart.
+CLOSE = (
+    "channel_importance: scales that float32 cannot tell apart; "
+    "select_channels: importances that float32 cannot tell apart"
+)
 UNFIT_WIDTHS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("a width too few", "there are not as many widths as stages", WIDE[:7]),
     ("a width too many", "there are not as many widths as stages", (*WIDE, 7)),
@@ -208,7 +229,18 @@ def _parameters(net: StudentNet) -> Tensor:
     return torch.tensor(sum(parameter.numel() for parameter in net.parameters()))
 
 
-def _slimmed(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, ...], again: bool = False) -> Case:
+@torch.no_grad()
+def _rescaled(widths: Sequence[int], vector: Tensor, rule: Callable[[Tensor], Tensor]) -> Tensor:
+    """The same network with other batch-norm scales."""
+    net = student_net(widths, vector)
+    for block in net.blocks:
+        block.bn.weight.copy_(rule(block.bn.weight))
+    return to_vector(net)
+
+
+def _slimmed(
+    name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, ...], again: bool = False, needs: str = ""
+) -> Case:
     """The result, entry by entry."""
     model = student_net(widths, vector)
     right = _entries(oracle.slimmed(model, to))
@@ -230,7 +262,7 @@ def _slimmed(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, 
         return found
 
     call = Call("slim", {"widths": widths, "model": vector, "to": to, "again": again})
-    return case("channels", name, call, {**right, "rtol": 1e-6, "returns": SLIM_RETURNS}, mistakes)
+    return case("channels", name, call, {**right, "rtol": 1e-6, "returns": SLIM_RETURNS}, mistakes, needs=needs)
 
 
 def _slimmed_dead(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, ...], pictures: Tensor) -> Case:
@@ -250,28 +282,7 @@ def _slimmed_dead(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[
     return case("dead", name, call, {**expected, "rtol": 1e-5, "returns": SLIM_RETURNS}, mistakes)
 
 
-def _slimmed_copy(name: str, vector: Tensor, to: tuple[int, ...]) -> Case:
-    """What the result shares with the model: nothing."""
-    slimming, clearing = "the model after slimming", "the model after the result was set to 0"
-    bias = student_net(WIDE, vector).blocks[6].pointwise.bias
-    assert bias is not None
-    expected: dict[str, Value] = {
-        "blocks.6.pointwise.bias": bias.detach(),
-        "whether all parameters are trainable": torch.tensor(True),
-        slimming: vector,
-        clearing: vector,
-        "exact": f"{slimming}; {clearing}",
-        "returns": SLIM_RETURNS,
-    }
-    mistakes: Mistakes = {
-        "slim-shares-storage": {clearing: None},
-        "slim-not-trainable": {"whether all parameters are trainable": torch.tensor(False)},
-        "changes-its-input": {slimming: None, clearing: None},
-    }
-    return case("copy", name, Call("slim_alone", {"widths": WIDE, "model": vector, "to": to}), expected, mistakes)
-
-
-# ---- the schedule, and pruning along it --------------------------------------------------------------------------
+# ---- the schedule --------------------------------------------------------------------------
 
 
 def width_schedule(rng: Numbers) -> Iterator[Case]:
@@ -290,7 +301,8 @@ def width_schedule(rng: Numbers) -> Iterator[Case]:
         call = Call("width_schedule", {"widths": STUDENT_WIDTHS, "keep_rate": keep_rate, "steps": 3})
         reason = "keep_rate is outside (0, 1)"
         yield refusal("refusals", f"keep_rate = {keep_rate}", call, reason, "schedule-rate-not-checked")
-    yield _scheduled("refusals", "a rate that is allowed", (3, 4, 5, 40, 41, 42, 43, 7), 0.5, 2)
+    for name, keep_rate in (("", 0.5), (", near 0", 1e-6), (", near 1", 1 - 1e-6)):
+        yield _scheduled("refusals", f"a rate that is allowed{name}", (3, 4, 5, 40, 41, 42, 43, 7), keep_rate, 2)
 
 
 def _scheduled(part: str, name: str, widths: tuple[int, ...], keep_rate: float, steps: int) -> Case:
@@ -317,71 +329,3 @@ def _close_calls(rng: Numbers) -> Iterator[tuple[str, float, tuple[int, ...]]]:
                 chosen = [found[(first + i) % len(found)] for i in range(3)] + [101]  # 101: where round() shows
                 yield f"widths where rounding decides, {name}", keep_rate, (7, 8, 9, *chosen, 10)
                 break
-
-
-def iterative_prune(rng: Numbers) -> Iterator[Case]:
-    for name, widths, keep_rate, steps, needs in (
-        ("three steps", (4, 5, 6, 14, 16, 16, 12, 6), 0.7, 3, ""),
-        ("stages of equal width", (3, 4, 16, 16, 16, 16, 16, 5), 0.8, 2, ""),
-        ("steps that change no width", (3, 4, 5, 16, 14, 14, 12, 6), 0.99, 3, USED_AND_COPIED),
-    ):
-        vector = rng.network(name, widths, PLAIN_CLASSES)
-        answer = partial(_pruned, student_net(widths, vector), keep_rate, steps)
-        right = answer()
-        nets = [key for key in right if key.startswith("the network")]
-        mistakes = Lazy(partial(_wrong_prunings, answer, nets))
-        options: dict[str, Value] = {"widths": widths, "keep_rate": keep_rate, "steps": steps}
-        call, then = Call("iterative_prune", {"model": vector, **options}), Call("prune_steps", options)
-        for part, names, unproved in (
-            ("schedule", ("the widths", "the parameters"), "prune-one-network-only"),
-            ("chain", ("the calls of finetune", *nets, ABLE), "prune-trains-the-old-network#given"),
-            ("unchanged", ("the widths", "the model after"), "prune-one-network-only"),
-        ):
-            expected: dict[str, Value] = {
-                **right,
-                "only": "; ".join(names),
-                "exact": "the model after",
-                "rtol": 1e-5,
-                "returns": f"a list of {steps} networks",
-                "classes": PLAIN_CLASSES,
-            }
-            shown = partial(only_these, mistakes, names, [unproved])
-            yield case(part, f"{part}, {name}", call, expected, shown, "pruned", then, needs)
-        if not needs:
-            expected = {**right, "only": f"{LEFT}; {FILLED}", "returns": f"a list of {steps} networks"}
-            unusable: Mistakes = {"prune-not-usable": {LEFT: False}, "prune-networks-share-storage": {FILLED: False}}
-            yield case("chain", f"in use, {name}", call, expected, unusable, needs=USED)
-
-
-# Of the task's earlier functions: that networks can be trained after them, are kept apart, and are copied.
-USED = "channel_importance: scales of both signs; network_slimming: in use"
-USED_AND_COPIED = f"{USED}; network_slimming: equal widths"
-ABLE = "how often finetune could have computed gradients"
-FILLED = "what is in each network after it was filled with its number"
-
-
-def _pruned(model: StudentNet, keep_rate: float, steps: int, wrong: str = "") -> dict[str, Value]:
-    """What the call `iterative_prune` yields, right or with one thing wrong."""
-    networks, given = oracle.iterative_prune(model, keep_rate, steps, wrong)
-    calls = torch.tensor(0 if wrong == "prune-never-finetunes" else steps)
-    numbers = [steps if wrong == "prune-one-network-only" else number for number in range(1, steps + 1)]
-    return {
-        "the calls of finetune": calls,
-        "the widths": torch.tensor([net.widths for net in networks]),
-        "the parameters": torch.stack([_parameters(net) for net in networks]),
-        **{f"the network of step {i}": to_vector(net) for i, net in enumerate(networks, start=1)},
-        ABLE: calls,
-        LEFT: torch.tensor([0, 0]),
-        FILLED: torch.tensor([[float(number)] * 2 for number in numbers]),
-        "the model after": to_vector(given),
-    }
-
-
-def _wrong_prunings(answer: Callable[[str], Mapping[str, Value]], nets: Sequence[str]) -> Mistakes:
-    slims = ("importance-signed", "slim-own-batch-norm", "select-first", "select-least-important")
-    found = possible((*oracle.PRUNE_MISTAKES, *oracle.SCHEDULE_MISTAKES, *slims), answer)
-    found["prune-finetune-calls"] = {**dict.fromkeys(nets), "the calls of finetune": False, ABLE: None}
-    found["prune-without-gradients"] = {ABLE: False}
-    found["changes-its-input"] = {"the model after": None}
-    found["prune-not-one-network-a-step"] = {"other_count": True}
-    return found

@@ -10,36 +10,48 @@ from torch import Tensor, nn
 
 from hw7.checks.calls.contract import as_table, expect, find, first_with_others, whole_numbers
 from hw7.checks.calls.use import clear, left_by_a_step, saved
-from hw7.checks.held import entries_of, hold, hold_network, parameters_of
+from hw7.checks.held import entries_of, hold, hold_numbers, hold_state, modules_of, parameters_of
 from hw7.checks.tensors import images, perturb, rebuilt, student_net, to_vector, useless, widths_of
 from hw7.models import StudentNet
 
 
+@torch.no_grad()
+def _in_training(network: nn.Module) -> None:
+    """As it comes out of training: parameters with gradients, batch norms that counted, modules in either mode."""
+    for parameter in parameters_of(network):
+        parameter.grad = torch.ones_like(parameter)
+    for number, (_, module) in enumerate(modules_of(network)):
+        module.training = number % 2 == 0
+        if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
+            module.num_batches_tracked.fill_(7)
+
+
 def channel_importance(solution: Any, scale: Tensor, again: bool = False) -> Iterator[Any]:
     """Task 3.1: the importance [C], whether it hangs on a graph, the batch norm's scale after, its shift and statistics
-    after, and whether it is trainable after."""
+    after, and whether all else of it is as before."""
     bn = nn.BatchNorm2d(len(scale)).to(scale.dtype)
     with torch.no_grad():
         bn.weight.copy_(scale)
         bn.bias.copy_(scale.flip(0) + 3)
-    network_after, scale_after = hold_network(bn), hold(bn.weight)
+    _in_training(bn)
+    bn.train(not again)
+    numbers_after, as_before = hold_numbers(bn), hold_state(bn, roles=True)
     importance = first_with_others(again, partial(find(solution, "pruning", "channel_importance"), bn), bn.weight)
     yield importance
     yield torch.tensor(isinstance(importance, Tensor) and importance.requires_grad)
-    entries = network_after()
-    yield scale_after() if len(entries) else torch.zeros(0)
-    yield entries[len(scale) :]
-    yield torch.tensor(all(parameter.requires_grad for parameter in parameters_of(bn)))
+    yield from numbers_after().tensor_split([len(scale)])
+    yield torch.tensor(as_before())
 
 
 def select_channels(solution: Any, importance: Tensor, keep: int, again: bool = False) -> Iterator[Any]:
-    """Task 3.2: the channels [keep], and the importance after."""
-    after = hold(importance)
+    """Task 3.2: the channels [keep], the importance after, and whether it is the same to autograd."""
+    after, as_before = hold(importance, role=False), hold(importance)
     yield first_with_others(again, partial(find(solution, "pruning", "select_channels"), importance, keep), importance)
     yield after()
+    yield torch.tensor(as_before().shape == importance.shape)
 
 
-def _slimmed(solution: Any, model: StudentNet, to: tuple[int, ...]) -> StudentNet:
+def _slimmed(solution: Any, model: StudentNet, to: Sequence[int]) -> StudentNet:
     return expect(StudentNet, find(solution, "pruning", "network_slimming")(model, to))
 
 
@@ -68,18 +80,24 @@ def slim_outputs(
 
 
 def slim_alone(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[int, ...]) -> Iterator[Any]:
-    """Task 3.3: the result's last pointwise bias and whether all its parameters are trainable; the model after
-    slimming, and the model after all of the result was set to 0."""
+    """Task 3.3, of widths in a list: the result's last pointwise bias and whether all its parameters are trainable; the
+    model's numbers after slimming, and after all of the result was set to 0; whether all else of the model is as before
+    at these two times; and whether the result's widths are a tuple."""
     given = student_net(widths, model)
-    after = hold_network(given)
-    result = _slimmed(solution, given, to)
+    _in_training(given)
+    after, as_before = hold_numbers(given), hold_state(given, roles=True)
+    result = _slimmed(solution, given, list(to))
     yield entries_of(result)["blocks.6.pointwise.bias"]
     yield torch.tensor(all(parameter.requires_grad for parameter in parameters_of(result)))
     yield after()
+    unchanged = as_before()
     with torch.no_grad():
         for tensor in entries_of(result).values():
             tensor.zero_()
     yield after()
+    yield torch.tensor(unchanged)
+    yield torch.tensor(as_before())
+    yield torch.tensor(isinstance(result.widths, tuple))
 
 
 def slim_in_use(
@@ -87,8 +105,8 @@ def slim_in_use(
 ) -> Iterator[Any]:
     """Task 3.3: what two results of one call give to be used: the widths [8] of one that is slimmed again; the
     difference [N, C] that a file makes to the outputs; how many entries of a result change when another result and a
-    copy are set to 0; how many parameters and statistics a step of SGD does not reach, [2]; and the widths and the
-    saved widths of the given model after, [8] each."""
+    copy are set to 0; how many parameters and statistics a step of SGD does not reach, [2]; how far it takes the result
+    from the network that was loaded [n]; and the widths and the saved widths of the given model after, [8] each."""
     given = student_net(widths, model)
     first, second = (_slimmed(solution, given, to) for _ in range(2))
     yield as_table(whole_numbers(_slimmed(solution, second, to).widths))
@@ -101,6 +119,8 @@ def slim_in_use(
     clear(copy.deepcopy(first))
     yield (to_vector(first) != before).sum()
     yield left_by_a_step(first, images)
+    left_by_a_step(loaded, images)
+    yield to_vector(first) - to_vector(loaded)
     yield as_table(whole_numbers(given.widths))
     yield given.stage_widths
 
@@ -117,23 +137,25 @@ def iterative_prune(
     """Task 3.5: how often `finetune` was called; the widths [steps, 8] and parameters [steps] of the networks; each
     network; how often `finetune` could have computed gradients; how many parameters and statistics of all networks a
     step of SGD does not reach, [2]; the smallest and largest entry of each network [steps, 2], after each was
-    filled with its number; and the model after.
+    filled with its number; the model's numbers after; whether all else of it is as before; and whether the networks'
+    widths are tuples.
 
-    `finetune` moves its network in place and returns another one that is of no use.
+    `finetune` moves its network in place. It returns another one that is of no use or, in two steps, nothing.
     """
     calls = able = 0
 
-    def finetune(net: StudentNet) -> StudentNet:
+    def finetune(net: StudentNet) -> StudentNet | None:
         nonlocal calls, able
         calls += 1
         able += torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
         perturb(net, calls)
         returned = useless(net, calls)
         torch.manual_seed(0)  # before each slimming, as in `prune_steps`
-        return returned
+        return None if steps == 2 else returned
 
     given = student_net(widths, model)
-    after = hold_network(given)
+    _in_training(given)
+    after, as_before = hold_numbers(given), hold_state(given, roles=True)
     torch.manual_seed(0)
     networks = list(expect(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
     yield torch.tensor(calls)
@@ -144,6 +166,8 @@ def iterative_prune(
     yield sum((left_by_a_step(net, images(0, (4, 3, 16, 16))) for net in networks), torch.tensor([0, 0]))
     yield _filled(networks)
     yield after()
+    yield torch.tensor(as_before())
+    yield torch.tensor(all(isinstance(net.widths, tuple) for net in networks))
 
 
 @torch.no_grad()
@@ -152,7 +176,8 @@ def _filled(networks: Sequence[StudentNet]) -> Tensor:
     for number, net in enumerate(networks, start=1):
         for tensor in entries_of(net).values():
             tensor.detach().fill_(number)
-    return torch.tensor([[number.item() for number in to_vector(net).aminmax()] for net in networks])
+    entries = [torch.cat([entry.flatten().double() for entry in entries_of(net).values()]) for net in networks]
+    return torch.stack([torch.stack(each.aminmax()) for each in entries])
 
 
 def prune_steps(
