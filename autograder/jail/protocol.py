@@ -28,6 +28,8 @@ _SCALARS = {KINDS["bool"]: (bool, "<?"), KINDS["int"]: (int, "<q"), KINDS["float
 DTYPES = dict(enumerate((
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
     torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.uint16, torch.uint32, torch.uint64, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.float8_e4m3fnuz, torch.float8_e5m2fnuz,
 ), start=16))  # fmt: skip
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 TEXT = _CODES[torch.uint8]  # the kind of a tensor that is a text's bytes

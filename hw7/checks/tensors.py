@@ -169,6 +169,11 @@ def pack_names(names: Sequence[str]) -> Tensor:
     return torch.frombuffer(bytearray(json.dumps(list(names)).encode()), dtype=torch.uint8).clone()
 
 
+def bytes_of(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor of any dtype, uint8 [n]."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
 def named(names: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """{names[0]: tensors["0"], …}."""
     return {name: tensors[str(i)] for i, name in enumerate(json.loads(bytes(names.tolist())))}

@@ -12,11 +12,11 @@ from torch import Tensor
 from hw7.checks.cases import Answer, Case, Outcome, Status, Value, Verdict
 from hw7.checks.compare import SHOWN, kind, words
 from hw7.checks.outcomes import outcome_of_status, with_sign, wrong_answer
-from hw7.checks.tensors import pack_names
+from hw7.checks.tensors import bytes_of, pack_names
 from hw7.support.words import counted
 
 MOST = 2 / 3  # of the numbers of a quantized tensor: enough to know how it was rounded, if all tensors say the same
-MAX_NAMES, MAX_NAME = 10_000, 1_000  # of a compressed state_dict: entries, characters
+MAX_NAMES, MAX_TEXT = 10_000, 10**7  # of a compressed state_dict: entries, bytes of all their names
 HEADER = 600  # bytes of a file's header that are allowed for one entry of a state_dict
 
 
@@ -32,13 +32,13 @@ def feed(case: Case, answer: Answer) -> dict[str, Value] | None:
 
 
 def _unpack_names(tensor: Tensor) -> list[str] | None:
-    if tensor.dtype != torch.uint8 or tensor.numel() > MAX_NAMES * MAX_NAME:
+    if tensor.dtype != torch.uint8 or tensor.numel() > MAX_TEXT:
         return None
     try:
         names = json.loads(tensor.contiguous().numpy().tobytes())
     except (ValueError, RecursionError):
         return None
-    fine = isinstance(names, list) and all(isinstance(name, str) and len(name) <= MAX_NAME for name in names)
+    fine = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return names if fine and len(names) == len(set(names)) <= MAX_NAMES else None
 
 
@@ -68,8 +68,8 @@ def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -
         right, bounds = wanted[name], case.expected[f"allowed:{name}"]
         assert isinstance(bounds, Tensor)
         off = (right.double() - got[name].double()).abs().nan_to_num(torch.inf)
-        if not right.is_floating_point():  # float64 cannot hold all of int64
-            off += right != got[name]
+        if not bounds.any():  # float64 cannot hold all of int64, and -0.0 equals 0.0
+            off += (right != got[name]) | (right.signbit() != got[name].signbit())
         if bool((off <= bounds).all()):
             continue
         if got[name].is_floating_point() and not got[name].isfinite().all():
@@ -122,8 +122,9 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
     weight, levels, channels = case.expected["weight"], int(case.expected["levels"]), int(case.expected["channels"])  # type: ignore[arg-type]
     assert isinstance(weight, Tensor)
     if len(answer.tensors) != 4:
-        message = "quantize must return (q, scale, zero_point)."
-        return wrong_answer(message, "3 tensors", "something else", note=answer.note)
+        message = "quantize must return (q, scale, zero_point): tensors, all three of them, not numbers or arrays."
+        others = {1: "a scale that is no tensor", 2: "a zero_point that is no tensor"}
+        return wrong_answer(message, "3 tensors", others.get(len(answer.tensors), "something else"), note=answer.note)
     q, scale, zero_point, after = answer.tensors
     if q.dtype != torch.uint8 or q.shape != weight.shape:
         return wrong_answer("q has another shape or dtype.", f"uint8 {list(weight.shape)}", kind(q))
@@ -146,11 +147,15 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
         return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
         return _not_back(case, back)
-    if len(back.tensors) != 1 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
-        got = kind(back.tensors[0]) if len(back.tensors) == 1 else "something else"
+    if len(back.tensors) != 4 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
+        got = kind(back.tensors[0]) if len(back.tensors) == 4 else "something else"
         signs = with_sign(case, "dtype") if "float" in got else []
         message = "dequantize must give back float32 of the weight's shape."
         return wrong_answer(message, kind(weight.float()), got, signs, back.note)
+    for name, tensor, left in zip(("q", "scale", "zero_point"), answer.tensors, back.tensors[1:], strict=False):
+        if tensor.dtype != left.dtype or not torch.equal(tensor, left):
+            message = f"dequantize changed the {name} that it was given."
+            return wrong_answer(message, words(tensor), words(left), ["changes-its-input"])
     return _back(case, {"weight": weight}, {"weight": back.tensors[0]})
 
 
@@ -183,11 +188,16 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
         return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
         return _not_back(case, back)
+    held = case.then is not None and case.then.inputs.get("held")
+    loaded = [bytes_of(tensor) for _, tensor in sorted(safetensors.torch.load(file).items())] if held else []
     names = _unpack_names(back.tensors[0]) if back.tensors else None
-    if names is None or len(names) != len(back.tensors) - 1:
+    if names is None or len(names) != len(back.tensors) - 1 - len(loaded):
         message = "decompress must return a dict of tensors."
         return wrong_answer(message, counted(len(wanted), "tensor"), "something else", note=back.note)
-    got = dict(zip(names, back.tensors[1:], strict=True))
+    got = dict(zip(names, back.tensors[1:], strict=False))
+    if not all(map(torch.equal, loaded, back.tensors[1 + len(names) :])):
+        message = "decompress changed the tensors that it was given."
+        return wrong_answer(message, "the tensors of the file", "others", ["changes-its-input"])
     outcome = _same_entries(case, wanted, got)
     if outcome.verdict is Verdict.RIGHT:
         outcome = _back(case, wanted, {name: got[name].reshape(wanted[name].shape) for name in _judged(case, wanted)})

@@ -83,7 +83,7 @@ def compress(state_dict: Mapping[str, Tensor], bits: int = 8) -> dict[str, Tenso
     for i, (name, tensor) in enumerate(state_dict.items()):
         statistic = name.endswith(("running_mean", "running_var"))
         if tensor.is_floating_point() and tensor.numel() >= BLOCK and not statistic:
-            q, tensors[f"{i}.scale"], tensors[f"{i}.zero_point"] = quantize(_blocks(tensor.flatten()), bits, 0)
+            q, tensors[f"{i}.scale"], tensors[f"{i}.zero_point"] = quantize(_blocks(tensor.double().flatten()), bits, 0)
             tensors[f"{i}.q"] = q.flatten()[: tensor.numel()].reshape(tensor.shape)
         else:
             tensors[f"{i}"] = tensor.detach().clone(memory_format=torch.contiguous_format)
