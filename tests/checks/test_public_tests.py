@@ -160,8 +160,9 @@ def test_cases_are_stored_and_the_same_every_time(check: str, tmp_path: Path) ->
     assert len({id(case.call) for case in loaded}) == len({id(case.call) for case in asked})
     save_cases(cases(check, check, {}, b"public"), tmp_path / "again")
     assert (tmp_path / "cases").read_bytes() == (tmp_path / "again").read_bytes()
-    other = cases(check, check, {}, b"another seed")
-    assert not any(same(one.call.inputs, two.call.inputs) for one, two in zip(asked, other, strict=False))
+    pairs = zip(asked, cases(check, check, {}, b"another seed"), strict=False)
+    alike = [one.name for one, two in pairs if same(one.call.inputs, two.call.inputs)]
+    assert set(alike) <= {"no entries"}  # which has nothing to draw
 
 
 # ---- mistakes ------------------------------------------------------------------------------------------------------

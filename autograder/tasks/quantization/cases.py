@@ -118,7 +118,7 @@ def compress(rng: Numbers) -> Iterator[Case]:
         # An entry whose name is lost has no value either: that is one fault.
         yield replace(_compressed("values", f"values, {title}", common, common), needs=f"compress: {title}")
     yield _compressed("names", "tied weights", _tied(rng), (), tied=True)
-    empty = {"no.mask": torch.zeros(0, 3).bool(), "no.bytes": torch.zeros(2, 0).byte()}
+    empty = {"no.mask": torch.zeros(0, rng.whole(2, 9999, "empty")).bool(), "no.bytes": torch.zeros(2, 0).byte()}
     yield _compressed("names", "entries without numbers", empty, ())
     yield _compressed("names", "no entries", {}, ())
     trained = _compressed("names", "entries that require a gradient", constants, (), parameters=True)
