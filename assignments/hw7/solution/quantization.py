@@ -36,5 +36,5 @@ def compress(state_dict: Mapping[str, Tensor], bits: int = 8) -> dict[str, Tenso
 
 
 def decompress(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Task 4.2: the state_dict that `compress` was given, from nothing but the loaded file."""
+    """Task 4.2: the state_dict that `compress` was given, from nothing but the loaded file, which stays as it is."""
     raise NotImplementedError("Task 4.2: decompress")
