@@ -267,18 +267,18 @@ def test_building_the_network_and_looking_at_images_share_one_clock() -> None:
 LARGE = {
     "3.2": "def select_channels(importance, keep):\n    return torch.zeros(300_000)\n",
     "4.1": "def dequantize(q, scale, zero_point, channel_axis=None):\n    return torch.zeros(300_000)\n",
-    "4.2": "def compress(state_dict, bits=8):\n    return {str(i): torch.zeros(1) for i in range(300)}\n",
+    "4.2": "def compress(state_dict, bits=8):\n    return {str(i): torch.zeros(1) for i in range(3000)}\n",
 }
 
 
 @pytest.mark.parametrize("task", LARGE)
 def test_an_answer_far_larger_than_what_is_expected_is_refused(jail: Jail, task: str) -> None:
-    """1.2 MB where a few bytes are expected, or 300 tensors where some dozens are: the limit is named."""
+    """1.2 MB where a few bytes are expected, or 3,000 tensors where some dozens are: the limit is named."""
     files = with_code({"pruning.py" if task == "3.2" else "quantization.py": LARGE[task]})
     (grade,) = grade_submission(submission(files), some(task), HIDDEN, jail).tasks
     assert grade.verdict is Verdict.OUTPUT
     outcome = next(part.outcome for part in grade.parts if part.outcome.verdict is Verdict.OUTPUT)
-    assert re.fullmatch(r"at most 1,\d\d\d,\d\d\d bytes in \d+ tensors", outcome.expected)
+    assert re.fullmatch(r"at most 1,\d\d\d,\d\d\d bytes in 1,\d\d\d tensors", outcome.expected)
     assert "more" in outcome.message.lower()
 
 

@@ -48,7 +48,7 @@ def kd_loss(rng: Numbers) -> Iterator[Case]:
         yield case("shift", name, Call("kd_shift", inputs), {"rtol": 1e-4}, judge="shift")
         name = f"no gradient to the teacher, T = {temperature:g}"
         yield _of_the_teacher(name, _logits(rng, name, 4, 6, 2.0, f32) | _options((temperature, 0.6)))
-    name = "arguments by name, of which the student's logits need no gradient"
+    name = "arguments, of which the student's logits need no gradient"
     yield _of_arguments(name, _logits(rng, name, 3, 5, 2.0, f32) | _options((2.0, 0.5)))
 
 

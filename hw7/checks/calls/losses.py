@@ -74,12 +74,10 @@ def kd_teacher(
 def kd_arguments(
     solution: Any, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
 ) -> Iterator[Any]:
-    """Task 2.1: the three arguments after a call by their names, where only the teacher's logits have a graph."""
+    """Task 2.1: the three arguments after a call where only the teacher's logits have a graph."""
     logits = teacher.requires_grad_() * 1.0
     held = [hold(given) for given in (student, logits, labels)]
-    find(solution, "losses", "kd_loss")(
-        student_logits=student, teacher_logits=logits, labels=labels, temperature=temperature, alpha=alpha
-    )
+    find(solution, "losses", "kd_loss")(student, logits, labels, temperature, alpha)
     yield from (after() for after in held)
 
 
