@@ -121,7 +121,7 @@ def students(rng: Numbers) -> Iterator[Case]:
     ):
         parts = f"{short}_parameters", f"{short}_output"
         for name, classes, shapes, in_use in (
-            ("default classes", (), ((2, 3, 67, 97), (3, 3, 40, 180)), IN_USE),
+            ("default classes", (), ((2, 3, 67, 97), (3, 3, 68, 150)), IN_USE),
             ("other classes", (rng.whole(3, 9, short),), SMALL, None),
         ):
             function = f"student_{short}"
