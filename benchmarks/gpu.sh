@@ -20,9 +20,9 @@
 #   ONLY=, JOBS=        its --only and --jobs
 #   SEEDS=, PRECISIONS= of `findings`: "0 1 2", "bfloat16 float32"
 set -u
-# Of these 570 seconds, the parts before `full` may take 285 at most (they take about 170), so that most is left for it.
+# Of the 570 seconds, the parts before `full` may take 285 in all, so that most is left for it whatever happens.
 declare -A limits=([tests]=70 [environment]=15 [pictures]=35 [kernels]=45 [rates]=120 [compiled]=90)
-ending=45 # seconds of `full` for its last epoch, page and pack
+ending=50 # seconds of `full` for its last epoch, page and pack
 
 settings=() toy='' words=()
 for word; do
@@ -135,7 +135,7 @@ print(f'{$pictures:,} pictures of $size pixels: {time.perf_counter() - start:.2f
     full)
         reproduce=(python3 -c 'from hw7.cli import cli; cli()' reproduce --profile "${PROFILE:-$profile}"
             ${only:+--only "$only"} --out "$work/full" --pack "$out/full")
-        measure full $((left > 35 ? left - 20 : 15)) "${reproduce[@]}" --unpack "$out/full" ${jobs:+--jobs "$jobs"} \
+        measure full $((left > 40 ? left - 25 : 15)) "${reproduce[@]}" --unpack "$out/full" ${jobs:+--jobs "$jobs"} \
             --minutes "$(minutes $((left > ending ? left - ending : 0)))"
         case $? in
         0 | 75) ;; # done, or out of minutes: both are packed
