@@ -29,6 +29,7 @@ from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, load_solution
 from hw7.support.files import load_weights
 from hw7.training.epoch import Passes
+from hw7.training.loop import Trainee
 
 ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
 EPOCHS = 1 + 1 + 2 + 2 + 1 + 5  # of ONLY and what it needs; the two students of question 2 have two phases
@@ -121,7 +122,7 @@ def test_run_again_it_trains_nothing(finished: Path, solution: Solution, monkeyp
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr(runner, "train", forbidden)
+    monkeypatch.setattr(runner, "train_side_by_side", forbidden)
     before = contents(finished)
     results = reproduction(finished, solution).run(ONLY)
     assert results["experiments"] == json.loads(before["results.json"])["experiments"]
@@ -313,17 +314,16 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     """So that rows c, d and e of question 2 differ by the teacher and by nothing else."""
     starts: dict[str, Any] = {}
 
-    def recorded(network: torch.nn.Module, *arguments: Any, **options: Any) -> None:
-        starts[options["label"].split()[-1]] = (
-            torch.cat([tensor.double().flatten() for tensor in network.state_dict().values()]),
-            options["seed"],
-            arguments[2],
-        )
+    def recorded(trainees: list[Trainee], *arguments: Any, **options: Any) -> None:
+        (trainee,) = trainees
+        weights = torch.cat([tensor.double().flatten() for tensor in trainee.network.state_dict().values()])
+        starts[trainee.label] = weights, options["seed"], arguments[2]
         raise Killed
 
-    monkeypatch.setattr(runner, "train", recorded)
+    monkeypatch.setattr(runner, "train_side_by_side", recorded)
     made = reproduction(tmp_path, solution)
     monkeypatch.setattr(made, "finished", lambda name: (StudentNet(), None))
+    monkeypatch.setattr(made, "_origin", str)
     for name in ("student-c", "student-d", "student-weak"):
         monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], title=name))
         with pytest.raises(Killed):

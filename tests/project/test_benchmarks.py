@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hw7.data.source import Split
-from hw7.training.epoch import generator
+from hw7.training.epoch import Learner, generator
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "benchmarks"))
@@ -109,7 +109,7 @@ def test_the_input_of_kornias_loop_is_every_image_once() -> None:
     images, labels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.arange(10)
     split, network = Split(images, labels, tuple("abcdefghij"), "made up", "training"), nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    rivals.KorniaPasses(network, split, 4, optimizer, step, augmentation=lambda x: x)(generator(0))
+    rivals.KorniaPasses([Learner(network, optimizer, step)], split, 4, augmentation=lambda x: x)(generator(0))
     assert sorted(seen) == list(range(10))
 
 
