@@ -197,8 +197,24 @@ def test_a_folder_of_another_reproduction_is_refused(
 def test_results_of_another_solution_are_refused(finished: Path, tmp_path: Path) -> None:
     before = contents(finished)
     with pytest.raises(HW7Error, match=r"solution \w+, not \w+"):
-        reproduction(finished, with_own(tmp_path, losses="# a comment")).run(["student-c"])
+        reproduction(finished, with_own(tmp_path, losses="EDITED = True")).run(["student-c"])
     assert contents(finished) == before
+
+
+def test_results_are_kept_after_the_edit_of_a_comment(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a distilled student, too, whose run says which code distilled it."""
+    shutil.copytree(finished, tmp_path / "copy")
+    result = tmp_path / "copy" / "runs" / "student-e" / "result.json"
+    result.unlink()
+
+    def forbidden(*_: object) -> float:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(Passes, "__call__", forbidden)
+    reproduction(tmp_path / "copy", with_own(tmp_path / "own", losses="# a comment")).run(["student-e"])
+    assert contents(tmp_path / "copy") == contents(finished)
 
 
 @contextmanager

@@ -350,7 +350,7 @@ def test_a_worker_makes_its_own_and_refuses_another_solution(tmp_path: Path, sol
     shutil.copytree(default_directory() / "solution", tmp_path / "own" / "solution")
     sent = pickle.dumps(reproduction(tmp_path / "out", load_solution(tmp_path / "own")))
     with (tmp_path / "own" / "solution" / "losses.py").open("a") as file:
-        file.write("# a change\n")
+        file.write("CHANGED = True\n")
     with pytest.raises(HW7Error, match="holds another solution"):
         pickle.loads(sent)
     load_solution()
