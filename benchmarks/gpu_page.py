@@ -81,7 +81,7 @@ def minutes_of_full(run: Run) -> str | None:
     minutes = run.found("rates", r"^\| this project +\| +([\d,]+\.\d) \|$")
     whole = run.found("full", r"--profile full ") and run.found("full", r"^== full ended with code 0$")
     told = "run whole" if whole else "not run whole"
-    return f"{told}; its epochs take {minutes[-1]} min at the rates measured" if minutes else None
+    return f"{told}; its epochs take {minutes[-1]} min one after another at the rates measured" if minutes else None
 
 
 def side_by_side(run: Run) -> str | None:
