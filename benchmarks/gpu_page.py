@@ -54,6 +54,11 @@ def read_log(text: str) -> Iterator[Run]:
 # ---- the figures -----------------------------------------------------------------------------------------------------
 
 
+def tests(run: Run) -> str | None:
+    summary = run.found("tests", r"^((?:\d+ \w+, )*\d+ \w+) in [\d.]+s")
+    return summary[-1] if summary else None
+
+
 def epoch(network: str) -> Callable[[Run], str | None]:
     def seconds(run: Run) -> str | None:
         row = run.rates().get(network)
@@ -92,6 +97,7 @@ def side_by_side(run: Run) -> str | None:
 
 
 FIGURES: dict[str, Callable[[Run], str | None]] = {
+    "the tests of what runs on a GPU": tests,
     "ResNet-18, an epoch of 9,866 images at 128 px": epoch("ResNet-18"),
     "274,763 student with its teacher, an epoch": epoch(STUDENT),
     "augmentation's share of an epoch": span(8, " %"),

@@ -149,9 +149,14 @@ def test_coarser_figures_and_fewer_runs_win_less() -> None:
 
 NETWORK = "| ResNet-18   | 128 | 49,330 | 20,000 | not measured | 1,000 | {times} | 83.0 | 3.1 % | 17.3 | 10.5 | 21 % |"
 LOG = f"""
-== run on some GPU, with 16 CPU cores; Python 3.12.3; 1 May 2027: benchmarks/gpu.sh OUT pictures kernels rates
+== run on some GPU, with 16 CPU cores; Python 3.12.3; 1 May 2027: benchmarks/gpu.sh OUT tests pictures kernels rates
 
-== pictures, from 9 s on, for at most 35 s: python3 -c
+== tests, from 3 s on, for at most 70 s: python3 -m pytest
+1 failed, 128 passed, 2 skipped in 22.31s
+
+== tests ended with code 1
+
+== pictures, from 29 s on, for at most 35 s: python3 -c
 50,000 pictures of 128 pixels: 15.25 s
 
 == pictures ended with code 0
@@ -194,8 +199,9 @@ def test_what_a_log_says_stands_on_the_page_with_its_run_and_the_rest_stays(tmp_
     assert before == (PROJECT / "docs" / "results" / "gpu.md").read_text()
     page, rows = page_after(tmp_path / "more", LOG)
     run = str(max(int(row[-1]) for row in old.values() if row[-1].isdecimal()) + 1)
-    assert f"\n{run}. some GPU, with 16 CPU cores; Python 3.12.3; 1 May 2027: `benchmarks/gpu.sh OUT pictures" in page
+    assert f"\n{run}. some GPU, with 16 CPU cores; Python 3.12.3; 1 May 2027: `benchmarks/gpu.sh OUT tests" in page
     measured = {
+        "the tests of what runs on a GPU": "1 failed, 128 passed, 2 skipped",
         "ResNet-18, an epoch of 9,866 images at 128 px": "0.20 s, from 49,330 images/s",  # 9,866 / 49,330
         "augmentation's share of an epoch": "3.1 to 4.2 %",
         "times the usual pipeline with 16 workers": "49.3 to 49.3",
