@@ -57,7 +57,7 @@ cores, today = len(os.sched_getaffinity(0)), time.strftime("%d %B %Y", time.gmti
 print(device or "no GPU", f"with {cores} CPU cores; {versions}, {more}; {today}", sep=", ")') || exit 1
 
 in_all=${SECONDS_IN_ALL:-570} patience=1
-tests=(tests/library/test_cuda_graph.py tests/library/test_augment.py tests/library/test_plates.py)
+mapfile -t tests < <(grep -l 'cuda.is_available' tests/library/*.py)
 pictures=50000 size=128 files=512 images=4096 repeats=2 profile=full only=${ONLY:-} jobs=${JOBS:-}
 if [[ $machine == "no GPU"* ]]; then
     toy=yes in_all=$((10 * in_all)) patience=10 # the limits are no measure of a CPU
