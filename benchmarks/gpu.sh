@@ -21,7 +21,7 @@
 #   SEEDS=, PRECISIONS= of `findings`: "0 1 2", "bfloat16 float32"
 set -u
 # Of the 570 seconds, the parts before `full` may take 285 in all, so that most is left for it whatever happens.
-declare -A limits=([tests]=70 [environment]=15 [pictures]=35 [kernels]=45 [rates]=120 [compiled]=90)
+declare -A limits=([tests]=85 [environment]=10 [pictures]=30 [kernels]=45 [rates]=115 [compiled]=90)
 ending=50 # seconds of `full` for its last epoch, page and pack
 
 settings=() toy='' words=()
