@@ -26,7 +26,7 @@ from hw7.report.profiles import PROFILES, Profile
 from hw7.solution import Solution, load_solution, running
 from hw7.support.files import write_json
 from hw7.training.epoch import evaluate, predict
-from hw7.training.loop import Run, load_run, train
+from hw7.training.loop import Run, TimeIsUp, load_run, train
 from hw7.training.precision import PRECISIONS, best_precision
 from hw7.training.steps import Distillation, cross_entropy_step
 from hw7.training.weights import describe, load_fitting
@@ -93,8 +93,10 @@ class Runner:
         return self.directory(name) / "result.json"
 
     def run_one(self, name: str) -> None:
-        """Runs an experiment, unless its result is there."""
+        """Runs an experiment, unless its result is there. Raises HW7Error, and TimeIsUp, also before it has begun."""
         experiment = EXPERIMENTS[name]
+        if time.time() >= self.until:
+            raise TimeIsUp(f"{experiment.title}: not begun, because its time is up")
         kind = self._quantize if experiment.bits else self._prune if experiment.keep_rate else self._train
         if not self.result_path(name).exists():
             write_json(self.result_path(name), kind(experiment))
