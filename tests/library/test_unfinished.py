@@ -78,6 +78,25 @@ def test_when_an_experiment_failed(
     assert "not run" not in row
 
 
+def test_it_is_packed_and_goes_on_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there, pack = tmp_path / "here", tmp_path / "there", tmp_path / "pack"
+    assert reproduce(monkeypatch, here, "--only", "student-c", "--pack", pack) == 0
+    assert reproduce(monkeypatch, there, "--only", "student-c", "--unpack", pack, "--minutes", "0") == 0  # all is done
+    assert (there / "results.json").read_bytes() == (here / "results.json").read_bytes()
+    capsys.readouterr()
+    assert reproduce(monkeypatch, there, "--minutes", "0", "--pack", pack, "--max-mb", "0.1") == TIME_IS_UP
+    assert "packed 1 file, 0.0 MB" in (said := capsys.readouterr().out)
+    assert "left out, since nothing needs it any more: runs/student-c/weights.safetensors" in said
+    assert reproduce(monkeypatch, there, "--unpack", pack) == 1
+    assert "holds runs already" in capsys.readouterr().err
+
+    pack.with_name("pack.01").unlink()
+    assert reproduce(monkeypatch, tmp_path / "third", "--unpack", pack) == 1
+    assert not (tmp_path / "third").exists()
+
+
 def test_a_folder_of_another_reproduction_gets_no_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reproduce(monkeypatch, tmp_path, "--minutes", "0")
     before = contents(tmp_path)
