@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hw7 import HW7Error
 from hw7.data.plates.source import PLATES_COUNTS
-from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.report.experiments import EXPERIMENTS, same_batches, with_needs
 from hw7.report.pace import Pace
 from hw7.report.runner import Runner, run_timed
 from hw7.support.files import alone_in, read_json, write_json
@@ -89,6 +89,10 @@ class Reproduction(Runner):
         before = len(ids) - len(missing)
         if at_once > 1:  # what the longest chain waits for goes first
             missing.sort(key=self._images_to_come, reverse=True)
+        else:  # what can be trained side by side waits for the teachers of all
+            rows = [EXPERIMENTS[name] for name in missing]
+            missing.sort(key=lambda name: sum(same_batches(EXPERIMENTS[name], row) for row in rows) > 1)
+            self.together = missing
         pace = Pace({name: self._images_seen(name) for name in missing}, at_once)
         errors: list[HW7Error] = []
         # Workers show no bars: theirs would be written over each other. The time left stands in what is said.

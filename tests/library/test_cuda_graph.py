@@ -74,7 +74,7 @@ def test_unchanged_puts_everything_back_where_it_was(name: str, before: int) -> 
     other = Phase(1, name, learning_rate=0.1).make_optimizer(twin)
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
 
-    with cuda_graph.unchanged(net, optimizer):
+    with cuda_graph.unchanged((net, optimizer)):
         for _ in range(2):
             cross_entropy_step(net, images, labels, optimizer)
         assert not torch.equal(net.state_dict()["0.weight"], wanted["0.weight"])
@@ -131,7 +131,8 @@ def test_both_networks_of_a_distillation_compute_in_bfloat16(tmp_path: Path) -> 
         tmp_path / "own",
         f"import torch\nkinds = []\n{SIGNATURE}\n"
         "    inside = []\n"
-        "    hooks = [m[0].register_forward_hook(lambda m, i, o: inside.append(o.dtype)) for m in (student, teacher)]\n"
+        "    first = [next(x for x in m.modules() if isinstance(x, torch.nn.Conv2d)) for m in (student, teacher)]\n"
+        "    hooks = [layer.register_forward_hook(lambda m, i, o: inside.append(o.dtype)) for layer in first]\n"
         "    logits = student(images), teacher(images)\n"
         "    [hook.remove() for hook in hooks]\n"
         "    kinds.append((images.dtype, *inside, *(x.dtype for x in logits)))\n"

@@ -27,6 +27,7 @@ from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, load_solution
 from hw7.support.files import load_weights
 from hw7.training.epoch import Passes
+from hw7.training.loop import Trainee
 
 ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
 EPOCHS = 1 + 1 + 2 + 2 + 1 + 5  # of ONLY and what it needs; the two students of question 2 have two phases
@@ -119,7 +120,7 @@ def test_run_again_it_trains_nothing(finished: Path, solution: Solution, monkeyp
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr(runner, "train", forbidden)
+    monkeypatch.setattr(runner, "train_side_by_side", forbidden)
     before = contents(finished)
     results = reproduction(finished, solution).run(ONLY)
     assert results["experiments"] == json.loads(before["results.json"])["experiments"]
@@ -194,8 +195,24 @@ def test_a_folder_of_another_reproduction_is_refused(
 def test_results_of_another_solution_are_refused(finished: Path, tmp_path: Path) -> None:
     before = contents(finished)
     with pytest.raises(HW7Error, match=r"solution \w+, not \w+"):
-        reproduction(finished, with_own(tmp_path, losses="# a comment")).run(["student-c"])
+        reproduction(finished, with_own(tmp_path, losses="EDITED = True")).run(["student-c"])
     assert contents(finished) == before
+
+
+def test_results_are_kept_after_the_edit_of_a_comment(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a distilled student, too, whose run says which code distilled it."""
+    shutil.copytree(finished, tmp_path / "copy")
+    result = tmp_path / "copy" / "runs" / "student-e" / "result.json"
+    result.unlink()
+
+    def forbidden(*_: object) -> float:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(Passes, "__call__", forbidden)
+    reproduction(tmp_path / "copy", with_own(tmp_path / "own", losses="# a comment")).run(["student-e"])
+    assert contents(tmp_path / "copy") == contents(finished)
 
 
 def test_two_at_once_in_one_folder_are_refused(finished: Path, solution: Solution) -> None:
@@ -295,17 +312,16 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     """So that rows c, d and e of question 2 differ by the teacher and by nothing else."""
     starts: dict[str, Any] = {}
 
-    def recorded(network: torch.nn.Module, *arguments: Any, **options: Any) -> None:
-        starts[options["label"].split()[-1]] = (
-            torch.cat([tensor.double().flatten() for tensor in network.state_dict().values()]),
-            options["seed"],
-            arguments[2],
-        )
+    def recorded(trainees: list[Trainee], *arguments: Any, **options: Any) -> None:
+        (trainee,) = trainees
+        weights = torch.cat([tensor.double().flatten() for tensor in trainee.network.state_dict().values()])
+        starts[trainee.label] = weights, options["seed"], arguments[2]
         raise Killed
 
-    monkeypatch.setattr(runner, "train", recorded)
+    monkeypatch.setattr(runner, "train_side_by_side", recorded)
     made = reproduction(tmp_path, solution)
     monkeypatch.setattr(made, "finished", lambda name: (StudentNet(), None))
+    monkeypatch.setattr(made, "_origin", str)
     for name in ("student-c", "student-d", "student-weak"):
         monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], title=name))
         with pytest.raises(Killed):
