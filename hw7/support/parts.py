@@ -76,7 +76,7 @@ def _table(file: Path) -> list[tuple[int, str]]:
 
 
 def _part(file: Path, number: int) -> Path:
-    return file.with_name(f"{file.name}.{number:02}")
+    return file.with_name(file.name + f".{number:02}")
 
 
 def _digest(data: bytes | memoryview) -> str:

@@ -50,7 +50,7 @@ def test_when_its_minutes_run_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         raise AssertionError("there is no time to train")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "train", forbidden)
+        patch.setattr(runner, "train_side_by_side", forbidden)
         assert reproduce(monkeypatch, tmp_path, "--minutes", "0", "--only", "student-c,plain-1mb") == TIME_IS_UP
         done, progress, row = page(tmp_path)
         assert (done, progress) == ([], "0 of 2 done; not run yet: student-c, plain-1mb")
