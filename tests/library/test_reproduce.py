@@ -331,6 +331,55 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     assert all(torch.equal(weights, start[0]) and start[1:] == (seed, phases) for start in others)
 
 
+def test_accuracies_are_measured_in_the_precision_of_the_run(tmp_path: Path, solution: Solution) -> None:
+    """The epoch was chosen in it: what the result says is what its history says. A pruned network's, too."""
+    made = reproduction(tmp_path, solution, precision="bfloat16")
+    runs = made.run(["prune-0.9"])["experiments"]
+    steps = [(f"prune-0.9/step-{number:02}", step) for number, step in enumerate(runs["prune-0.9"]["steps"], start=1)]
+    for name, result in [*runs.items(), *steps]:
+        if name != "prune-0.9":
+            record = json.loads((made.directory(name) / "run.json").read_text())
+            best = record["history"][record["best_epoch"]]
+            assert (result["loss"], result["accuracy"]) == (best["validation_loss"], best["validation_accuracy"]), name
+    parts = [json.loads((made.directory(name) / "run.json").read_text())["identity"]["part"] for name, _ in steps]
+    assert parts == [1, 2, 3, 4, 5]  # each step of pruning sees orders and augmentations of its own
+
+
+def test_students_of_question_2_are_trained_side_by_side_and_end_the_same(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only, real, together = ["student-c", "student-d", "student-weak"], runner.train_side_by_side, list[list[str]]()
+
+    def noted(trainees: list[Trainee], *arguments: Any, **options: Any) -> Any:
+        together.append([trainee.directory.name for trainee in trainees])
+        return real(trainees, *arguments, **options)
+
+    monkeypatch.setattr(runner, "train_side_by_side", noted)
+    made = reproduction(tmp_path / "together", solution)
+    results = made.run(only)
+    assert together[:3] == [["teacher-scratch"], ["teacher-weak"], only]
+    alone = reproduction(tmp_path / "alone", solution)
+    for name in results["experiments"]:
+        alone.run_one(name)
+    assert alone.results() == results
+    assert len(together) == 3 + 2 + 5  # d and weak are only measured then
+
+
+def test_one_that_fails_fails_alone(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = runner.Distillation.__call__
+
+    def failing(self: runner.Distillation, *arguments: Any) -> Any:
+        if self.origin.startswith("teacher-scratch"):
+            raise HW7Error("no luck")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(runner.Distillation, "__call__", failing)
+    made = reproduction(tmp_path, solution)
+    with pytest.raises(HW7Error, match="no luck"):
+        made.run(["student-c", "student-d", "student-weak"])
+    assert set(made.results()["experiments"]) == {"teacher-scratch", "teacher-weak", "student-c", "student-weak"}
+
+
 def test_hold_out() -> None:
     images = torch.arange(25, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
     split = Split(images, torch.arange(25), tuple(map(str, range(25))), "made up", "pretraining")
