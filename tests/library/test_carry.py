@@ -288,6 +288,8 @@ def test_a_pack_is_replaced_whole_or_not_at_all(
                     seen.add("ended")
             seen.add(read_parts(file)[1])
     assert seen == {"ended", old, new}
+    (tmp_path / "pack.77").write_bytes(b"a part that SIGKILL left")
+    assert read_parts(file)[1] in (old, new)
     parts.write_parts(file, new)
     assert set(tmp_path.iterdir()) == set(read_parts(file)[0])  # what a kill left is gone
 
