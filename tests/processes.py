@@ -1,8 +1,10 @@
-"""Processes of a test: who is alive, who came from whom, and waiting for them."""
+"""Processes of a test: who is alive, who came from whom, waiting for them, and one that holds a folder."""
 
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,3 +33,20 @@ def until(condition: Callable[[], object], seconds: float = 300) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
+
+
+@contextmanager
+def another_process_in(folder: Path) -> Iterator[None]:
+    """In here, the folder is in use."""
+    code = (
+        "import filelock, sys\n"
+        "with filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "held\n"
+            yield
+        finally:
+            process.kill()

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from hw7 import HW7Error
 from hw7.cli import options
 from hw7.support.system import cores
 from hw7.support.words import counted
+
+if TYPE_CHECKING:
+    from hw7.report.reproduce import Reproduction
 
 
 def summary(
@@ -97,20 +100,26 @@ def reproduce(
         float | None,
         typer.Option(min=0.0, help="Stop in good time (exit code 75); run again, it goes on where it stopped."),
     ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="In the end, put what other machines need to go on into PACK.01, PACK.02 … of 16 MB."),
+    ] = None,
+    max_mb: Annotated[float, typer.Option(min=0.0, help="How many MB (10^6 bytes) these may have in all.")] = 112,
+    unpack: Annotated[
+        Path | None, typer.Option(help="First, fill OUT, which holds no runs yet, from UNPACK.01, UNPACK.02 ….")
+    ] = None,
     solution: options.Solution = None,
 ) -> None:
     """Run the whole report: what is missing in OUT, then results.json, report.md and report.html there."""
     from hw7.support.files import alone_in
 
     until = math.inf if minutes is None else time.time() + 60 * minutes
-    if pretraining == "auto":
-        pretraining = "imagenet" if profile == "full" and source.startswith("food11") else "plates"
-    if pretraining not in ("plates", "imagenet"):
-        raise HW7Error(f"--pretraining must be plates, imagenet or auto, not {pretraining!r}")
+    pretraining = _pretraining(pretraining, source, profile)
     names = [name for names in only or () for name in names.split(",")]
     with ExitStack() as stack:
         stack.enter_context(alone_in(out))  # before torch is imported and data are read: a second run hears at once
         from hw7.cli.shared import usable_device
+        from hw7.report import carry
         from hw7.report.experiments import EXPERIMENTS, with_needs
         from hw7.report.page import write_report
         from hw7.report.reproduce import Reproduction
@@ -119,6 +128,8 @@ def reproduce(
         from hw7.training.loop import TimeIsUp
         from hw7.training.precision import best_precision
 
+        if unpack:
+            typer.echo(f"unpacked {carry.unpack(unpack, out)}")
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         there = cluster or SameProcess()
         if device == "auto" or cluster is None:
@@ -132,12 +143,37 @@ def reproduce(
         at_once = len(cluster.threads) if cluster else jobs or (1 if device.startswith("cuda") else min(8, cores()))
         at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
         executor = stack.enter_context(Workers(at_once)) if cluster is None and at_once > 1 else cluster
-        try:
-            reproduction.run(names, executor, at_once)
-        except TimeIsUp as error:
-            typer.echo(f"hw7: {error}", err=True)
-            raise typer.Exit(75) from error
+        ended = _ended(reproduction, names, executor, at_once)
         typer.echo(f"wrote {write_report(reproduction)}")
+        if pack:
+            typer.echo(f"packed {carry.pack(out, pack, max_mb, names)}")
+        if isinstance(ended, TimeIsUp):
+            typer.echo(f"hw7: {ended}", err=True)
+            raise typer.Exit(75)
+        if ended:
+            raise ended
+
+
+def _ended(reproduction: "Reproduction", *arguments: Any) -> Exception | None:
+    """Runs it; the error that it ended with: what is measured is worth a page all the same.
+
+    Raises that of a folder that is another's, or in use.
+    """
+    try:
+        reproduction.run(*arguments)
+    except Exception as error:
+        if not reproduction.asked:
+            raise
+        return error
+    return None
+
+
+def _pretraining(name: str, source: str, profile: str) -> str:
+    if name == "auto":
+        return "imagenet" if profile == "full" and source.startswith("food11") else "plates"
+    if name not in ("plates", "imagenet"):
+        raise HW7Error(f"--pretraining must be plates, imagenet or auto, not {name!r}")
+    return name
 
 
 def _say(line: str) -> None:

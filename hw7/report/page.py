@@ -7,6 +7,7 @@ say what came out are chosen by the numbers.
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -34,7 +35,7 @@ from hw7.report.reproduce import Reproduction
 from hw7.report.runner import quantized
 from hw7.support.files import read_json, write_file, write_json
 
-MISSING = "not run"
+NOT_YET, NOT_ASKED = "not run yet", "not run"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Page:
 
     def __post_init__(self) -> None:
         self.runs: Mapping[str, dict[str, Any]] = self.results["experiments"]
+        self.asked = self.reproduction.asked or list(EXPERIMENTS)
+        self.measured_by = {figure: row.id for row in EXPERIMENTS.values() for figure in row.figures}
 
     # --- the head --------------------------------------------------------------------------------------------------
 
@@ -117,6 +120,7 @@ class Page:
         images = ", ".join(f"{len(split):,} {name}" for name, split in splits)
         seconds = sum(read_json(path)["seconds"] for path in reproduction.out.glob("runs/**/run.json"))
         return [
+            ("experiments", self._progress()),
             ("data", f"{reproduction.source}, {self.results['size']} × {self.results['size']} pixels: {images}"),
             ("teacher pretrained on", reproduction.pretraining),
             ("profile", f"{reproduction.profile_name}: {reproduction.profile.about}"),
@@ -133,6 +137,14 @@ class Page:
         if verdict.startswith(("exact", "agrees", "fits")):
             return "good"
         return "bad" if verdict.startswith(("differs", "impossible", "lower", "higher")) else "other"
+
+    def _progress(self) -> str:
+        """How many of those that were asked for are done, and which are not."""
+        left = [name for name in self.asked if name not in self.runs]
+        failed = [name for name in left if name in self.reproduction.failed]
+        words = {"failed": failed, NOT_YET: [name for name in left if name not in failed]}
+        lists = (f"{word}: {', '.join(names)}" for word, names in words.items() if names)
+        return "; ".join((f"{len(self.asked) - len(left)} of {len(self.asked)} done", *lists))
 
     # --- the sections, in the report's order -----------------------------------------------------------------------
 
@@ -158,9 +170,9 @@ class Page:
             parameters, size, accuracy, loss = (
                 self.comparisons[f"q1.{key}.{what}"] for what in ("parameters", "bytes", "accuracy", "loss")
             )
-            counts = [(f"{c.figure.value:,}", f"{c.measured:,}", c.verdict) for c in (parameters, size)]
+            counts = [(f"{c.figure.value:,}", self._measured(c), c.verdict) for c in (parameters, size)]
             sizes.append((name, *counts[0], *counts[1]))
-            losses = loss.figure.printed, MISSING if loss.measured is None else f"{loss.measured:.3f}"
+            losses = loss.figure.printed, self._missing(run) if loss.measured is None else f"{loss.measured:.3f}"
             printed = f"{accuracy.figure.value:.1%}"
             accuracies.append((name, printed, *self._scores(run), *losses, accuracy.verdict))
         columns = ("network", "parameters printed", "counted", "verdict", "bytes printed", "of tensors", "verdict ")
@@ -208,54 +220,54 @@ class Page:
         student = self.runs.get("student-net")
         ladders = {rate: self.runs[f"prune-{rate}"]["steps"] for rate in RATES if f"prune-{rate}" in self.runs}
         text: list[str] = []
-        tables = [self._quantization(student)] if student else []
+        tables = [self._quantization()]
         if all(rate in ladders for rate in KEPT_ALIKE):
             first, second = ({step["parameters"]: step for step in ladders[rate]} for rate in KEPT_ALIKE)
             gains = {n: first[n]["accuracy"] - second[n]["accuracy"] for n in first if n in second}
             rows = [(f"{n:,}", _percent(first[n]), _percent(second[n]), f"{100 * gains[n]:+.1f}") for n in gains]
             tables.append(Table(("parameters", *(f"keep rate {rate}" for rate in KEPT_ALIKE), "points"), rows))
-            mean = 100 * sum(gains.values()) / len(gains)
-            text.append(
-                f"Where the two slower ladders meet, pruning less per step is {abs(mean):.1f} points "
-                f"{'more' if mean >= 0 else 'less'} accurate on average. By then it has also trained for more epochs."
-            )
+            if gains:
+                mean = 100 * sum(gains.values()) / len(gains)
+                text.append(
+                    f"Where the two slower ladders meet, pruning less per step is {abs(mean):.1f} points "
+                    f"{'more' if mean >= 0 else 'less'} accurate on average. "
+                    "By then it has also trained for more epochs."
+                )
         if ladders:
             verdicts = ", ".join(f"{rate} {self.comparisons[f'q3.ladder.{rate}'].verdict}" for rate in ladders)
             text.append(f"Parameters after each step against the report's: {verdicts}.")
-            headers = ("keep rate", "steps", "parameters after the last", "validation accuracy")
-            last = [
-                (str(rate), str(len(steps)), f"{steps[-1]['parameters']:,}", _percent(steps[-1]))
-                for rate, steps in ladders.items()
-            ]
-            tables.append(Table(headers, last))
+        last = []
+        for rate in RATES:
+            steps, missing = ladders.get(rate), self._missing(f"prune-{rate}")
+            ends = (f"{steps[-1]['parameters']:,}", _percent(steps[-1])) if steps else ("", missing)
+            last.append((str(rate), str(EXPERIMENTS[f"prune-{rate}"].steps), *ends))
+        tables.append(Table(("keep rate", "steps", "parameters after the last", "validation accuracy"), last))
         pictures = [plot_pruning(ladders, student)] if student and ladders else []
         return Section("Question 3: network pruning", text, tables, pictures)
 
-    def _quantization(self, student: Mapping[str, Any]) -> Table:
-        rows = []
+    def _quantization(self) -> Table:
+        rows, whole = [], self.runs.get("student-net", {}).get("tensor_bytes")
         for name, bits in (("student-net", 32), ("quantized-16", 16), ("quantized-8", 8)):
-            if run := self.runs.get(name):
-                size = run.get("file_bytes", student["tensor_bytes"])
-                share = f"{size / student['tensor_bytes']:.3f}"
-                rows.append((f"{bits} bit", f"{size:,}", share, *self._scores(name)))
+            size = self.runs[name].get("file_bytes", whole) if name in self.runs else None
+            sizes = "" if size is None else f"{size:,}", f"{size / whole:.3f}" if size and whole else ""
+            rows.append((f"{bits} bit", *sizes, *self._scores(name)))
         headers = ("student before pruning", "bytes", "share", "validation accuracy", "test accuracy")
         return Table(headers, rows, headers[:1])
 
     def _question4(self) -> Section:
         rows = []
         for name in ("plain-1mb", "depthwise-1mb", "grouped-1mb"):
+            experiment, counts = EXPERIMENTS[name], ("", "", "")
             if run := self.runs.get(name):
-                experiment, size = EXPERIMENTS[name], f"{run['tensor_bytes'] / 2**20:.2f} MB"
+                size = f"{run['tensor_bytes'] / 2**20:.2f} MB"
                 macs = measure.macs(NETWORKS[experiment.network](self.reproduction.solution, 11))
                 counts = f"{run['parameters']:,}", size, f"{macs / 1e6:.1f} M"
-                rows.append((experiment.title, *counts, *self._scores(name)))
+            rows.append((experiment.title, *counts, *self._scores(name)))
         headers = ("network", "parameters", "size", "MACs at 128 px", "validation accuracy", "test accuracy")
         text = (
             "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB."
         )
         title = "Question 4: plain, depthwise + pointwise, group convolution"
-        if not rows:
-            return Section(title, [f"{text} {MISSING.capitalize()}."])
         return Section(title, [text], [Table(headers, rows, headers[:1])])
 
     def _contradictions(self) -> Section:
@@ -265,7 +277,7 @@ class Page:
     def _ledger(self) -> Section:
         shown = [comparison for comparison in self.comparisons.values() if comparison.verdict != "setting"]
         rows = [
-            (c.figure.id, c.figure.what, _cell(c.figure.value), _cell(c.measured), c.verdict,
+            (c.figure.id, c.figure.what, _cell(c.figure.value), self._measured(c), c.verdict,
              ", ".join(map(str, c.figure.contradictions)))
             for c in shown
         ]  # fmt: skip
@@ -277,10 +289,20 @@ class Page:
 
     # --- their parts -----------------------------------------------------------------------------------------------
 
+    def _missing(self, name: str) -> str:
+        """What stands in the place of an experiment's numbers: that it has not come so far, or is not to."""
+        return NOT_YET if name in self.asked else NOT_ASKED
+
+    def _measured(self, comparison: Comparison) -> str:
+        if comparison.measured is not None:
+            return _cell(comparison.measured)
+        run = self.measured_by.get(comparison.figure.id)
+        return self._missing(run) if run else "cannot be counted"
+
     def _scores(self, name: str) -> tuple[str, str]:
         """Accuracy on validation images and on test images."""
         if (run := self.runs.get(name)) is None:
-            return MISSING, ""
+            return self._missing(name), ""
         test = _with_error(run["test_accuracy"], run["test_images"]) if "test_images" in run else ""
         return _with_error(run["accuracy"], run["images"]), test
 
@@ -312,11 +334,18 @@ class Page:
         return [plot_curves(name, histories)] if histories else []
 
     def _sizes(self) -> Picture:
+        """Of the networks that the solution can make, at the bits that it can store all of them with."""
         solution = self.reproduction.solution
-        states = [NETWORKS[name](solution, 11).state_dict() for name, *_ in SUMMARY]
-        stored = {32: states} | {bits: [quantized(solution, state, bits)[0] for state in states] for bits in (16, 8)}
+        states: dict[str, Mapping[str, torch.Tensor]] = {}
+        for name, title, *_ in SUMMARY:
+            with suppress(Exception):  # a task that is not done yet; `hw7 summary` says which
+                states[title] = NETWORKS[name](solution, 11).state_dict()
+        stored = {32: list(states.values())}
+        for bits in (16, 8):
+            with suppress(Exception):
+                stored[bits] = [quantized(solution, state, bits)[0] for state in states.values()]
         sizes = {bits: list(map(measure.file_bytes, files)) for bits, files in stored.items()}
-        return plot_sizes([title for _, title, *_ in SUMMARY], sizes)
+        return plot_sizes(list(states), sizes)
 
 
 def _percent(run: Mapping[str, Any]) -> str:
@@ -328,8 +357,6 @@ def _with_error(accuracy: float, images: int) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return MISSING
     if isinstance(value, list | tuple):
         return " ".join(_cell(entry) for entry in value)
     if isinstance(value, float):

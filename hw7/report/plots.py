@@ -75,7 +75,7 @@ def plot_sizes(titles: Sequence[str], sizes: Mapping[int, Sequence[int]]) -> Pic
 
     def draw(axes: Axes) -> None:
         places = np.arange(len(titles))
-        for offset, (bits, colour) in enumerate(zip(sizes, ("#1f5a99", "#6ba3d6", "#b3541e"), strict=True)):
+        for offset, (bits, colour) in enumerate(zip(sizes, ("#1f5a99", "#6ba3d6", "#b3541e"), strict=False)):
             values = [size / 1e6 for size in sizes[bits]]
             bars = axes.barh(places + (offset - 1) * 0.27, values, 0.25, color=colour, label=f"{bits} bit")
             axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=8)

@@ -6,7 +6,7 @@ else but the kind of machine.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
@@ -23,9 +23,14 @@ from hw7.training.loop import TimeIsUp
 
 @dataclass
 class Reproduction(Runner):
-    """The report's runs on one source of data, in one folder. say: where a line for each run that ends goes."""
+    """The report's runs on one source of data, in one folder. say: where a line for each run that ends goes.
+
+    asked: the experiments that `run` was asked for, once it has the folder; failed: those of them that failed.
+    """
 
     say: Callable[[str], object] = print
+    asked: list[str] = field(default_factory=list, init=False)
+    failed: list[str] = field(default_factory=list, init=False)
 
     def run(self, only: Iterable[str] = (), executor: Executor | None = None, at_once: int = 1) -> dict[str, Any]:
         """Runs what is missing of the experiments named (none: all), up to `at_once` at a time, and gives `results()`.
@@ -33,7 +38,8 @@ class Reproduction(Runner):
         executor: who runs them; this process where it is None. One that fails ends neither the others that run nor
         those that do not need it; its error is raised in the end.
 
-        Raises HW7Error where the folder holds results of something else, or is in use, and TimeIsUp.
+        Raises HW7Error where the folder holds results of something else, or is in use, and then nothing is `asked`;
+        else, when all that could run has run, the first error of an experiment, or TimeIsUp.
         """
         ids = with_needs(only or EXPERIMENTS)
         if self.pretraining == "imagenet":
@@ -43,6 +49,8 @@ class Reproduction(Runner):
                 # Before anything is written: data that cannot be read leave no folder behind.
                 self.load(name) if executor else self.split(name)
             self._claim()
+            self.asked, self.failed = ids, []
+            self._begin_anew(ids)
             self._run_all(ids, executor or SameProcess(), at_once)
             return self.results()
 
@@ -64,6 +72,17 @@ class Reproduction(Runner):
                 f"{self.out} holds results of another reproduction ({'; '.join(differing)}). "
                 "Choose another --out, or delete that folder."
             )
+
+    def _begin_anew(self, ids: list[str]) -> None:
+        """Forgets runs that are done, but whose weights were not carried here, where one that is missing needs them."""
+        for name in reversed(ids):  # what needs a run stands below it
+            records = (self.directory(name) / "run.json", self.result_path(name))  # in this order: it may be killed
+            weights = self.directory(name) / "weights.safetensors"
+            needed = any(name in EXPERIMENTS[other].needs and not self.result_path(other).exists() for other in ids)
+            if needed and records[1].exists() and not weights.exists():
+                self.say(f"{EXPERIMENTS[name].title}: begins anew, because its weights are not here and are needed")
+                for path in records:
+                    path.unlink(missing_ok=True)
 
     def _run_all(self, ids: list[str], executor: Executor, at_once: int) -> None:
         missing = [name for name in ids if not self.result_path(name).exists()]
@@ -94,6 +113,7 @@ class Reproduction(Runner):
                 return False
             except HW7Error as error:
                 errors.append(error)
+                self.failed.append(name)
                 pace.fail(name)
                 self.say(f"failed. {title}: {error}")
             else:

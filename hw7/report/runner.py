@@ -100,8 +100,10 @@ class Runner:
         return self.directory(name) / "result.json"
 
     def run_one(self, name: str) -> None:
-        """Runs an experiment, unless its result is there."""
+        """Runs an experiment, unless its result is there. Raises HW7Error, and TimeIsUp, also before it has begun."""
         experiment = EXPERIMENTS[name]
+        if time.time() >= self.until:
+            raise TimeIsUp(f"{experiment.title}: not begun, because its time is up")
         kind = self._quantize if experiment.bits else self._prune if experiment.keep_rate else self._train
         if not self.result_path(name).exists():
             write_json(self.result_path(name), kind(experiment))
@@ -124,15 +126,19 @@ class Runner:
     def _prune(self, experiment: Experiment) -> dict[str, Any]:
         assert experiment.keep_rate
         assert experiment.start
+        start = experiment.start
         steps: list[dict[str, Any]] = []
 
         def finetune(network: StudentNet) -> None:
-            directory = self.directory(experiment.id) / f"step-{len(steps) + 1:02}"
-            trainee = self._trainee(experiment, network, directory, f"step {len(steps) + 1}/{experiment.steps} ")
-            (run,) = self._train_all([trainee], experiment, part=len(steps) + 1)
+            number = len(steps) + 1
+            directory, before = (f"{experiment.id}/step-{step:02}" for step in (number, number - 1))
+            origin = self._origin(before if steps else start)
+            label = f"step {number}/{experiment.steps} "
+            trainee = self._trainee(experiment, network, self.directory(directory), origin, label)
+            (run,) = self._train_all([trainee], experiment, part=number)
             steps.append({"widths": list(network.widths), **self._measured(network, run, experiment)})
 
-        student, _ = self.finished(experiment.start)
+        student, _ = self.finished(start)
         with running("pruning.iterative_prune", self.solution.directory):
             networks = self.solution.pruning.iterative_prune(student, experiment.keep_rate, experiment.steps, finetune)
         given = len(networks) if isinstance(networks, list) else 0
@@ -220,25 +226,32 @@ class Runner:
     def _train_together(self, rows: list[Experiment]) -> tuple[nn.Module, Run]:
         """Trains the networks of these experiments; that of the first, and its history."""
         began = time.monotonic()
-        trainees = [self._trainee(row, self._new(row), self.directory(row.id)) for row in rows]
+        trainees = [
+            self._trainee(row, self._new(row), self.directory(row.id), self._origin(self._start(row))) for row in rows
+        ]
         run, *_ = self._train_all(trainees, rows[0])
         share = (time.monotonic() - began) / len(rows)
         self.spent.update({row.id: share for row in rows[1:]})
         self.spent[rows[0].id] -= share * (len(rows) - 1)
         return trainees[0].network, run
 
-    def _trainee(self, experiment: Experiment, network: nn.Module, directory: Path, label: str = "") -> Trainee:
+    def _trainee(
+        self, experiment: Experiment, network: nn.Module, directory: Path, origin: str, label: str = ""
+    ) -> Trainee:
         step: Step = cross_entropy_step
         if experiment.teacher:
-            teacher, origin = self._teacher(experiment.teacher), self._origin(experiment.teacher)
-            step = Distillation(self.solution, teacher, origin=origin)
-        start = "" if experiment.keep_rate else self._start(experiment)
-        origin = self._origin(start) if start else ""
+            teacher = self._teacher(experiment.teacher)
+            step = Distillation(self.solution, teacher, origin=self._origin(experiment.teacher))
         metadata = describe(experiment.network, self.split(experiment.data))
         return Trainee(network, directory, step, f"{label}{experiment.title}", origin, metadata)
 
     def _origin(self, name: str) -> str:
-        """Which run's network it is, by its history: it is the same where the weights were rounded on their way."""
+        """Which run's network it is, by its history: it is the same where the weights were rounded on their way.
+
+        name: an experiment, or a step of one; "" for none of ours.
+        """
+        if not name:
+            return ""
         record = read_json(self.directory(name) / "run.json")
         history = json.dumps([record["history"], record["best_epoch"]])
         return f"{name} {hashlib.blake2b(history.encode(), digest_size=8).hexdigest()}"

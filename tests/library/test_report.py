@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tiny_reproduction import with_own
 
 from hw7.data.food11 import FOOD11_CLASSES
 from hw7.data.source import Split
-from hw7.report import ledger
+from hw7.report import compare, ledger, page
 from hw7.report.experiments import EXPERIMENTS
-from hw7.report.page import MISSING, write_report
-from hw7.report.plots import sample_sheet
+from hw7.report.page import NOT_ASKED, NOT_YET, write_report
+from hw7.report.plots import Picture, sample_sheet
 from hw7.report.reproduce import Reproduction
-from hw7.solution import load_solution
+from hw7.solution import Solution, load_solution
 from hw7.support.files import write_json
 
 LADDERS = {rate: ledger.load()[f"q3.ladder.{rate}"].value for rate in (0.975, 0.95, 0.9)}
@@ -120,11 +121,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         source: str = "plates",
         profile: str = "quick",
         ids: list[str] | None = None,
+        asked: list[str] | None = None,
+        own: Solution = solution,
         accuracies: dict[str, float] | None = None,
         classes: tuple[str, ...] = FOOD11_CLASSES,
     ) -> Pages:
         out = tmp_path_factory.mktemp("report")
-        made = Reproduction(source, profile, out, solution, say=lambda line: None)
+        made = Reproduction(source, profile, out, own, say=lambda line: None)
+        made.asked = asked or []
         made._splits = {name: split(name, classes) for name in ("training", "validation", "testing")}
         history = [
             {"loss": 1.0, "validation_loss": 1.0, "validation_accuracy": a, "learning_rate": 1e-3, "optimizer": "adamw"}
@@ -133,9 +137,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         for name, result in results(list(EXPERIMENTS) if ids is None else ids, accuracies or {}).items():
             write_json(made.directory(name) / "result.json", result)
             write_json(made.directory(name) / "run.json", {"history": history, "best_epoch": 1, "seconds": 60.0})
-        page = write_report(made)
-        assert page == out / "report.html"
-        return Pages(out, page.read_text("utf-8"), (out / "report.md").read_text("utf-8"))
+        written = write_report(made)
+        assert written == out / "report.html"
+        return Pages(out, written.read_text("utf-8"), (out / "report.md").read_text("utf-8"))
 
     return write
 
@@ -309,19 +313,72 @@ def test_names_are_text_and_never_markup(partial: Pages, food11: Pages) -> None:
 def test_what_did_not_run_is_said_not_to_have_run(partial: Pages) -> None:
     assert "75.0% ± 0.7" in partial.cells("c: student from scratch")
     for title in ("a: teacher", "b: teacher", "d: student", "e: student"):
-        assert MISSING in partial.cells(title)
+        assert NOT_YET in partial.cells(title)
     teacher = partial.cells("ResNet-18, the teacher")
     assert teacher.count("11,182,155") == 2  # counting needs no run
-    assert MISSING in teacher
+    assert NOT_YET in teacher
     figures = json.loads((partial.out / "results.json").read_text())["figures"]
     assert figures["q2.d.accuracy"]["verdict"] == "not measured"
     assert "points above" not in partial.text  # nobody to compare with
 
 
-def test_nothing_ran_at_all(report: Report) -> None:
-    nothing = report(ids=[])
-    assert "11,182,155" in nothing.text
-    assert MISSING in nothing.text
+def test_what_was_not_asked_for_is_not_said_to_come(report: Report) -> None:
+    pages = report(ids=["student-c"], asked=["student-c", "student-e"])
+    assert pages.cells("d: student")[2] == NOT_ASKED
+    assert pages.cells("e: student")[2] == NOT_YET
+    assert "1 of 2 done; not run yet: student-e" in pages.text
+    rows = {row[0]: row for row in pages.read.rows}
+    assert (rows["q2.d.accuracy"][3], rows["q2.e.accuracy"][3]) == (NOT_ASKED, NOT_YET)
+
+
+ROWS = {  # how a row of an experiment begins in the tables of its question
+    **{name: row.title for name, row in EXPERIMENTS.items()},
+    "teacher-pretrained": "ResNet-18, the teacher", "small-resnet18": "“low-rank", "student-cnn": "knowledge distill",
+    "student-net": "32 bit", "quantized-16": "16 bit", "quantized-8": "8 bit",
+    "prune-0.975": "0.975", "prune-0.95": "0.95", "prune-0.9": "0.9",
+}  # fmt: skip
+del ROWS["pretraining"]  # which is in no table
+
+
+def test_the_page_of_a_reproduction_at_every_moment(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each experiment of the table, from none on: each has its numbers, or that it is not run yet."""
+    counted, sizes = compare.count(load_solution()), Picture("sizes.svg", "", b"<svg/>")
+    monkeypatch.setattr(compare, "count", lambda solution, partly: counted.copy())  # the same every time
+    monkeypatch.setattr(page.Page, "_sizes", lambda self: sizes)
+    names = list(EXPERIMENTS)
+    for number in range(len(names) + 1):
+        done, left = names[:number], names[number:]
+        pages = report(ids=done)
+        rows = [[" ".join(cell.split()) for cell in row] for row in pages.read.rows]
+        of = {name: [row for row in rows if f"{row[0]} ".startswith((f"{title} ", f"{title[:20]}"))]
+              for name, title in ROWS.items()}  # fmt: skip
+        assert [name for name, found in of.items() if not found] == []
+        assert [name for name, found in of.items() if any(NOT_YET in row for row in found)] == [
+            name for name in of if name in left
+        ]
+        assert NOT_ASKED not in {cell for row in rows for cell in row}
+        progress = f"{number} of {len(names)} done"
+        assert (f"{progress}; not run yet: {', '.join(left)}" if left else progress) in pages.text
+        assert list(json.loads((pages.out / "results.json").read_text())["experiments"]) == done
+
+
+def test_a_solution_with_tasks_that_are_not_done_yet_has_a_page(
+    report: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stub = "def {}(*_, **__):\n    raise NotImplementedError('Task')"
+    own = with_own(
+        tmp_path, models=stub.format("small_resnet18"), pruning=stub.format("width_schedule"),
+        quantization=stub.format("compress"),
+    )  # fmt: skip
+    pages = report(ids=["student-c"], own=own)
+    assert "75.0% ± 0.7" in pages.cells("c: student from scratch")
+    assert pages.cells("“low-rank")[2] == "cannot be counted"
+    assert "11,182,155" in pages.text
+    sizes = (pages.out / "pictures" / "sizes.svg").read_text()
+    assert "16 bit" in sizes
+    assert "8 bit" not in sizes
+    assert "ResNet-18 with DW + PW" not in sizes
+    load_solution()  # for the tests that follow
 
 
 # ---- the sheet of samples --------------------------------------------------------------------------------------

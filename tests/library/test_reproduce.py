@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from processes import another_process_in
 from tiny_reproduction import TINY, contents, reproduction, with_own
 from tiny_training import Killed
 
@@ -215,22 +213,6 @@ def test_results_are_kept_after_the_edit_of_a_comment(
     monkeypatch.setattr(Passes, "__call__", forbidden)
     reproduction(tmp_path / "copy", with_own(tmp_path / "own", losses="# a comment")).run(["student-e"])
     assert contents(tmp_path / "copy") == contents(finished)
-
-
-@contextmanager
-def another_process_in(folder: Path) -> Iterator[None]:
-    code = (
-        "import filelock, sys\n"
-        "with filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(folder / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "held\n"
-            yield
-        finally:
-            process.kill()
 
 
 def test_two_at_once_in_one_folder_are_refused(finished: Path, solution: Solution) -> None:

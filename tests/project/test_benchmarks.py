@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from hw7.data.source import Split
+from hw7.support.files import write_json
 from hw7.training.epoch import Learner, generator
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -112,6 +114,40 @@ def test_ladders_are_compared_at_the_counts_that_both_have() -> None:
 
 def test_standard_errors() -> None:
     assert findings.mean_and_error([1.0, 2.0, 3.0]) == (2, pytest.approx(1 / math.sqrt(3)))
+
+
+def test_findings_of_a_reproduction_that_has_not_come_to_its_end_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its results.json is there, too: it counts only once it is complete, and the same command goes on until then."""
+    accuracies = dict.fromkeys(("teacher_scratch", "pretraining", "teacher_pretrained"), 0.5)
+    calls: list[Path] = []
+    done: list[tuple[int, int]] = []  # the exit code of each call, and how many experiments are done after it
+
+    def reproduce(command: list[Any], stdout: object) -> SimpleNamespace:
+        calls.append(out := command[command.index("--out") + 1])
+        code, number = done.pop(0)
+        write_json(out / "results.json", {"experiments": made_up(**dict(list(accuracies.items())[:number]))})
+        return SimpleNamespace(returncode=code)
+
+    def run() -> tuple[int, str]:
+        options = ("--seeds", "0", "1", "--only", "teacher-scratch,teacher-pretrained", "--precision", "float32")
+        monkeypatch.setattr(sys, "argv", ["findings.py", "--out", str(tmp_path), *options])
+        with pytest.raises(SystemExit) as end:
+            findings.main()
+        return int(end.value.code or 0), capsys.readouterr().out
+
+    monkeypatch.setattr(findings.subprocess, "run", reproduce)
+    done[:] = [(0, 3), (75, 1)]
+    assert run() == (75, "")
+    done[:] = [(75, 2)]
+    assert run() == (75, "")
+    done[:] = [(0, 3)]
+    code, tables = run()
+    assert code == 0
+    assert "pretrained teacher above scratch teacher" in tables
+    assert [path.name for path in calls] == ["float32-0", "float32-1", "float32-1", "float32-1"]
+    assert run()[0] == 0  # and nothing is run again
 
 
 def test_the_least_work_of_a_step() -> None:
