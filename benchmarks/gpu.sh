@@ -135,7 +135,9 @@ print(f'{$pictures:,} pictures of $size pixels: {time.perf_counter() - start:.2f
     full)
         reproduce=(python3 -c 'from hw7.cli import cli; cli()' reproduce --profile "${PROFILE:-$profile}"
             ${only:+--only "$only"} --out "$work/full" --pack "$out/full")
-        measure full $((left > 40 ? left - 25 : 15)) "${reproduce[@]}" --unpack "$out/full" ${jobs:+--jobs "$jobs"} \
+        unpack=()
+        [ -e "$work/full/identity.json" ] || [ ! -e "$out/full.01" ] || unpack=(--unpack "$out/full")
+        measure full $((left > 40 ? left - 25 : 15)) "${reproduce[@]}" "${unpack[@]}" ${jobs:+--jobs "$jobs"} \
             --minutes "$(minutes $((left > ending ? left - ending : 0)))"
         case $? in
         0 | 75) ;; # done, or out of minutes: both are packed
