@@ -8,8 +8,10 @@ would add in another order.
 import math
 import threading
 import time
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,14 @@ from hw7.data.source import Split
 from hw7.models import StudentNet, teacher_resnet18
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, Experiment
 from hw7.report.profiles import PROFILES, Profile
-from hw7.solution import Solution, load_solution, running
+from hw7.report.work import Kind
+from hw7.solution import NUM_CLASSES, Solution, load_solution, running
 from hw7.support.files import write_json
+from hw7.training import timing
 from hw7.training.epoch import evaluate, predict
-from hw7.training.loop import Run, load_run, train
+from hw7.training.loop import Phase, Run, load_run, train
 from hw7.training.precision import PRECISIONS, best_precision
-from hw7.training.steps import Distillation, cross_entropy_step
+from hw7.training.steps import Distillation, Step, cross_entropy_step
 from hw7.training.weights import describe, load_fitting
 
 
@@ -89,6 +93,10 @@ class Runner:
         """Where an experiment's run is kept."""
         return self.out / "runs" / name
 
+    def step_directory(self, name: str, number: int) -> Path:
+        """Where a step of pruning, counted from 1, is kept."""
+        return self.directory(name) / f"step-{number:02}"
+
     def result_path(self, name: str) -> Path:
         return self.directory(name) / "result.json"
 
@@ -98,6 +106,26 @@ class Runner:
         kind = self._quantize if experiment.bits else self._prune if experiment.keep_rate else self._train
         if not self.result_path(name).exists():
             write_json(self.result_path(name), kind(experiment))
+
+    @property
+    def side(self) -> int:
+        """Of the images that every network is given, in pixels."""
+        return self.profile.size
+
+    def seconds_of_an_image(self, kind: Kind) -> float:
+        """Of training on it, or of scoring it, here and now: a few that are made up are timed. Raises what the
+        solution's code raises."""
+
+        def untrained(name: str) -> nn.Module:
+            network = self._untrained(name, NUM_CLASSES).to(self.device)
+            return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        network = untrained(kind.network)
+        if not kind.optimizer:
+            return timing.scored_image(network, self.side, self.precision)
+        step = self._step(untrained(kind.teacher) if kind.teacher else None)
+        phase = Phase(1, kind.optimizer, batch=kind.batch)
+        return timing.trained_image(network, self.side, phase, step, self.profile.augmentation, self.precision)
 
     # ---- the three kinds of run ----
 
@@ -112,7 +140,7 @@ class Runner:
         steps: list[dict[str, Any]] = []
 
         def finetune(network: StudentNet) -> None:
-            directory = self.directory(experiment.id) / f"step-{len(steps) + 1:02}"
+            directory = self.step_directory(experiment.id, len(steps) + 1)
             run = self._train_network(network, experiment, directory, f"step {len(steps) + 1}/{experiment.steps} ")
             steps.append({"widths": list(network.widths), **self._measured(network, run, experiment)})
 
@@ -143,20 +171,26 @@ class Runner:
             self._splits[name] = self.load(name)
         return self._splits[name]
 
+    def source_of(self, name: str) -> str:
+        """The source that a split is from."""
+        return self.plates if name == "pretraining" else self.source
+
     def load(self, name: str) -> Split:
         """On the device that trains; on the CPU where that is another machine's."""
-        source = self.plates if name == "pretraining" else self.source
         device = self.device if usable(self.device) else "cpu"
-        return load_split(source, name, self.profile.size, limit=self.profile.images[name], device=device)
+        return load_split(self.source_of(name), name, self.side, limit=self.profile.images[name], device=device)
 
     def _images(self, experiment: Experiment) -> tuple[Split, Split]:
         """What a run trains on, and what it is validated on."""
         training = self.split(experiment.data)
         return hold_out_tenth(training) if experiment.data == "pretraining" else (training, self.split("validation"))
 
-    def _untrained(self, experiment: Experiment, classes: int) -> nn.Module:
-        with running(f"models: {experiment.network}", self.solution.directory):
-            return NETWORKS[experiment.network](self.solution, classes)
+    def _untrained(self, network: str, classes: int) -> nn.Module:
+        with running(f"models: {network}", self.solution.directory):
+            return NETWORKS[network](self.solution, classes)
+
+    def _step(self, teacher: nn.Module | None) -> Step:
+        return Distillation(self.solution, teacher) if teacher else cross_entropy_step
 
     def _seed(self, experiment: Experiment) -> int:
         """By network and not by run, so that a student begins and sees its images alike under every teacher."""
@@ -168,7 +202,7 @@ class Runner:
         torch.manual_seed(self._seed(experiment))
         if experiment.start == "pretraining" and self.pretraining == "imagenet":
             return teacher_resnet18(classes, weights="imagenet").to(self.device)
-        network = self._untrained(experiment, classes)
+        network = self._untrained(experiment.network, classes)
         if experiment.start:
             load_fitting(network, self.directory(experiment.start) / "weights.safetensors")
         return network.to(self.device)
@@ -176,7 +210,7 @@ class Runner:
     def finished(self, name: str) -> tuple[Any, Run]:
         """An experiment's network with its weights, and its history."""
         experiment = EXPERIMENTS[name]
-        network = self._untrained(experiment, len(self.split(experiment.data).classes)).to(self.device)
+        network = self._untrained(experiment.network, len(self.split(experiment.data).classes)).to(self.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network, load_run(network, self.directory(name))
 
@@ -190,8 +224,7 @@ class Runner:
         teacher = self._teacher(experiment.teacher) if experiment.teacher else None
         return train(
             network, training, validation, self.profile.recipes[experiment.recipe], directory,
-            step=Distillation(self.solution, teacher) if teacher else cross_entropy_step,
-            seed=self._seed(experiment), augmentation=self.profile.augmentation,
+            step=self._step(teacher), seed=self._seed(experiment), augmentation=self.profile.augmentation,
             metadata=describe(experiment.network, training), label=f"{label}{experiment.title}",
             checkpoint_seconds=self.profile.checkpoint_seconds, precision=self.precision,
             until=self.until, progress=self.progress,
@@ -242,18 +275,33 @@ def _runner_in_worker(arguments: dict[str, Any], profile: Profile, directory: st
     return _KEPT[key]
 
 
-def run_timed(runner: Runner, name: str) -> float:
-    """One experiment, in whatever process; the seconds that it took, without those until the process was there."""
+@contextmanager
+def _alone(runner: Runner, what: str) -> Iterator[None]:
+    """No other task of this process runs meanwhile, and this one has one thread."""
     with _ONE_AT_A_TIME:
         if not usable(runner.device):
-            raise HW7Error(f"the worker that was to run {name} has no {runner.device}")
-        began, threads = time.monotonic(), torch.get_num_threads()
+            raise HW7Error(f"the worker that was to {what} has no {runner.device}")
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            runner.run_one(name)
+            yield
         finally:
             torch.set_num_threads(threads)
+
+
+def run_timed(runner: Runner, name: str) -> float:
+    """One experiment, in whatever process; the seconds that it took, without those until the process was there."""
+    with _alone(runner, f"run {name}"):
+        began = time.monotonic()
+        runner.run_one(name)
         return time.monotonic() - began
+
+
+def image_timed(runner: Runner, kind: Kind) -> float:
+    """Seconds of an image of this kind, in whatever process. The run itself will give the warnings."""
+    with _alone(runner, "time an image"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return runner.seconds_of_an_image(kind)
 
 
 def usable(device: str) -> bool:

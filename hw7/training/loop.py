@@ -13,7 +13,8 @@ as it is. A GPU adds in no fixed order: there, a run that goes on ends with weig
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -217,11 +218,10 @@ def train(
 
     # ---- epoch by epoch ----
     scores = torch.zeros(2, dtype=torch.float64, device=training.images.device)
-    networks = (network, step.teacher) if isinstance(step, Distillation) else (network,)
     passes: Passes | None = None
     took, done = 0.0, len(checkpoint.run.history)
     bar = tqdm(plan, initial=done, desc=label, unit="epoch", leave=False, disable=not progress or None)
-    with computing_in(precision, *networks), bar:
+    with prepared(network, step, precision) as step, bar:
         score = cuda_graph.recorded(
             lambda: scores.copy_(scores_of(network, validation)), f"{label}: validation", scores.device
         )
@@ -248,6 +248,22 @@ def train(
             if number + 1 < len(plan):
                 checkpoint.save(checkpoint_seconds)
     return checkpoint.finish(metadata or {})
+
+
+@contextmanager
+def prepared(network: nn.Module, step: Step, precision: str) -> Iterator[Step]:
+    """In here, network and teacher are as a run has them, and the step given is the one that it takes."""
+    networks = (network, step.teacher) if isinstance(step, Distillation) else (network,)
+    with computing_in(precision, *networks):
+        yield step
+
+
+def epochs_done(directory: Path) -> int:
+    """How many epochs of a run its folder holds. Raises HW7Error where a file of it is broken."""
+    if (directory / "run.json").exists():
+        return len(read_json(directory / "run.json")["history"])
+    path = directory / "checkpoint.pt"
+    return len(load_checkpoint(path, "cpu")["history"]) if path.exists() else 0
 
 
 def load_run(network: nn.Module, directory: Path, identity: dict[str, Any] | None = None) -> Run:
