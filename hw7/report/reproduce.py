@@ -1,15 +1,14 @@
 """Reproduction of the report: runs what is missing of its experiments, side by side where none needs the other.
 
 A folder belongs to one identity (data, profile, seed, precision and solution), and `results.json` depends on nothing
-else but the kind of machine. Before anything is drawn or trained, an image of each kind is timed here, and it is said
-how long all of it takes.
+else but the kind of machine. Before anything is drawn or trained, a few steps of each kind are timed here, and it is
+said how long all of it takes.
 """
 
 import threading
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,12 +21,13 @@ from hw7 import HW7Error
 from hw7.data.load import plan_split
 from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.report.pace import Pace, duration
-from hw7.report.runner import Runner, image_timed, run_timed
-from hw7.report.work import Kind, trained_and_scored, work_of
+from hw7.report.runner import Runner, cost_timed, run_timed
+from hw7.report.work import NOTHING, Kind, Work, work_of
 from hw7.support.files import alone_in, read_json, write_json
 from hw7.support.words import counted
 from hw7.support.workers import SameProcess, side_by_side
 from hw7.training.loop import TimeIsUp, epochs_done
+from hw7.training.timing import Cost
 
 HURRY_S = 60.0  # where `until` is no further away, the time is for the work alone
 
@@ -85,16 +85,16 @@ class Reproduction(Runner):
     def _pace(self, missing: list[str], executor: Executor, at_once: int) -> Pace:
         """An estimate for each of these, in the order in which they are to start; it is said, if there is one.
 
-        Whoever runs the experiments times the images, and as many at once: processes slow each other. Where code
+        Whoever runs the experiments times the steps, and as many at once: processes slow each other. Where code
         raises, there is no time for what needs it, and the run says why. Raises HW7Error where data are missing.
         """
         images = {name: self._plan(name) for name in ("training", "validation", "testing")}
         if "pretraining" in missing:
             images["pretraining"] = self._plan("pretraining")
         work = {name: work_of(name, self.profile, images, self._epochs_done(name)) for name in missing}
-        whole = sum(work.values(), Counter[Kind]())
-        image = self._image_seconds(whole, executor) if self.until - time.time() > HURRY_S else {}
-        estimates = {name: sum(count * image.get(kind, 0.0) for kind, count in work[name].items()) for name in missing}
+        whole = sum(work.values(), NOTHING)
+        costs = self._costs(whole, executor) if self.until - time.time() > HURRY_S else {}
+        estimates = {name: work[name].seconds(costs) for name in missing}
         if at_once > 1:  # what the longest chain waits for goes first
 
             def to_come(name: str) -> float:
@@ -103,11 +103,10 @@ class Reproduction(Runner):
 
             missing = sorted(missing, key=to_come, reverse=True)
         pace = Pace({name: estimates[name] for name in missing}, at_once)
-        if image:
-            trained, scored = trained_and_scored(whole)
+        if costs:
             self.say(
                 f"about {duration(pace.seconds_left())} on this machine: {counted(at_once, 'experiment')} at a time; "
-                f"{counted(trained, 'image')} trained on and {scored:,} scored, each as often as it is seen"
+                f"{counted(whole.trained, 'image')} trained on and {whole.scored:,} scored, each as often as it is seen"
             )
         return pace
 
@@ -126,14 +125,15 @@ class Reproduction(Runner):
 
         return done
 
-    def _image_seconds(self, work: Mapping[Kind, int], executor: Executor) -> dict[Kind, float]:
-        """What an image of each kind takes here; without the kinds that cannot be timed."""
-        futures = {kind: executor.submit(image_timed, self, kind) for kind in sorted(work, key=work.__getitem__)[::-1]}
-        seconds = {}
+    def _costs(self, work: Work, executor: Executor) -> dict[Kind, Cost]:
+        """What each kind of this work costs here; without the kinds that cannot be timed."""
+        kinds = sorted(work.images, key=work.images.__getitem__, reverse=True)
+        futures = {kind: executor.submit(cost_timed, self, kind) for kind in kinds}
+        costs = {}
         for kind, future in futures.items():
             with suppress(Exception):  # whatever a solution raises, or a worker that it has ended
-                seconds[kind] = future.result()
-        return seconds
+                costs[kind] = future.result()
+        return costs
 
     # ---- the runs ----
 

@@ -33,6 +33,7 @@ from hw7.training.epoch import evaluate, predict
 from hw7.training.loop import Phase, Run, load_run, train
 from hw7.training.precision import PRECISIONS, best_precision
 from hw7.training.steps import Distillation, Step, cross_entropy_step
+from hw7.training.timing import Cost
 from hw7.training.weights import describe, load_fitting
 
 
@@ -112,20 +113,20 @@ class Runner:
         """Of the images that every network is given, in pixels."""
         return self.profile.size
 
-    def seconds_of_an_image(self, kind: Kind) -> float:
-        """Of training on it, or of scoring it, here and now: a few that are made up are timed. Raises what the
-        solution's code raises."""
+    def cost_of(self, kind: Kind) -> Cost:
+        """What it costs here and now: a few made-up images are timed. Raises what the solution's code raises."""
 
         def untrained(name: str) -> nn.Module:
             network = self._untrained(name, NUM_CLASSES).to(self.device)
             return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        network = untrained(kind.network)
+        def make() -> tuple[nn.Module, Step]:
+            return untrained(kind.network), self._step(untrained(kind.teacher) if kind.teacher else None)
+
         if not kind.optimizer:
-            return timing.scored_image(network, self.side, self.precision)
-        step = self._step(untrained(kind.teacher) if kind.teacher else None)
+            return timing.scored(untrained(kind.network), self.side, self.precision)
         phase = Phase(1, kind.optimizer, batch=kind.batch)
-        return timing.trained_image(network, self.side, phase, step, self.profile.augmentation, self.precision)
+        return timing.trained(make, self.side, phase, self.profile.augmentation, self.precision)
 
     # ---- the three kinds of run ----
 
@@ -297,11 +298,11 @@ def run_timed(runner: Runner, name: str) -> float:
         return time.monotonic() - began
 
 
-def image_timed(runner: Runner, kind: Kind) -> float:
-    """Seconds of an image of this kind, in whatever process. The run itself will give the warnings."""
-    with _alone(runner, "time an image"), warnings.catch_warnings():
+def cost_timed(runner: Runner, kind: Kind) -> Cost:
+    """What this kind of work costs, in whatever process. The run itself will give the warnings."""
+    with _alone(runner, "time a step"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return runner.seconds_of_an_image(kind)
+        return runner.cost_of(kind)
 
 
 def usable(device: str) -> bool:

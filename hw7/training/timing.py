@@ -1,4 +1,4 @@
-"""What an image costs on this machine, in training and in scoring: a few steps on made-up images, timed.
+"""What training and scoring cost on this machine: a few steps on made-up images, timed.
 
 It is the loop's own work (`prepared`, `Passes`, `scores_of`), on a GPU recorded and replayed as a run's is. The caller
 sees to it that the machine is as busy as in the run, and has as many threads.
@@ -6,6 +6,7 @@ sees to it that the machine is as busy as in the run, and has as many threads.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,60 +20,75 @@ from hw7.training.epoch import EVALUATION_BATCH, Passes, generator, scores_of
 from hw7.training.loop import Phase, prepared
 from hw7.training.steps import Distillation, Step, cross_entropy_step
 
-ENOUGH_S = 0.2  # so long is a kind of work timed: a few steps of a small network
-# On a CPU no more images at a time than this takes: a batch of ResNet-18 at 128 x 128 would take 10 s.
-ENOUGH_MACS = 4_000_000_000
+ENOUGH_S = 0.15  # so long is a kind of work timed: two steps of a small network
+# On a CPU, so many images at a time are enough, or as many as take so many multiply-accumulates: 64 of ResNet-18 at
+# 128 x 128 would take 5 s.
+ENOUGH_IMAGES, ENOUGH_MACS = 64, 3_000_000_000
 
 
-def trained_image(
-    network: nn.Module,
+@dataclass(frozen=True)
+class Cost:
+    """Seconds: what a run takes before its first step, or more in it than in others, and what an image takes."""
+
+    start: float
+    image: float
+
+
+def trained(
+    make: Callable[[], tuple[nn.Module, Step]],
     side: int,
     phase: Phase,
-    step: Step = cross_entropy_step,
     augmentation: augment.Augmentation | None = None,
     precision: str = "float32",
-) -> float:
-    """Seconds of an image of `side` x `side` pixels in training as `phase` does it; the network is trained a little.
+) -> Cost:
+    """Of training as `phase` does it, on images of `side` x `side` pixels.
 
-    Raises what the step raises.
+    make: makes the network and its step, which a run begins with. Raises what these raise.
     """
+    phase.make_optimizer(nn.Linear(1, 1))  # a process's first one makes torch import another half of itself
+    began = time.perf_counter()
+    network, step = make()
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
     images = _made_up(network, side, phase.batch, taught)
     with prepared(network, step, precision) as ready:
         optimizer = phase.make_optimizer(network)
         passes = Passes(network, images, len(images), optimizer, ready, augmentation)
-        return _seconds(lambda: passes(generator(0))) / len(images)
+        return _cost(began, lambda: passes(generator(0)), len(images))
 
 
-def scored_image(network: nn.Module, side: int, precision: str = "float32") -> float:
-    """Seconds of an image of `side` x `side` pixels in an epoch's scores. Raises what the network raises."""
+def scored(network: nn.Module, side: int, precision: str = "float32") -> Cost:
+    """Of an epoch's scores, on images of `side` x `side` pixels. Raises what the network raises."""
+    began = time.perf_counter()
     images = _made_up(network, side, EVALUATION_BATCH)
     scores = torch.zeros(2, dtype=torch.float64, device=images.images.device)
     with prepared(network, cross_entropy_step, precision):
         score = cuda_graph.recorded(lambda: scores.copy_(scores_of(network, images)), "scores", scores.device)
 
-        def scored() -> Tensor:
+        def work() -> Tensor:
             score()
             return scores
 
-        return _seconds(scored) / len(images)
+        return _cost(began, work, len(images))
 
 
 def _made_up(network: nn.Module, side: int, most: int, more_macs: int = 0) -> Split:
     """Up to so many images of random bytes, on the network's device."""
     device = next(network.parameters()).device
     if device.type == "cpu":
-        most = min(most, max(4, ENOUGH_MACS // (measure.macs(network, (3, side, side)) + more_macs)))
+        affordable = ENOUGH_MACS // (measure.macs(network, (3, side, side)) + more_macs)
+        most = min(most, ENOUGH_IMAGES, max(4, affordable))
     images = torch.randint(0, 256, (most, 3, side, side), dtype=torch.uint8, device=device)
     labels = torch.arange(most, device=device) % NUM_CLASSES
     return Split(images, labels, tuple(map(str, range(NUM_CLASSES))), "made up", "training")
 
 
-def _seconds(work: Callable[[], Tensor]) -> float:
-    """Of a call, on average over two or more; one before them warms up."""
+def _cost(began: float, work: Callable[[], Tensor], images: int) -> Cost:
+    """Of work on so many images: its first call ends the start, and some more are timed."""
     work().tolist()  # which waits for a GPU
-    calls, began = 0, time.perf_counter()
-    while calls < 2 or time.perf_counter() - began < ENOUGH_S:
+    started = time.perf_counter()
+    calls, now = 0, started
+    while not calls or now - started < ENOUGH_S:
         work().tolist()
-        calls += 1
-    return (time.perf_counter() - began) / calls
+        calls, now = calls + 1, time.perf_counter()
+    each = (now - started) / calls
+    return Cost(max(started - began - each, 0.0), each / images)
