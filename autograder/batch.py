@@ -34,7 +34,8 @@ from autograder.journal import Journal, Key, journal_name, last_of_each, read_jo
 from autograder.rubric import Rubric, load_rubric, rubric_digest
 from autograder.tasks.hidden import Hidden, new_seed, read_seed, stretched, write_seed
 from hw7 import HW7Error
-from hw7.solution import PROJECT, digest_files
+from hw7.solution import PROJECT
+from hw7.support.digests import digest_files
 from hw7.support.files import read_json, write_file
 from hw7.support.workers import Workers
 
@@ -76,7 +77,10 @@ class Settings:
 
 @cache
 def grader_digest(tier: str) -> str:
-    """sha256 of the grader's and the library's own files, of torch's version and of the tier."""
+    """sha256 of the grader's and the library's own files, of torch's version and of the tier.
+
+    Of their bytes, comments too: a grade names the very grader that gave it, as it names the very bytes graded.
+    """
     paths = chain.from_iterable((PROJECT / package).rglob("*") for package in PACKAGES)
     files = (path for path in paths if path.is_file() and "__pycache__" not in path.parts)
     return digest_files(PROJECT, files, f"torch {importlib.metadata.version('torch')}\0tier {tier}\0")

@@ -3,8 +3,8 @@
     python benchmarks/kernels.py OUT
 
 For some of the report's networks it writes torch's own profile of eager steps, which names each kernel and its time;
-then, for the 274,763 student with its teacher, the images a second of 1, 2 and 4 of them, each on a stream of its own,
-their recorded steps in turn. Each part is written as soon as it is measured. On the CPU it runs at toy size.
+then, for the 274,763 student with its teacher, the images a second of 1, 2 and 4 of them, trained side by side as the
+report's own are. Each part is written as soon as it is measured. On the CPU it runs at toy size.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import hw7.support.torchvision_import  # noqa: F401  (before torchvision)
@@ -22,27 +21,26 @@ from hw7.data.source import Split
 from hw7.report.experiments import NETWORKS
 from hw7.solution import load_solution
 from hw7.training.cuda_graph import unchanged
-from hw7.training.epoch import Passes
+from hw7.training.epoch import Learner, Passes, generator
 from hw7.training.loop import Phase
 from hw7.training.precision import best_precision, computing_in
-from hw7.training.steps import Distillation, cross_entropy_step
+from hw7.training.steps import Distillation, cross_entropy_step, prepared
 
 ROWS = (("teacher", False, 128), ("student_dw", True, 32), ("small_resnet18", False, 128), ("grouped", False, 128))
 STEPS = 5
 
 
-def passes_over(split: Split, name: str, taught: bool, batch: int) -> tuple[Passes, tuple[nn.Module, nn.Module]]:
-    """What trains a network, and the two networks in it: the one that learns and its teacher."""
+def learner(split: Split, name: str, taught: bool) -> Learner:
+    """A network as it is trained, perhaps with a teacher."""
     torch.manual_seed(0)
-    solution = load_solution()
+    solution, device = load_solution(), split.images.device
     network, teacher = (
-        NETWORKS[key](solution, 11).to(split.images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        NETWORKS[key](solution, 11).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for key in (name, "teacher")
     )
     step = Distillation(solution, teacher) if taught else cross_entropy_step
-    with computing_in(best_precision(split.images.device), network, teacher):
-        passes = Passes(network, split, batch, Phase(1).make_optimizer(network), step, augment.Augmentation(), name)
-    return passes, (network, teacher)
+    optimizer = Phase(1).make_optimizer(network)
+    return Learner(network, optimizer, prepared(step, split.images, best_precision(device)))
 
 
 def wait(device: torch.device) -> None:
@@ -54,8 +52,9 @@ def kernels(split: Split, name: str, taught: bool, batch: int) -> str:
     """The profile of a few steps, operation by operation."""
     device = split.images.device
     cuda = device.type == "cuda"
-    passes, networks = passes_over(split, name, taught, batch)
-    with computing_in(best_precision(device), *networks), unchanged(networks[0], passes.optimizer):
+    one = learner(split, name, taught)
+    with computing_in(best_precision(device), one.network), unchanged((one.network, one.optimizer)):
+        passes = Passes([one], split, batch, augment.Augmentation(), name)
         passes._batch(batch)
         with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as seen:
             for _ in range(STEPS):
@@ -73,27 +72,22 @@ def kernels(split: Split, name: str, taught: bool, batch: int) -> str:
 
 
 def side_by_side(split: Split, count: int, batch: int) -> str:
-    """How fast `count` networks train in one process, each on a stream of its own."""
+    """How fast `count` networks train on the same batches, in one process."""
     device = split.images.device
-    everyone = [passes_over(split, "student_dw", True, batch)[0] for _ in range(count)]
-    streams = [torch.cuda.Stream(device) for _ in everyone] if device.type == "cuda" else [None] * count
-    steps = len(split) // batch
+    learners = [learner(split, "student_dw", True) for _ in range(count)]
 
     def epoch() -> float:
         wait(device)
         start = time.perf_counter()
-        for _ in range(steps):
-            for passes, stream in zip(everyone, streams, strict=True):
-                with torch.cuda.stream(stream):
-                    passes.work[batch]()
+        passes(generator(0))
         wait(device)
         return time.perf_counter() - start
 
-    epoch()
-    seconds = min(epoch() for _ in range(3))
-    return (
-        f"274,763 student with teacher, {count} side by side: {count * steps * batch / seconds:,.0f} images/s in all\n"
-    )
+    with computing_in(best_precision(device), *(one.network for one in learners)):
+        passes = Passes(learners, split, batch, augment.Augmentation())
+        epoch()
+        seconds = min(epoch() for _ in range(3))
+    return f"274,763 student with teacher, {count} side by side: {count * len(split) / seconds:,.0f} images/s in all\n"
 
 
 def main() -> None:

@@ -45,10 +45,10 @@ from hw7.report.experiments import EXPERIMENTS, NETWORKS
 from hw7.report.profiles import PROFILES
 from hw7.solution import load_solution
 from hw7.training import cuda_graph
-from hw7.training.epoch import Passes, generator
+from hw7.training.epoch import Learner, Passes, generator
 from hw7.training.loop import Phase
 from hw7.training.precision import best_precision, computing_in
-from hw7.training.steps import Distillation, cross_entropy_step
+from hw7.training.steps import Distillation, cross_entropy_step, prepared
 
 NOT_MEASURED = "not measured"
 
@@ -149,24 +149,24 @@ def train_rates(
         return made
 
     teacher = network("teacher")
-    step = Distillation(solution, teacher) if row.taught else cross_entropy_step
+    step = prepared(Distillation(solution, teacher) if row.taught else cross_entropy_step, split.images, precision)
     strength = augment.Augmentation()
 
-    def rate(kind: Callable[[nn.Module, torch.optim.Optimizer], Passes]) -> float:
+    def rate(kind: Callable[[Learner], Passes]) -> float:
         student = network(row.network)
-        with computing_in(precision, student, teacher):
-            passes = kind(student, Phase(1).make_optimizer(student))
+        with computing_in(precision, student):
+            passes = kind(Learner(student, Phase(1).make_optimizer(student), step))
             return count / clock.seconds(lambda: passes(generator(0)))
 
-    def ours(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
-        return Passes(student, split, row.batch, optimizer, step, strength, row.title)
+    def ours(learner: Learner) -> Passes:
+        return Passes([learner], split, row.batch, strength, row.title)
 
-    def inputs_only(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
-        return Passes(student, split, row.batch, optimizer, lambda *_: nothing, strength, row.title)
+    def inputs_only(learner: Learner) -> Passes:
+        return ours(replace(learner, step=lambda *_: nothing))
 
-    def by_kornia(student: nn.Module, optimizer: torch.optim.Optimizer) -> Passes:
+    def by_kornia(learner: Learner) -> Passes:
         assert transform
-        return KorniaPasses(student, split, row.batch, optimizer, step, augmentation=transform)
+        return KorniaPasses([learner], split, row.batch, augmentation=transform)
 
     nothing = torch.zeros((), device=device)
     recorded = rate(ours)

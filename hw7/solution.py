@@ -5,7 +5,6 @@ or a student's. One is loaded at a time; loading another forgets the first. This
 with your own machine; the autograder never imports a submission.
 """
 
-import hashlib
 import importlib
 import stat
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from hw7 import HW7Error
+from hw7.support.digests import digest_code
 from hw7.support.system import expanded
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ class Solution:
     """The four modules of a submission, and where they came from."""
 
     directory: Path
-    digest: str
+    digest: str  # of what its code does: the same after the edit of a comment or a docstring, as runs are
     models: ModuleType
     losses: ModuleType
     pruning: ModuleType
@@ -66,8 +66,13 @@ def source_files(directory: Path) -> dict[str, int]:
     return {
         path.as_posix(): status.st_size
         for path, status in found.items()
-        if stat.S_ISREG(status.st_mode) and not any(part.startswith(".") or part in LITTER for part in path.parts)
+        if stat.S_ISREG(status.st_mode) and not _is_litter(path)
     }
+
+
+def _is_litter(path: Path) -> bool:
+    """Whether a path in a solution directory is that of no part of it, such as Jupyter's copies of its files."""
+    return any(part.startswith(".") or part in LITTER for part in path.parts)
 
 
 def default_directory() -> Path:
@@ -101,7 +106,8 @@ def load_solution(directory: Path | str | None = None) -> Solution:
         with running(f"import solution.{name}", directory):
             modules[name] = importlib.import_module(f"solution.{name}")
     package = directory / SOURCE
-    return Solution(directory, digest_files(package, package.rglob("*.py"))[:16], **modules)
+    files = [path for path in package.rglob("*.py") if path.is_file() and not _is_litter(path.relative_to(package))]
+    return Solution(directory, digest_code(package, files)[:16], **modules)
 
 
 def select_solution(directory: Path) -> None:
@@ -145,15 +151,6 @@ def file_above(path: str, files: Iterable[str]) -> str:
 
     above = {folded(str(folder)) for folder in PurePosixPath(path).parents}
     return next((file for file in files if folded(file) in above), "")
-
-
-def digest_files(root: Path, paths: Iterable[Path], also: str = "") -> str:
-    """sha256 over names from `root` on, lengths and bytes of these files, in the order of their names."""
-    digest = hashlib.sha256(also.encode())
-    for path in sorted(paths):
-        data = path.read_bytes()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode() + data)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -110,11 +110,11 @@ def train_new(
 
 def train_as(
     name: str, network: nn.Module, images: tuple[Split, Split], phase: Phase, out: Path, step: Step, seed: int,
-    label: str = "",
+    label: str = "", part: int = 0,
 ) -> Run:  # fmt: skip
     """Trains the network in the folder `out`; its weights file will say that it has this name."""
     training, validation = images
     return train(
-        network, training, validation, (phase,), out, step=step, seed=seed, augmentation=AUGMENTATION,
+        network, training, validation, (phase,), out, step=step, seed=seed, part=part, augmentation=AUGMENTATION,
         metadata=describe(name, training), label=label or name,
     )  # fmt: skip

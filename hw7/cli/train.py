@@ -101,7 +101,7 @@ def prune(
     def finetune(network: StudentNet) -> None:
         number = next(numbers)
         folder, label = out / f"step-{number:02}", f"step {number}/{steps}"
-        run = train_as("student_net", network, images, phase, folder, step, seed, label)
+        run = train_as("student_net", network, images, phase, folder, step, seed, label, number)
         parameters, accuracy = measure.parameters(network), run.best.validation_accuracy
         typer.echo(f"step {number:2}/{steps}: {parameters:9,} parameters, accuracy {accuracy:.4f}")
 

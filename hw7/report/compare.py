@@ -1,7 +1,9 @@
 """Printed beside measured: what the ledger's figures come to when counted on live networks or measured by a run.
 
 Counts are exact on every machine. Accuracies and losses are compared with the report only on its own data with its own
-recipe, Food-11 at the profile `full`; anywhere else the verdict is "other data" or "other recipe".
+recipe, Food-11 at the profile `full`; anywhere else the verdict is "other data" or "other recipe". `ABOUT_ACCURACIES`
+tells the page's reader what such a verdict says and what it does not. Nothing stricter can be had: the report has one
+accuracy of one network, no answers image by image, and no other seed.
 """
 
 import math
@@ -24,6 +26,15 @@ FILE_OVERHEAD = 0.02  # what a file format may add to the tensors: names, shapes
 RATES = (0.975, 0.95, 0.9)
 KEPT_ALIKE = RATES[:2]  # the two ladders that meet
 
+ABOUT_ACCURACIES = (
+    "An accuracy “agrees” with the printed one where the two differ by at most two standard errors of a difference, "
+    "reckoned as if each had images of its own. That is lenient: both are of the same validation images, where two "
+    "networks make many of the same mistakes, so that chance moves their difference less. What another seed changes is "
+    "not in it: “higher” and “lower” may be no more than that. And both are the best of all their epochs on these very "
+    "images, which flatters both, but alike only as far as the recipes are alike. The test images have chosen nothing; "
+    "the report has no accuracy on them."
+)
+
 # the network's name and title, its parameters and its size in the ledger
 SUMMARY = (
     ("teacher", "ResNet-18, the teacher", "q1.teacher.parameters", "q1.teacher.bytes"),
@@ -41,6 +52,11 @@ class Comparison:
     figure: Figure
     measured: Any
     verdict: str
+
+    @property
+    def of_accuracies(self) -> bool:
+        """Whether the verdict is one on two accuracies."""
+        return self.verdict.startswith(("agrees", "higher", "lower"))
 
 
 def count(solution: Solution) -> dict[str, Any]:
@@ -129,7 +145,8 @@ def _stored(figure: Figure, measured: float) -> str:
 
 
 def _trained(figure: Figure, measured: float, images: int | None) -> str:
-    """Two accuracies agree when they differ by at most two standard errors of their difference; losses are shown."""
+    """Two accuracies agree when they differ by at most two standard errors of their difference, reckoned as if each had
+    images of its own (see `ABOUT_ACCURACIES`); losses are shown."""
     assert isinstance(figure.value, int | float)
     difference = measured - figure.value
     if figure.unit != "accuracy" or not images:

@@ -95,6 +95,15 @@ _ROWS = (
 EXPERIMENTS: dict[str, Experiment] = {row.id: row for row in _ROWS}
 
 
+def same_batches(first: Experiment, second: Experiment) -> bool:
+    """Whether two runs train networks of one kind on the same batches, so that they can be trained side by side."""
+
+    def what(row: Experiment) -> tuple[object, ...]:
+        return row.network, row.recipe, row.data, row.keep_rate, row.bits
+
+    return what(first) == what(second) and not first.keep_rate and not first.bits
+
+
 def with_needs(ids: Iterable[str]) -> list[str]:
     """These experiments and what they need, in the order of the table. Raises HW7Error for one that is not in it."""
     wanted = dict.fromkeys(ids)

@@ -18,7 +18,16 @@ from tabulate import tabulate
 
 from hw7 import __version__, measure
 from hw7.report import ledger
-from hw7.report.compare import KEPT_ALIKE, RATES, SUMMARY, Comparison, compare, not_comparable, standard_error
+from hw7.report.compare import (
+    ABOUT_ACCURACIES,
+    KEPT_ALIKE,
+    RATES,
+    SUMMARY,
+    Comparison,
+    compare,
+    not_comparable,
+    standard_error,
+)
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, PRETRAINED, SCRATCH, WEAK
 from hw7.report.plots import Picture, plot_curves, plot_pruning, plot_sizes, sample_sheet
 from hw7.report.reproduce import Reproduction
@@ -162,6 +171,7 @@ class Page:
             [
                 "A printed size is that of a file; it is set against the bytes of the tensors in it.",
                 "The distilled CNN's loss is its distillation loss, as printed; the other two are cross entropies.",
+                *self._about_verdicts("q1."),
             ],
             [Table(columns, sizes, left), Table(headers, accuracies, left)],
             [*self._curves("curves-1.svg", PRETRAINED, "small-resnet18", "student-cnn"), self._sizes()],
@@ -185,7 +195,10 @@ class Page:
             "Question 2: what distillation does, by teacher",
             [
                 *filter(None, sentences),
-                "± is one standard error of one accuracy on so many images. What another seed changes is not in it.",
+                "± is one standard error of one accuracy on so many images. That of a difference is reckoned as if "
+                "each network had images of its own; on the same images, as here, chance moves a difference less. "
+                "What another seed changes is in neither, and may be more.",
+                *self._about_verdicts("q2."),
             ],
             [Table(headers, rows, ("run", "verdict"))],
             self._curves("curves-2.svg", *order),
@@ -259,7 +272,8 @@ class Page:
         settings = len(self.comparisons) - len(shown)
         text = f"{len(shown)} figures that counting or training gives; {settings} settings stand in the ledger, too."
         headers = ("figure", "what", "printed", "measured", "verdict", "contradiction")
-        return Section("Every figure of the report", [text], [Table(headers, rows, ("figure", "what", "verdict"))])
+        table = Table(headers, rows, ("figure", "what", "verdict"))
+        return Section("Every figure of the report", [text, *self._about_verdicts()], [table])
 
     # --- their parts -----------------------------------------------------------------------------------------------
 
@@ -270,8 +284,13 @@ class Page:
         test = _with_error(run["test_accuracy"], run["test_images"]) if "test_images" in run else ""
         return _with_error(run["accuracy"], run["images"]), test
 
+    def _about_verdicts(self, figures: str = "") -> list[str]:
+        """What a verdict on accuracies says, for a section that has one: on figures whose names begin so."""
+        judged = any(c.of_accuracies for name, c in self.comparisons.items() if name.startswith(figures))
+        return [ABOUT_ACCURACIES] if judged else []
+
     def _against_labels_alone(self, name: str, teacher: str) -> str | None:
-        """One sentence: how far a student is from the one without a teacher, and the standard error of that."""
+        """One sentence: how far a student is from the one without a teacher, beside two standard errors of that."""
         if name not in self.runs or "student-c" not in self.runs:
             return None
         runs = self.runs[name], self.runs["student-c"]
@@ -279,12 +298,12 @@ class Page:
         if not all(images in run for run in runs):
             where, key, images = ("validation", "accuracy", "images")
         points = 100 * (runs[0][key] - runs[1][key])
-        error = 100 * math.hypot(*(standard_error(run[key], run[images]) for run in runs))
-        size = "more than" if abs(points) > error else "within"
+        errors = 200 * math.hypot(*(standard_error(run[key], run[images]) for run in runs))
+        size = "more than" if abs(points) > errors else "within"
         return (
             f"On {where} images, the student distilled from the {teacher} teacher is {abs(points):.1f} points "
             f"{'above' if points >= 0 else 'below'} the student trained on labels alone, "
-            f"{size} the standard error of {error:.1f}."
+            f"{size} the {errors:.1f} of two standard errors."
         )
 
     def _curves(self, name: str, *ids: str) -> list[Picture]:

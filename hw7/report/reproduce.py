@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hw7 import HW7Error
 from hw7.data.load import plan_split
-from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.report.experiments import EXPERIMENTS, same_batches, with_needs
 from hw7.report.pace import Pace, duration
 from hw7.report.runner import Runner, cost_timed, run_timed
 from hw7.report.work import NOTHING, Kind, Work, work_of
@@ -102,6 +102,9 @@ class Reproduction(Runner):
                 return estimates[name] + max(after, default=0.0)
 
             missing = sorted(missing, key=to_come, reverse=True)
+        else:  # what can be trained side by side waits for the teachers of all
+            rows = [EXPERIMENTS[name] for name in missing]
+            missing.sort(key=lambda name: sum(same_batches(EXPERIMENTS[name], row) for row in rows) > 1)
         pace = Pace({name: estimates[name] for name in missing}, at_once)
         if costs:
             self.say(
@@ -140,6 +143,7 @@ class Reproduction(Runner):
     def _run_all(self, ids: list[str], pace: Pace, executor: Executor, at_once: int) -> None:
         missing = list(pace.open)
         before = len(ids) - len(missing)
+        self.together = missing if at_once == 1 else ()
         errors: list[HW7Error] = []
         # Workers show no bars: theirs would be written over each other.
         bar_format = "{l_bar}{bar}| {n_fmt} of {total_fmt} [{elapsed}{postfix}]"

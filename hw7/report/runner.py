@@ -2,15 +2,18 @@
 
 A finished run is kept, a killed one goes on. Its result depends on nothing but the identity of the folder (data,
 profile, seed, precision and solution) and the kind of machine: on the CPU each experiment has one thread, because more
-would add in another order.
+would add in another order. Every accuracy is measured in the precision that the network was trained in.
 """
 
+import hashlib
+import json
 import math
 import threading
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +26,15 @@ from hw7 import HW7Error, measure
 from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
 from hw7.models import StudentNet, teacher_resnet18
-from hw7.report.experiments import EXPERIMENTS, NETWORKS, Experiment
+from hw7.report.experiments import EXPERIMENTS, NETWORKS, Experiment, same_batches
 from hw7.report.profiles import PROFILES, Profile
 from hw7.report.work import Kind
 from hw7.solution import NUM_CLASSES, Solution, load_solution, running
-from hw7.support.files import write_json
+from hw7.support.files import read_json, write_json
 from hw7.training import timing
 from hw7.training.epoch import evaluate, predict
-from hw7.training.loop import Phase, Run, load_run, train
-from hw7.training.precision import PRECISIONS, best_precision
+from hw7.training.loop import Phase, Run, TimeIsUp, Trainee, load_run, train_side_by_side
+from hw7.training.precision import PRECISIONS, best_precision, computing_in
 from hw7.training.steps import Distillation, Step, cross_entropy_step
 from hw7.training.timing import Cost
 from hw7.training.weights import describe, load_fitting
@@ -43,6 +46,7 @@ class Runner:
 
     pretraining: "plates" or "imagenet", what the pretrained teacher was pretrained on. precision: "float32",
     "bfloat16", or the best of the device. until: the time.time() at which training stops. progress: a bar for each run.
+    together: experiments that may be trained side by side in this process, where they see the same batches.
 
     Raises HW7Error for a profile or a precision that is not known.
     """
@@ -57,6 +61,7 @@ class Runner:
     precision: str = ""
     until: float = math.inf
     progress: bool = True
+    together: Collection[str] = ()
     profile: Profile = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +76,8 @@ class Runner:
         self.plates = self.source if self.source.startswith("plates") else f"plates:{self.profile.plates}"
         self._splits: dict[str, Split] = {}
         self._teachers: dict[str, nn.Module] = {}
+        # Seconds by experiment, beside those of its own `run_one`: trained with another's, or with others (below zero).
+        self.spent: dict[str, float] = defaultdict(float)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: what to make it from, there once for all experiments of one reproduction."""
@@ -121,7 +128,8 @@ class Runner:
             return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def make() -> tuple[nn.Module, Step]:
-            return untrained(kind.network), self._step(untrained(kind.teacher) if kind.teacher else None)
+            step = Distillation(self.solution, untrained(kind.teacher)) if kind.teacher else cross_entropy_step
+            return untrained(kind.network), step
 
         if not kind.optimizer:
             return timing.scored(untrained(kind.network), self.side, self.precision)
@@ -131,8 +139,16 @@ class Runner:
     # ---- the three kinds of run ----
 
     def _train(self, experiment: Experiment) -> dict[str, Any]:
-        network = self._new(experiment)
-        run = self._train_network(network, experiment, self.directory(experiment.id))
+        together = [experiment, *self._partners(experiment)]
+        try:
+            network, run = self._train_together(together)
+        except TimeIsUp:
+            raise
+        except HW7Error:
+            if len(together) == 1:
+                raise
+            self.together = ()  # one of them fails: each goes on alone, so that only its own experiment fails
+            network, run = self._train_together([experiment])
         return self._measured(network, run, experiment) | self._measured_once(network, experiment)
 
     def _prune(self, experiment: Experiment) -> dict[str, Any]:
@@ -142,7 +158,8 @@ class Runner:
 
         def finetune(network: StudentNet) -> None:
             directory = self.step_directory(experiment.id, len(steps) + 1)
-            run = self._train_network(network, experiment, directory, f"step {len(steps) + 1}/{experiment.steps} ")
+            trainee = self._trainee(experiment, network, directory, f"step {len(steps) + 1}/{experiment.steps} ")
+            (run,) = self._train_all([trainee], experiment, part=len(steps) + 1)
             steps.append({"widths": list(network.widths), **self._measured(network, run, experiment)})
 
         student, _ = self.finished(experiment.start)
@@ -190,22 +207,24 @@ class Runner:
         with running(f"models: {network}", self.solution.directory):
             return NETWORKS[network](self.solution, classes)
 
-    def _step(self, teacher: nn.Module | None) -> Step:
-        return Distillation(self.solution, teacher) if teacher else cross_entropy_step
-
     def _seed(self, experiment: Experiment) -> int:
         """By network and not by run, so that a student begins and sees its images alike under every teacher."""
         return zlib.crc32(f"{self.seed} {experiment.network}".encode())
+
+    def _start(self, experiment: Experiment) -> str:
+        """The run whose network an experiment goes on from; "" for none of ours."""
+        imagenet = experiment.start == "pretraining" and self.pretraining == "imagenet"
+        return "" if imagenet else experiment.start or ""
 
     def _new(self, experiment: Experiment) -> nn.Module:
         """The network that a run begins with."""
         classes = len(self.split(experiment.data).classes)
         torch.manual_seed(self._seed(experiment))
-        if experiment.start == "pretraining" and self.pretraining == "imagenet":
+        if experiment.start and not self._start(experiment):
             return teacher_resnet18(classes, weights="imagenet").to(self.device)
         network = self._untrained(experiment.network, classes)
-        if experiment.start:
-            load_fitting(network, self.directory(experiment.start) / "weights.safetensors")
+        if start := self._start(experiment):
+            load_fitting(network, self.directory(start) / "weights.safetensors")
         return network.to(self.device)
 
     def finished(self, name: str) -> tuple[Any, Run]:
@@ -220,13 +239,48 @@ class Runner:
             self._teachers[name] = self.finished(name)[0]
         return self._teachers[name]
 
-    def _train_network(self, network: nn.Module, experiment: Experiment, directory: Path, label: str = "") -> Run:
+    def _partners(self, experiment: Experiment) -> list[Experiment]:
+        """Those of `together` that see the same batches, are missing, and have all that they need."""
+        others = [EXPERIMENTS[name] for name in self.together if name != experiment.id]
+        return [
+            row
+            for row in others
+            if same_batches(experiment, row)
+            and not self.result_path(row.id).exists()
+            and all(self.result_path(need).exists() for need in row.needs)
+        ]
+
+    def _train_together(self, rows: list[Experiment]) -> tuple[nn.Module, Run]:
+        """Trains the networks of these experiments; that of the first, and its history."""
+        began = time.monotonic()
+        trainees = [self._trainee(row, self._new(row), self.directory(row.id)) for row in rows]
+        run, *_ = self._train_all(trainees, rows[0])
+        share = (time.monotonic() - began) / len(rows)
+        self.spent.update({row.id: share for row in rows[1:]})
+        self.spent[rows[0].id] -= share * (len(rows) - 1)
+        return trainees[0].network, run
+
+    def _trainee(self, experiment: Experiment, network: nn.Module, directory: Path, label: str = "") -> Trainee:
+        step: Step = cross_entropy_step
+        if experiment.teacher:
+            teacher, origin = self._teacher(experiment.teacher), self._origin(experiment.teacher)
+            step = Distillation(self.solution, teacher, origin=origin)
+        start = "" if experiment.keep_rate else self._start(experiment)
+        origin = self._origin(start) if start else ""
+        metadata = describe(experiment.network, self.split(experiment.data))
+        return Trainee(network, directory, step, f"{label}{experiment.title}", origin, metadata)
+
+    def _origin(self, name: str) -> str:
+        """Which run's network it is, by its history: it is the same where the weights were rounded on their way."""
+        record = read_json(self.directory(name) / "run.json")
+        history = json.dumps([record["history"], record["best_epoch"]])
+        return f"{name} {hashlib.blake2b(history.encode(), digest_size=8).hexdigest()}"
+
+    def _train_all(self, trainees: list[Trainee], experiment: Experiment, part: int = 0) -> list[Run]:
         training, validation = self._images(experiment)
-        teacher = self._teacher(experiment.teacher) if experiment.teacher else None
-        return train(
-            network, training, validation, self.profile.recipes[experiment.recipe], directory,
-            step=self._step(teacher), seed=self._seed(experiment), augmentation=self.profile.augmentation,
-            metadata=describe(experiment.network, training), label=f"{label}{experiment.title}",
+        return train_side_by_side(
+            trainees, training, validation, self.profile.recipes[experiment.recipe],
+            seed=self._seed(experiment), part=part, augmentation=self.profile.augmentation,
             checkpoint_seconds=self.profile.checkpoint_seconds, precision=self.precision,
             until=self.until, progress=self.progress,
         )  # fmt: skip
@@ -234,7 +288,8 @@ class Runner:
     def _measured(self, network: nn.Module, run: Run, experiment: Experiment) -> dict[str, Any]:
         """What is measured of every network that a run ends with."""
         _, validation = self._images(experiment)
-        loss, accuracy = evaluate(network, validation)
+        with computing_in(self.precision, network):
+            loss, accuracy = evaluate(network, validation)
         return {
             "accuracy": accuracy,
             "loss": loss,
@@ -250,12 +305,15 @@ class Runner:
         result: dict[str, Any] = {}
         if experiment.teacher:
             validation = self.split("validation")
-            logits = predict(network, validation.images), predict(self._teacher(experiment.teacher), validation.images)
+            networks = network, self._teacher(experiment.teacher)
+            with computing_in(self.precision, *networks):
+                logits = [predict(each, validation.images) for each in networks]
             with running("losses.kd_loss", self.solution.directory):
                 result["distillation_loss"] = self.solution.losses.kd_loss(*logits, validation.labels).item()
         if experiment.data == "training" and (testing := self.split("testing")).labelled:
             result["test_images"] = len(testing)
-            result["test_loss"], result["test_accuracy"] = evaluate(network, testing)
+            with computing_in(self.precision, network):
+                result["test_loss"], result["test_accuracy"] = evaluate(network, testing)
         return result
 
 
@@ -295,7 +353,7 @@ def run_timed(runner: Runner, name: str) -> float:
     with _alone(runner, f"run {name}"):
         began = time.monotonic()
         runner.run_one(name)
-        return time.monotonic() - began
+        return time.monotonic() - began + runner.spent[name]
 
 
 def cost_timed(runner: Runner, kind: Kind) -> Cost:

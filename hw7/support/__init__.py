@@ -1,1 +1,1 @@
-"""What any program needs: whole files, worker processes, what differs between systems, words, torchvision."""
+"""What any program needs: whole files, digests, worker processes, what differs between systems, words, torchvision."""

@@ -6,14 +6,17 @@ look of the host at a value.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 Work = Callable[[], object]
+LONG = 1000  # steps from which on it pays that cuDNN tries every way to compute a convolution once
 
 
 def recorded(work: Work, what: str, device: torch.device) -> Work:
@@ -69,15 +72,27 @@ def _no_waiting() -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(network: nn.Module, optimizer: Optimizer) -> Iterator[None]:
-    """Whatever runs in here, network and optimizer are afterwards what they were, in the same tensors.
+def fastest_convolutions(device: torch.device, steps: int) -> Iterator[None]:
+    """In here, cuDNN times its kernels for each new shape and takes the fastest, if so many steps are to come."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or (device.type == "cuda" and steps >= LONG)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
+def unchanged(*learners: tuple[nn.Module, Optimizer]) -> Iterator[None]:
+    """Whatever runs in here, networks and optimizers are afterwards what they were, in the same tensors.
 
     An optimizer's memory that is made in here stays, and is zero, as both AdamW's and SGD's are before the first step.
     """
 
     def tensors() -> list[Tensor]:
-        memory = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-        return [*network.state_dict().values(), *memory]
+        weights = [tensor for network, _ in learners for tensor in network.state_dict().values()]
+        states = [state for _, optimizer in learners for state in optimizer.state.values()]
+        return weights + [value for state in states for value in state.values() if isinstance(value, Tensor)]
 
     before = [(tensor, tensor.clone()) for tensor in tensors()]
     try:
@@ -89,6 +104,98 @@ def unchanged(network: nn.Module, optimizer: Optimizer) -> Iterator[None]:
                     tensor.zero_()
             for tensor, value in before:
                 tensor.copy_(value)
-            for parameter in network.parameters():
+            for parameter in (parameter for network, _ in learners for parameter in network.parameters()):
                 if parameter.grad is not None:
                     parameter.grad.zero_()  # not dropped: a recorded step may add to it
+
+
+class SideBySide:
+    """`count` pieces of work, one after another; on a GPU, where there are several, each on a stream of its own.
+
+    On the CPU each has its own random numbers, those that it would draw alone.
+    """
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        several = count > 1
+        self.count = count
+        self.streams = [torch.cuda.Stream(device) for _ in range(count * (several and device.type == "cuda"))]
+        self.random = [torch.get_rng_state() for _ in range(count * (several and device.type == "cpu"))]
+
+    def seed(self, seed: int) -> None:
+        """From here on, the random numbers of every piece begin with this seed."""
+        torch.manual_seed(seed)
+        self.random = [torch.get_rng_state() for _ in self.random]
+
+    def __call__(self, work: Callable[[int], object]) -> None:
+        for number in range(self.count):
+            if self.streams:
+                stream = self.streams[number]
+                stream.wait_stream(torch.cuda.current_stream(stream.device))
+                with torch.cuda.stream(stream):
+                    work(number)
+            elif self.random:
+                torch.set_rng_state(self.random[number])
+                work(number)
+                self.random[number] = torch.get_rng_state()
+            else:
+                work(number)
+        for stream in self.streams:
+            torch.cuda.current_stream(stream.device).wait_stream(stream)
+
+
+class BatchCounts:
+    """Batch norms' `num_batches_tracked`, counted on the host: added on the GPU, each is a kernel in every step.
+
+    Inside `with`, batch norms add to a number here, which is added to the tensors at the end. A batch norm without
+    momentum computes with that tensor, and keeps it.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        modules = [module for network in networks for module in network.modules()]
+        norms = [module for module in modules if isinstance(module, _BatchNorm) and module.momentum is not None]
+        self._norms = {norm: _Count() for norm in norms if norm.num_batches_tracked is not None}
+
+    def recorded(self, work: Work, what: str, device: torch.device) -> Work:
+        """`cuda_graph.recorded`, and what the host counts in one run of the work is counted in each replay."""
+        runs = 0
+
+        def counting() -> None:
+            nonlocal runs
+            runs += 1
+            work()
+
+        with self:
+            replay = recorded(counting, what, device)
+            each = {count: count.value // max(runs, 1) for count in self._norms.values()}
+            for count in each:
+                count.value = 0  # recording is no training
+        if replay is counting:
+            return work
+
+        def replayed() -> None:
+            replay()
+            for count, value in each.items():
+                count.value += value
+
+        return replayed
+
+    def __enter__(self) -> Self:
+        for norm, count in self._norms.items():
+            norm.__dict__["num_batches_tracked"] = count  # before the tensor of that name, which torch keeps elsewhere
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for norm, count in self._norms.items():
+            norm.__dict__.pop("num_batches_tracked", None)
+            norm.get_buffer("num_batches_tracked").add_(count.value)
+            count.value = 0
+
+
+class _Count:
+    """What a batch norm adds to in place of its tensor."""
+
+    value = 0
+
+    def add_(self, number: int) -> Self:
+        self.value += number
+        return self

@@ -1,8 +1,9 @@
 """The training loop: from scratch, fine-tuning, distilling, and fine-tuning after pruning.
 
 What differs between those is one function, the step: (network, images, labels, optimizer) -> loss. Everything random
-in an epoch (its order, its augmentation) comes from a generator seeded with (seed, epoch), so that a run that was
-killed goes on from its last checkpoint to the very weights it would have had.
+in an epoch (its order, its augmentation) comes from a generator seeded with (seed, part, epoch), so that a run that was
+killed goes on from its last checkpoint to the very weights it would have had. Runs that see the same batches can be
+trained side by side, each to the very weights that it would have alone.
 
 The data live on the device, and an epoch never waits for it: losses and accuracies are summed there, and fetched once
 an epoch. On a GPU the networks compute in bfloat16, and a batch's whole work (its augmentation, the teacher, the
@@ -13,8 +14,7 @@ as it is. A GPU adds in no fixed order: there, a run that goes on ends with weig
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,10 +29,10 @@ from hw7.data import augment
 from hw7.data.source import Split
 from hw7.support.files import load_checkpoint, read_json, save_checkpoint, save_weights, write_json
 from hw7.support.words import counted
-from hw7.training import cuda_graph
-from hw7.training.epoch import Passes, generator, scores_of
+from hw7.training.cuda_graph import fastest_convolutions
+from hw7.training.epoch import Learner, Passes, Scores, generator
 from hw7.training.precision import best_precision, computing_in
-from hw7.training.steps import Distillation, Step, cross_entropy_step, fingerprint
+from hw7.training.steps import Distillation, Step, cross_entropy_step, fingerprint, prepared
 from hw7.training.weights import load_into
 
 CHECKPOINT_SECONDS = 20.0
@@ -65,14 +65,25 @@ class Phase:
         return self.learning_rate * SCHEDULES[self.schedule](epoch, self.epochs)
 
     def make_optimizer(self, network: nn.Module) -> Optimizer:
-        """On a GPU: one that can be replayed, all its tensors in one kernel, its learning rate a tensor there."""
-        options: dict[str, Any] = {"lr": self.learning_rate}
+        """All of a step in one kernel; on a GPU it can be replayed, and its learning rate is a tensor there."""
+        options: dict[str, Any] = {"lr": self.learning_rate, "fused": True}
         device = next(network.parameters()).device
         if device.type == "cuda":
-            options = {"lr": torch.tensor(self.learning_rate, device=device), "fused": True}
+            options["lr"] = torch.tensor(self.learning_rate, device=device)
             if self.optimizer == "adamw":
                 options["capturable"] = True
-        return OPTIMIZERS[self.optimizer](network.parameters(), **options)
+        optimizer = OPTIMIZERS[self.optimizer](network.parameters(), **options)
+        optimizer.register_step_pre_hook(_only_fused_where_it_is_right)
+        return optimizer
+
+
+def _only_fused_where_it_is_right(optimizer: Optimizer, *_: object) -> None:
+    """Fused kernels walk through memory (PyTorch issues 106951 and 126585): a gradient that lies there otherwise than
+    its weight would move other weights. From the step on that has one, the optimizer is an ordinary one."""
+    for group in optimizer.param_groups:
+        pairs = ((parameter, parameter.grad) for parameter in group["params"])
+        if group["fused"] and any(grad is not None and grad.stride() != weight.stride() for weight, grad in pairs):
+            group["fused"], group["foreach"] = False, True
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,21 @@ class TimeIsUp(HW7Error):
     """The run was stopped because its time was over. Its checkpoint is written; the same again goes on from there."""
 
 
+@dataclass(eq=False)
+class Trainee:
+    """A network that is to be trained, by which step, and the folder that keeps its run.
+
+    origin: what its first weights are, in words; "": a hash over them says it. metadata: what its weights file says.
+    """
+
+    network: nn.Module
+    directory: Path
+    step: Step = cross_entropy_step
+    label: str = "training"
+    origin: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Checkpoint:
     """A run between two epochs: all that it needs to go on, and the file that keeps it while it lasts."""
@@ -123,7 +149,18 @@ class Checkpoint:
     best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the best epoch
     run: Run = NOTHING_DONE  # as far as it has come
     saved: Run = NOTHING_DONE  # as far as the file knows
-    began: float = field(default_factory=time.monotonic)  # when it would have begun, had it not been interrupted
+
+    @classmethod
+    def of(cls, trainee: Trainee, training: Split, settings: dict[str, object]) -> Self:
+        """Before the first epoch."""
+        identity = _identity(trainee, training, settings)
+        trainee.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(trainee.directory / "checkpoint.pt", identity, trainee.network)
+
+    @property
+    def done(self) -> int:
+        """How many epochs."""
+        return len(self.run.history)
 
     def save(self, seconds: float = 0.0) -> None:
         """Writes the file, unless it holds everything, or all but the last seconds, already."""
@@ -133,12 +170,13 @@ class Checkpoint:
             self.saved = self.run
 
     def load(self, plan: Sequence[tuple[Phase, int]]) -> None:
-        """Goes on from the file. Raises HW7Error where it is broken or another run's."""
+        """Goes on from the file, if there is one. Raises HW7Error where it is broken or another run's."""
+        if not self.path.exists():
+            return
         state = load_checkpoint(self.path, next(self.network.parameters()).device)
         _check_identity(self.path.parent, state["identity"], self.identity)
         self.run = self.saved = Run.of(state)
         self.best = state["best"]
-        self.began -= self.run.seconds
         self.network.load_state_dict(state["network"])
         self.optimizer = plan[len(self.run.history) - 1][0].make_optimizer(self.network)
         # Its memory only: what kind it is depends on the device, which may be another one than before.
@@ -155,15 +193,15 @@ class Checkpoint:
                 group["lr"] = phase.learning_rate_at(epoch)
         return self.optimizer
 
-    def add(self, epoch: Epoch) -> None:
-        """An epoch that is done. The first of those that are best by validation accuracy stays the best."""
+    def add(self, epoch: Epoch, seconds: float) -> None:
+        """An epoch that is done, in so long. The first of those that are best by validation accuracy stays the best."""
         best_epoch, history = self.run.best_epoch, (*self.run.history, epoch)
         if not self.best or epoch.validation_accuracy > self.run.best.validation_accuracy:
             best_epoch = len(history) - 1
             self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.run = Run(history, best_epoch, time.monotonic() - self.began)
+        self.run = Run(history, best_epoch, self.run.seconds + seconds)
 
-    def finish(self, metadata: dict[str, str]) -> Run:
+    def finish(self, metadata: Mapping[str, str]) -> Run:
         """Puts the best weights into the network, and the files of a finished run in the place of the checkpoint."""
         self.network.load_state_dict(self.best)
         save_weights(self.path.with_name("weights.safetensors"), self.best, metadata)
@@ -180,82 +218,121 @@ def train(
     directory: Path,
     *,
     step: Step = cross_entropy_step,
-    seed: int = 0,
-    augmentation: augment.Augmentation | None = None,
-    metadata: dict[str, str] | None = None,
     label: str = "training",
+    origin: str = "",
+    metadata: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Run:
+    """Trains one network: `train_side_by_side`, whose other settings it takes, for a single `Trainee`."""
+    trainee = Trainee(network, directory, step, label, origin, metadata or {})
+    return train_side_by_side([trainee], training, validation, phases, **settings)[0]
+
+
+def train_side_by_side(
+    trainees: Sequence[Trainee],
+    training: Split,
+    validation: Split,
+    phases: tuple[Phase, ...],
+    *,
+    seed: int = 0,
+    part: int = 0,
+    augmentation: augment.Augmentation | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     precision: str | None = None,
     until: float = math.inf,
     progress: bool = True,
-) -> Run:
-    """Trains the network in place and leaves it with the weights of its best epoch by validation accuracy.
+) -> list[Run]:
+    """Trains networks in place on the same batches, and leaves each with the weights of its best epoch by validation
+    accuracy: those that it would have, had it been trained alone.
 
-    `directory` gets checkpoints while the run lasts, and `weights.safetensors` and `run.json` when it is done. Called
-    again, a finished run is loaded and a killed one goes on. The network and the data are on one device.
+    A folder gets checkpoints while its run lasts, and `weights.safetensors` and `run.json` when it is done. Called
+    again, a finished run is loaded and a killed one goes on; those that had come further wait for the others. Networks
+    and data are on one device.
 
-    precision: "float32" or "bfloat16" (weights stay float32); None is `best_precision` of the device. The validation
-    scores in the history are computed in it, too. until: no epoch begins after this time.time(), nor one that would
-    end after it, if it takes as long as the one before.
+    part: which of several trainings with one seed this is (a step of pruning): each sees orders and augmentations of
+    its own. precision: "float32" or "bfloat16" (weights stay float32); None is `best_precision` of the device. The
+    validation scores in the history are computed in it, too. until: no epoch begins after this time.time(), nor one
+    that would end after it, if it takes as long as the one before.
 
-    Raises HW7Error where the directory holds another run, where the loss is no longer finite, where the training data
-    has no labels, or where the disk is full; TimeIsUp where `until` came before the end.
+    Raises HW7Error where a folder holds another run, where a loss is no longer finite, where the training data have no
+    labels, or where the disk is full; TimeIsUp where `until` came before the end.
     """
     for split in (training, validation):
         if not split.labelled:
             raise HW7Error(f"{split.source}, {split.name}: images without labels cannot be trained on or scored")
-    precision = precision or best_precision(training.images.device)
-    settings = {"phases": phases, "seed": seed, "precision": precision, "augmentation": augmentation}
-    checkpoint = Checkpoint(directory / "checkpoint.pt", _identity(network, training, step, settings), network)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = training.images.device
+    precision = precision or best_precision(device)
+    settings = {"phases": phases, "seed": seed, "part": part, "precision": precision, "augmentation": augmentation}
     plan = [(phase, epoch) for phase in phases for epoch in range(phase.epochs)]
 
     # ---- what was done before ----
-    if (directory / "run.json").exists():
-        return load_run(network, directory, checkpoint.identity)
-    if checkpoint.path.exists():
-        checkpoint.load(plan)
+    runs, open_runs = _taken_up(trainees, training, settings, plan)
+    steps = {trainee: prepared(trainee.step, training.images, precision) for trainee in open_runs}
 
     # ---- epoch by epoch ----
-    scores = torch.zeros(2, dtype=torch.float64, device=training.images.device)
+    first = min((checkpoint.done for checkpoint in open_runs.values()), default=len(plan))
+    label = " | ".join(trainee.label for trainee in open_runs)
     passes: Passes | None = None
-    took, done = 0.0, len(checkpoint.run.history)
-    bar = tqdm(plan, initial=done, desc=label, unit="epoch", leave=False, disable=not progress or None)
-    with prepared(network, step, precision) as step, bar:
-        score = cuda_graph.recorded(
-            lambda: scores.copy_(scores_of(network, validation)), f"{label}: validation", scores.device
-        )
-        for number, (phase, epoch) in enumerate(plan[done:], start=done):
+    active: list[Trainee] = []
+    took = 0.0
+    bar = tqdm(plan, initial=first, desc=label, unit="epoch", leave=False, disable=not progress or None)
+    with (
+        computing_in(precision, *(trainee.network for trainee in open_runs)),
+        fastest_convolutions(device, (len(plan) - first) * len(training) // phases[0].batch),
+        bar,
+    ):
+        for number, (phase, epoch) in enumerate(plan[first:], start=first):
             started = time.time()
             if started + took > until:
-                checkpoint.save()
+                for checkpoint in open_runs.values():
+                    checkpoint.save()
                 epochs = counted(len(plan), "epoch")
                 raise TimeIsUp(f"{label}: stopped after {number} of {epochs}, because its time is up")
-            if epoch == 0:
-                passes = None  # its recordings are freed before others are made
-            optimizer = checkpoint.begin(phase, epoch)
-            passes = passes or Passes(network, training, phase.batch, optimizer, step, augmentation, label)
-            mean = passes(generator(seed, number))
-            score()
-            loss, validation_loss, accuracy = torch.cat([mean.view(1), scores]).tolist()  # the epoch's only wait
-            row = Epoch(loss, validation_loss, accuracy, phase.learning_rate_at(epoch), phase.optimizer)
-            _check_finite(row, label, number, phase)
-            checkpoint.add(row)
-            bar.update()
-            best = checkpoint.run.best.validation_accuracy
-            bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.3f}, best {best:.3f}")
+            here = [trainee for trainee, checkpoint in open_runs.items() if checkpoint.done == number]
+            if here != active:  # one that had come further takes part from here on
+                score = Scores([trainee.network for trainee in here], validation, f"{label}: validation")
+            if here != active or epoch == 0:
+                passes, active = None, here  # its recordings are freed before others are made
+            learners = [
+                Learner(trainee.network, open_runs[trainee].begin(phase, epoch), steps[trainee]) for trainee in active
+            ]
+            passes = passes or Passes(learners, training, phase.batch, augmentation, label)
+            means = passes(generator(seed, part, number))
+            values = torch.cat([means[:, None], score()], dim=1).tolist()  # the epoch's only wait
+            rate = phase.learning_rate_at(epoch)
+            rows = [Epoch(loss, other, accuracy, rate, phase.optimizer) for loss, other, accuracy in values]
+            for trainee, row in zip(active, rows, strict=True):
+                _check_finite(row, trainee.label, number, phase)
             took = time.time() - started
-            if number + 1 < len(plan):
-                checkpoint.save(checkpoint_seconds)
-    return checkpoint.finish(metadata or {})
+            for trainee, row in zip(active, rows, strict=True):
+                open_runs[trainee].add(row, took / len(active))
+                if number + 1 < len(plan):
+                    open_runs[trainee].save(checkpoint_seconds / len(active))
+            bar.update()
+            bar.set_postfix_str(" | ".join(_said(open_runs[trainee].run) for trainee in active))
+    runs |= {trainee: checkpoint.finish(trainee.metadata) for trainee, checkpoint in open_runs.items()}
+    return [runs[trainee] for trainee in trainees]
 
 
-@contextmanager
-def prepared(network: nn.Module, step: Step, precision: str) -> Iterator[Step]:
-    """In here, network and teacher are as a run has them, and the step given is the one that it takes."""
-    networks = (network, step.teacher) if isinstance(step, Distillation) else (network,)
-    with computing_in(precision, *networks):
-        yield step
+def _taken_up(
+    trainees: Sequence[Trainee], training: Split, settings: dict[str, object], plan: list[tuple[Phase, int]]
+) -> tuple[dict[Trainee, Run], dict[Trainee, Checkpoint]]:
+    """(those that are finished, those that are not), their networks with the weights that their folders hold."""
+    runs: dict[Trainee, Run] = {}
+    open_runs: dict[Trainee, Checkpoint] = {}
+    for trainee in trainees:
+        checkpoint = Checkpoint.of(trainee, training, settings)
+        if (trainee.directory / "run.json").exists():
+            runs[trainee] = load_run(trainee.network, trainee.directory, checkpoint.identity)
+        else:
+            checkpoint.load(plan)
+            open_runs[trainee] = checkpoint
+    return runs, open_runs
+
+
+def _said(run: Run) -> str:
+    last = run.history[-1]
+    return f"loss {last.loss:.3f}, accuracy {last.validation_accuracy:.3f}, best {run.best.validation_accuracy:.3f}"
 
 
 def epochs_done(directory: Path) -> int:
@@ -285,8 +362,9 @@ def _check_finite(row: Epoch, label: str, number: int, phase: Phase) -> None:
             )
 
 
-def _identity(network: nn.Module, training: Split, step: Step, settings: dict[str, object]) -> dict[str, Any]:
+def _identity(trainee: Trainee, training: Split, settings: dict[str, object]) -> dict[str, Any]:
     """What a run is a run of, in words that an error message can show."""
+    network, step = trainee.network, trainee.step
     shapes = [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()]
     images = f"{counted(len(training), 'image')} of {training.images.shape[-1]} px"
     identity = {
@@ -294,7 +372,7 @@ def _identity(network: nn.Module, training: Split, step: Step, settings: dict[st
         "shapes": shapes,
         "data": f"{training.source}, {training.name}, {images}",
         **settings,
-        "first weights": fingerprint(network),
+        "first weights": trainee.origin or fingerprint(network),
         "step": str(step) if isinstance(step, Distillation) else "labels alone",
     }
     return json.loads(json.dumps(identity, default=asdict))  # tuples and lists compare alike after a file

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from hw7 import HW7Error
 from hw7.solution import Solution, running
+from hw7.training.frozen import frozen
 
 Step = Callable[[nn.Module, Tensor, Tensor, Optimizer], Tensor]
 """One optimizer step on a batch -> its loss [], detached. It does the same on every call: a GPU may replay it."""
@@ -27,12 +28,16 @@ def cross_entropy_step(network: nn.Module, images: Tensor, labels: Tensor, optim
 
 @dataclass(frozen=True)
 class Distillation:
-    """The solution's own distillation step, as a step of this loop."""
+    """The solution's own distillation step, as a step of this loop.
+
+    origin: what the teacher is, in words; "": a hash over its weights says it.
+    """
 
     solution: Solution
     teacher: nn.Module
     temperature: float = 20.0
     alpha: float = 0.5
+    origin: str = field(default="", kw_only=True)
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer) -> Tensor:
         step = self.solution.losses.distillation_step
@@ -46,9 +51,19 @@ class Distillation:
 
     def __str__(self) -> str:
         return (
-            f"distillation by {self.solution.digest} from {fingerprint(self.teacher)}, "
+            f"distillation by {self.solution.digest} from {self.origin or fingerprint(self.teacher)}, "
             f"T = {self.temperature:g}, alpha = {self.alpha:g}"
         )
+
+
+def prepared(step: Step, images: Tensor, precision: str) -> Step:
+    """The step as a run takes it: its teacher, which does not change there, has less work.
+
+    images: uint8 [N, 3, S, S], such as it will see.
+    """
+    if not isinstance(step, Distillation):
+        return step
+    return replace(step, teacher=frozen(step.teacher, images[:2].float() / 255, precision))
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -1,6 +1,6 @@
 """What training and scoring cost on this machine: a few steps on made-up images, timed.
 
-It is the loop's own work (`prepared`, `Passes`, `scores_of`), on a GPU recorded and replayed as a run's is. The caller
+It is the loop's own work (`prepared`, `Passes`, `Scores`), on a GPU recorded and replayed as a run's is. The caller
 sees to it that the machine is as busy as in the run, and has as many threads.
 """
 
@@ -15,10 +15,10 @@ from hw7 import measure
 from hw7.data import augment
 from hw7.data.source import Split
 from hw7.solution import NUM_CLASSES
-from hw7.training import cuda_graph
-from hw7.training.epoch import EVALUATION_BATCH, Passes, generator, scores_of
-from hw7.training.loop import Phase, prepared
-from hw7.training.steps import Distillation, Step, cross_entropy_step
+from hw7.training.epoch import Learner, Passes, Scores, generator
+from hw7.training.loop import Phase
+from hw7.training.precision import computing_in
+from hw7.training.steps import Distillation, Step, prepared
 
 ENOUGH_S = 0.15  # so long is a kind of work timed: two steps of a small network
 # On a CPU, so many images at a time are enough, or as many as take so many multiply-accumulates: 64 of ResNet-18 at
@@ -50,25 +50,18 @@ def trained(
     network, step = make()
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
     images = _made_up(network, side, phase.batch, taught)
-    with prepared(network, step, precision) as ready:
-        optimizer = phase.make_optimizer(network)
-        passes = Passes(network, images, len(images), optimizer, ready, augmentation)
+    with computing_in(precision, network):
+        learner = Learner(network, phase.make_optimizer(network), prepared(step, images.images, precision))
+        passes = Passes([learner], images, len(images), augmentation)
         return _cost(began, lambda: passes(generator(0)), len(images))
 
 
 def scored(network: nn.Module, side: int, precision: str = "float32") -> Cost:
     """Of an epoch's scores, on images of `side` x `side` pixels. Raises what the network raises."""
     began = time.perf_counter()
-    images = _made_up(network, side, EVALUATION_BATCH)
-    scores = torch.zeros(2, dtype=torch.float64, device=images.images.device)
-    with prepared(network, cross_entropy_step, precision):
-        score = cuda_graph.recorded(lambda: scores.copy_(scores_of(network, images)), "scores", scores.device)
-
-        def work() -> Tensor:
-            score()
-            return scores
-
-        return _cost(began, work, len(images))
+    images = _made_up(network, side, 1000)
+    with computing_in(precision, network):
+        return _cost(began, Scores([network], images, "scores"), len(images))
 
 
 def _made_up(network: nn.Module, side: int, most: int, more_macs: int = 0) -> Split:

@@ -74,7 +74,7 @@ def test_unchanged_puts_everything_back_where_it_was(name: str, before: int) -> 
     other = Phase(1, name, learning_rate=0.1).make_optimizer(twin)
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
 
-    with cuda_graph.unchanged(net, optimizer):
+    with cuda_graph.unchanged((net, optimizer)):
         for _ in range(2):
             cross_entropy_step(net, images, labels, optimizer)
         assert not torch.equal(net.state_dict()["0.weight"], wanted["0.weight"])
@@ -108,6 +108,23 @@ def test_in_bfloat16_images_logits_and_weights_are_float32_all_the_same() -> Non
         assert type(net) is kind
 
 
+def test_float32_is_without_tensorfloat32() -> None:
+    """Which convolutions take on a GPU unless they are told not to: 10 bits of 23."""
+
+    def allowed() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    before = allowed()
+    assert any(before)
+    for name in precision.PRECISIONS:
+        with precision.computing_in(name, network()):
+            assert allowed() == (False, False)
+        assert allowed() == before
+    with pytest.raises(Killed), precision.computing_in("float32"):
+        raise Killed
+    assert allowed() == before
+
+
 def test_training_in_bfloat16_is_another_run_and_learns_as_well(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
 
@@ -131,7 +148,8 @@ def test_both_networks_of_a_distillation_compute_in_bfloat16(tmp_path: Path) -> 
         tmp_path / "own",
         f"import torch\nkinds = []\n{SIGNATURE}\n"
         "    inside = []\n"
-        "    hooks = [m[0].register_forward_hook(lambda m, i, o: inside.append(o.dtype)) for m in (student, teacher)]\n"
+        "    first = [next(x for x in m.modules() if isinstance(x, torch.nn.Conv2d)) for m in (student, teacher)]\n"
+        "    hooks = [layer.register_forward_hook(lambda m, i, o: inside.append(o.dtype)) for layer in first]\n"
         "    logits = student(images), teacher(images)\n"
         "    [hook.remove() for hook in hooks]\n"
         "    kinds.append((images.dtype, *inside, *(x.dtype for x in logits)))\n"
@@ -194,6 +212,26 @@ def test_the_fused_optimizer_moves_every_network_as_the_plain_one_does(name: str
     for (key, mine), other, old in zip(net.named_parameters(), twin.parameters(), before, strict=True):
         assert mine.grad is None or not torch.equal(mine, old), key
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6, msg=key)  # float32, weights up to 1
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_gradient_that_lies_otherwise_in_memory_moves_its_own_weight(name: str, device: str) -> None:
+    """As one does that a step has put there itself. From then on the optimizer goes on, with all that it remembers."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 2, 3)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    twin = copy.deepcopy(net).double()  # as the mathematics says
+    mine = Phase(1, name, learning_rate=0.1).make_optimizer(net)
+    other = Phase(1, name, learning_rate=0.1).make_optimizer(twin)
+    for layout in (torch.channels_last, torch.contiguous_format, torch.channels_last):
+        for parameter, same in zip(net.parameters(), twin.parameters(), strict=True):
+            gradient = torch.randn(parameter.shape, device=device)
+            parameter.grad = gradient.to(memory_format=layout) if gradient.ndim == 4 else gradient
+            same.grad = torch.empty_like(same).copy_(gradient)
+        mine.step()
+        other.step()
+    for parameter, same in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(parameter.double(), same, rtol=0, atol=1e-5)  # float32, three steps of 0.1
 
 
 def on_gpu(directory: Path, step: Step, **changes: object) -> tuple[Run, dict[str, Tensor]]:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from hw7.data.augment import Augmentation
 from hw7.data.source import Split
-from hw7.training.epoch import EVALUATION_BATCH, batches, evaluate, predict
+from hw7.training.epoch import batches, evaluate, evaluation_batch, predict
 from hw7.training.loop import Phase, train
 
 
@@ -113,7 +113,7 @@ def test_the_images_are_augmented_by_sample_and_epoch(tmp_path: Path) -> None:
 
 
 def test_evaluate_against_a_computation_by_hand() -> None:
-    data = split(EVALUATION_BATCH + 44, "validation")  # two batches, the second smaller
+    data = split(evaluation_batch(VALIDATION.images) + 44, "validation")  # two batches, the second smaller
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(768, 3))
     net.train()

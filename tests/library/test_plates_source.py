@@ -76,10 +76,13 @@ def test_plates_cache_knows_seed_count_and_generator(
         load_split(asked, "testing", 16, limit=limit)
     assert len(calls) == 3  # no seed is seed 0
     assert len(list(cache.glob("*.safetensors"))) == 3
-    (tmp_path / "plates.py").write_text("# another version")
-    monkeypatch.setattr(plates_source, "__file__", str(tmp_path / "plates.py"))
-    load_split("plates", "testing", 16, limit=4)
-    assert len(calls) == 4
+    for number, code in enumerate(("VERSION = 2", "VERSION = 2  # again", "VERSION = 3")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "plates.py").write_text(code)
+        monkeypatch.setattr(plates_source, "__file__", str(folder / "plates.py"))
+        load_split("plates", "testing", 16, limit=4)
+    assert len(calls) == 5  # a comment draws nothing again
 
 
 def test_plates_have_the_classes_of_food11_and_of_the_report() -> None:

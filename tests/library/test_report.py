@@ -142,7 +142,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 @pytest.fixture(scope="module")
 def plates(report: Report) -> Pages:
-    return report(accuracies={"student-c": 0.5, "student-e": 0.6, "student-d": 0.505, "student-weak": 0.4})
+    return report(accuracies={"student-c": 0.5, "student-e": 0.6, "student-d": 0.52, "student-weak": 0.4})
 
 
 @pytest.fixture(scope="module")
@@ -200,10 +200,11 @@ def test_the_sections_follow_the_report(plates: Pages) -> None:
 
 def test_the_sentences_follow_the_numbers(plates: Pages, food11: Pages) -> None:
     text = plates.text
-    # standard errors of differences near 0.5 on 3,430 images: sqrt(2 * 0.25 / 3430) = 1.2 points
-    assert re.search(r"pretrained teacher is 10\.0 points above .*?, more than the standard error of 1\.2", text)
-    assert re.search(r"scratch teacher is 0\.5 points above .*?, within the standard error of 1\.2", text)
-    assert re.search(r"weak teacher is 10\.0 points below .*?, more than the standard error of 1\.2", text)
+    # one standard error of a difference near 0.5 on 3,430 images: sqrt(2 * 0.25 / 3430) = 1.2 points
+    assert re.search(r"pretrained teacher is 10\.0 points above .*?, more than the 2\.4 of two standard errors", text)
+    assert re.search(r"scratch teacher is 2\.0 points above .*?, within the 2\.4 of two standard errors", text)
+    assert re.search(r"weak teacher is 10\.0 points below .*?, more than the 2\.4 of two standard errors", text)
+    assert "as if each network had images of its own" in text
     assert re.search(r"pretrained teacher is 24\.0 points below", food11.text)
 
 
@@ -225,6 +226,24 @@ def test_food11_at_full_is_compared(food11: Pages) -> None:
         assert "other data" not in text
     assert any(cell.startswith("agrees (+0.9 points") for cell in food11.cells("c: student from scratch"))
     assert any(cell.startswith("lower by 25.9 points") for cell in food11.cells("e: student distilled"))
+
+
+def test_what_a_verdict_on_accuracies_says_stands_beside_it_and_nowhere_else(
+    plates: Pages, food11: Pages, report: Report
+) -> None:
+    """In the sections of both questions and of every figure; of question 2 and that one where only row c ran."""
+
+    def sections(pages: Pages) -> list[str]:
+        parts = pages.markdown.split("\n## ")
+        assert pages.text.count("“agrees”") == pages.markdown.count("“agrees”")
+        return [part.partition("\n")[0][:10] for part in parts if "“agrees”" in part]
+
+    assert sections(food11) == ["Question 1", "Question 2", "Every figu"]
+    assert sections(report("food11:/d", "full", ids=["student-c"])) == ["Question 2", "Every figu"]
+    for said in ("same validation images", "another seed", "best of all their epochs"):
+        assert said in food11.text
+    for pages in (plates, report("food11:/d", "full", ids=[]), report("food11:/d", "quick", ids=["student-c"])):
+        assert sections(pages) == []
 
 
 @pytest.mark.parametrize(

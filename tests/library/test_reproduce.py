@@ -31,6 +31,7 @@ from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, load_solution
 from hw7.support.files import load_weights
 from hw7.training.epoch import Passes
+from hw7.training.loop import Trainee
 
 ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
 EPOCHS = 1 + 1 + 2 + 2 + 1 + 5  # of ONLY and what it needs; the two students of question 2 have two phases
@@ -124,7 +125,7 @@ def test_run_again_it_trains_nothing(finished: Path, solution: Solution, monkeyp
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr(runner, "train", forbidden)
+    monkeypatch.setattr(runner, "train_side_by_side", forbidden)
     before = contents(finished)
     results = reproduction(finished, solution).run(ONLY)
     assert results["experiments"] == json.loads(before["results.json"])["experiments"]
@@ -199,8 +200,24 @@ def test_a_folder_of_another_reproduction_is_refused(
 def test_results_of_another_solution_are_refused(finished: Path, tmp_path: Path) -> None:
     before = contents(finished)
     with pytest.raises(HW7Error, match=r"solution \w+, not \w+"):
-        reproduction(finished, with_own(tmp_path, losses="# a comment")).run(["student-c"])
+        reproduction(finished, with_own(tmp_path, losses="EDITED = True")).run(["student-c"])
     assert contents(finished) == before
+
+
+def test_results_are_kept_after_the_edit_of_a_comment(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a distilled student, too, whose run says which code distilled it."""
+    shutil.copytree(finished, tmp_path / "copy")
+    result = tmp_path / "copy" / "runs" / "student-e" / "result.json"
+    result.unlink()
+
+    def forbidden(*_: object) -> float:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(Passes, "__call__", forbidden)
+    reproduction(tmp_path / "copy", with_own(tmp_path / "own", losses="# a comment")).run(["student-e"])
+    assert contents(tmp_path / "copy") == contents(finished)
 
 
 @contextmanager
@@ -316,17 +333,16 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     """So that rows c, d and e of question 2 differ by the teacher and by nothing else."""
     starts: dict[str, Any] = {}
 
-    def recorded(network: torch.nn.Module, *arguments: Any, **options: Any) -> None:
-        starts[options["label"].split()[-1]] = (
-            torch.cat([tensor.double().flatten() for tensor in network.state_dict().values()]),
-            options["seed"],
-            arguments[2],
-        )
+    def recorded(trainees: list[Trainee], *arguments: Any, **options: Any) -> None:
+        (trainee,) = trainees
+        weights = torch.cat([tensor.double().flatten() for tensor in trainee.network.state_dict().values()])
+        starts[trainee.label] = weights, options["seed"], arguments[2]
         raise Killed
 
-    monkeypatch.setattr(runner, "train", recorded)
+    monkeypatch.setattr(runner, "train_side_by_side", recorded)
     made = reproduction(tmp_path, solution)
     monkeypatch.setattr(made, "finished", lambda name: (StudentNet(), None))
+    monkeypatch.setattr(made, "_origin", str)
     for name in ("student-c", "student-d", "student-weak"):
         monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], title=name))
         with pytest.raises(Killed):
@@ -334,6 +350,55 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     (weights, seed, phases), *others = starts.values()
     assert len(others) == 2
     assert all(torch.equal(weights, start[0]) and start[1:] == (seed, phases) for start in others)
+
+
+def test_accuracies_are_measured_in_the_precision_of_the_run(tmp_path: Path, solution: Solution) -> None:
+    """The epoch was chosen in it: what the result says is what its history says. A pruned network's, too."""
+    made = reproduction(tmp_path, solution, precision="bfloat16")
+    runs = made.run(["prune-0.9"])["experiments"]
+    steps = [(f"prune-0.9/step-{number:02}", step) for number, step in enumerate(runs["prune-0.9"]["steps"], start=1)]
+    for name, result in [*runs.items(), *steps]:
+        if name != "prune-0.9":
+            record = json.loads((made.directory(name) / "run.json").read_text())
+            best = record["history"][record["best_epoch"]]
+            assert (result["loss"], result["accuracy"]) == (best["validation_loss"], best["validation_accuracy"]), name
+    parts = [json.loads((made.directory(name) / "run.json").read_text())["identity"]["part"] for name, _ in steps]
+    assert parts == [1, 2, 3, 4, 5]  # each step of pruning sees orders and augmentations of its own
+
+
+def test_students_of_question_2_are_trained_side_by_side_and_end_the_same(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only, real, together = ["student-c", "student-d", "student-weak"], runner.train_side_by_side, list[list[str]]()
+
+    def noted(trainees: list[Trainee], *arguments: Any, **options: Any) -> Any:
+        together.append([trainee.directory.name for trainee in trainees])
+        return real(trainees, *arguments, **options)
+
+    monkeypatch.setattr(runner, "train_side_by_side", noted)
+    made = reproduction(tmp_path / "together", solution)
+    results = made.run(only)
+    assert together[:3] == [["teacher-scratch"], ["teacher-weak"], only]
+    alone = reproduction(tmp_path / "alone", solution)
+    for name in results["experiments"]:
+        alone.run_one(name)
+    assert alone.results() == results
+    assert len(together) == 3 + 2 + 5  # d and weak are only measured then
+
+
+def test_one_that_fails_fails_alone(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = runner.Distillation.__call__
+
+    def failing(self: runner.Distillation, *arguments: Any) -> Any:
+        if self.origin.startswith("teacher-scratch"):
+            raise HW7Error("no luck")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(runner.Distillation, "__call__", failing)
+    made = reproduction(tmp_path, solution)
+    with pytest.raises(HW7Error, match="no luck"):
+        made.run(["student-c", "student-d", "student-weak"])
+    assert set(made.results()["experiments"]) == {"teacher-scratch", "teacher-weak", "student-c", "student-weak"}
 
 
 def test_hold_out() -> None:

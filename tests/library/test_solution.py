@@ -62,6 +62,20 @@ def test_digest_changes_with_the_code_and_nothing_else(tmp_path: Path) -> None:
     assert load_solution(directory).digest != digest
 
 
+def test_digest_is_of_what_the_code_does(tmp_path: Path) -> None:
+    """Results are kept when a comment is edited, and when Jupyter puts a copy of a file beside it."""
+    directory = write_solution(tmp_path / "a", models="RATE = 1  # a rate\n", notes="not Python at all\n")
+    digest = load_solution(directory).digest
+    models = directory / "solution" / "models.py"
+    models.write_text('"""The rate."""\n\nRATE = (1)\n')
+    copies = directory / "solution" / ".ipynb_checkpoints"
+    copies.mkdir()
+    (copies / "models-checkpoint.py").write_text("RATE = 2\n")
+    assert load_solution(directory).digest == digest
+    models.write_text("RATE = 1.0\n")
+    assert load_solution(directory).digest != digest
+
+
 def test_code_that_was_edited_is_loaded_anew(tmp_path: Path) -> None:
     directory = write_solution(tmp_path / "a", models="ANSWER = 41\n")
     assert load_solution(directory).models.ANSWER == 41

@@ -27,7 +27,7 @@ from hw7.support.files import load_weights
 from hw7.support.workers import Cluster, SameProcess, Workers, side_by_side
 from hw7.training import loop
 from hw7.training.epoch import Passes
-from hw7.training.loop import TimeIsUp
+from hw7.training.loop import TimeIsUp, Trainee
 
 NEEDS = {"a": "", "b": "a", "c": "", "d": "bc", "e": "c", "f": ""}
 
@@ -134,14 +134,14 @@ def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: So
 
 
 def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, said = runner.train, list[str]()
+    real, said = runner.train_side_by_side, list[str]()
 
-    def train(network: Any, *arguments: Any, **options: Any) -> Any:
-        if "row from scratch" in options["label"] or "(a)" in options["label"]:
+    def train(trainees: list[Trainee], *arguments: Any, **options: Any) -> Any:
+        if any("(a)" in trainee.label for trainee in trainees):
             raise HW7Error("no luck")
-        return real(network, *arguments, **options)
+        return real(trainees, *arguments, **options)
 
-    monkeypatch.setattr(runner, "train", train)
+    monkeypatch.setattr(runner, "train_side_by_side", train)
     made = reproduction(tmp_path, solution, say=said.append)
     with pytest.raises(HW7Error, match="no luck"):
         made.run(["student-d", "depthwise-1mb"])
@@ -155,7 +155,7 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monke
         estimate,
         r"done 3 of 3\. d: student distilled from \(a\): accuracy 0\.\d{4}, [\d,]+ parameters",
     )
-    monkeypatch.setattr(runner, "train", real)
+    monkeypatch.setattr(runner, "train_side_by_side", real)
     assert len(made.run(["student-d", "depthwise-1mb"])["experiments"]) == 3
     assert [line for line, wanted in zip(said, lines, strict=True) if not re.fullmatch(wanted, line)] == []
 
@@ -280,7 +280,7 @@ def test_a_worker_makes_its_own_and_refuses_another_solution(tmp_path: Path, sol
     shutil.copytree(default_directory() / "solution", tmp_path / "own" / "solution")
     sent = pickle.dumps(reproduction(tmp_path / "out", load_solution(tmp_path / "own")))
     with (tmp_path / "own" / "solution" / "losses.py").open("a") as file:
-        file.write("# a change\n")
+        file.write("CHANGED = True\n")
     with pytest.raises(HW7Error, match="holds another solution"):
         pickle.loads(sent)
     load_solution()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hw7.data.source import Split
-from hw7.training.epoch import generator
+from hw7.training.epoch import Learner, generator
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "benchmarks"))
@@ -32,42 +32,66 @@ def made_up(**accuracies: float) -> findings.Runs:
     }
 
 
-def judge(what: str, seeds: list[findings.Runs]) -> tuple[str, str]:
-    """(mean ± error, verdict) of the finding that says `what`."""
+def judge(what: str, seeds: list[findings.Runs]) -> list[str]:
+    """[mean ± error, interval, verdict] of the finding that says `what`."""
     (finding,) = (finding for finding in findings.FINDINGS if what in finding.what)
-    *_, mean, verdict = findings.judged(finding, seeds, "test_accuracy")
-    return mean, verdict
+    return findings.judged(finding, seeds, "test_accuracy")[-3:]
 
 
 @pytest.mark.parametrize(
-    ("scratch", "pretrained", "mean", "verdict"),
+    ("points", "mean", "interval", "verdict"),
     [
-        ((0.80, 0.81, 0.82), (0.84, 0.85, 0.86), "4.00 ± 0.00", "came out"),
-        ((0.80, 0.80, 0.80), (0.82, 0.83, 0.84), "3.00 ± 0.58", "came out"),  # exactly; the error is 1 / sqrt(3)
-        ((0.80, 0.80, 0.80), (0.82, 0.82, 0.84), "2.67 ± 0.67", "no"),  # no error is forgiven here
+        # at least 3. One point between three seeds is a standard error of 1 / sqrt(3) and, by t, 2.92 times that: 1.69
+        ((4, 5, 6), "5.00 ± 0.58", "3.31 to 6.69", "yes"),
+        ((3, 4, 5), "4.00 ± 0.58", "2.31 to 5.69", "undecided"),
+        ((1, 2, 3), "2.00 ± 0.58", "0.31 to 3.69", "undecided"),
+        ((0, 1, 2), "1.00 ± 0.58", "-0.69 to 2.69", "no"),
+        ((3, 3, 3), "3.00 ± 0.00", "3.00 to 3.00", "yes"),  # no spread: a point, and at the bound
+        ((2, 2, 2), "2.00 ± 0.00", "2.00 to 2.00", "no"),
+        ((4, 5), "4.50 ± 0.50", "1.34 to 7.66", "undecided"),  # two seeds: 6.314 standard errors
+        ((4, 4, 5, 5), "4.50 ± 0.29", "3.82 to 5.18", "yes"),  # four: 2.353 times 1 / sqrt(12)
+        ((50,), "50.00 ± nan", "-", "undecided"),  # one seed has no interval
     ],
 )
-def test_a_bound_without_allowance(
-    scratch: tuple[float, ...], pretrained: tuple[float, ...], mean: str, verdict: str
+def test_a_finding_by_the_interval_over_its_seeds(
+    points: tuple[float, ...], mean: str, interval: str, verdict: str
 ) -> None:
-    pairs = zip(scratch, pretrained, strict=True)
-    seeds = [made_up(teacher_scratch=a, teacher_pretrained=b) for a, b in pairs]
-    assert judge("pretrained teacher above", seeds) == (mean, verdict)
+    """Accuracies as they come: 0.83 - 0.80 is a little less than 0.03."""
+    seeds = [made_up(teacher_scratch=0.3, teacher_pretrained=0.3 + point / 100) for point in points]
+    assert judge("pretrained teacher above", seeds) == [mean, interval, verdict]
 
 
-@pytest.mark.parametrize(
-    ("taught", "verdict"),
-    [((0.69, 0.69), "came out"), ((0.70, 0.71), "within the error"), ((0.71, 0.71), "no")],
-)
-def test_a_bound_with_the_standard_error_allowed(taught: tuple[float, ...], verdict: str) -> None:
-    seeds = [made_up(student_c=0.70, student_weak=value) for value in taught]
-    assert judge("does not help", seeds)[1] == verdict
+def test_a_miss_within_one_standard_error_has_not_come_out() -> None:
+    """0.1 ± 1.0 was "came out", and -0.1 ± 1.0 "within the error"."""
+    for shift in (0.001, -0.001):
+        seeds = [made_up(student_c=0.7 + shift + spread, student_weak=0.7) for spread in (-0.0173, 0.0, 0.0173)]
+        assert judge("does not help", seeds)[-1] == "undecided"
 
 
-def test_one_seed_has_no_error_and_what_did_not_run_is_not_measured() -> None:
+def test_what_did_not_run_is_not_measured() -> None:
     one = [made_up(teacher_scratch=0.8, teacher_pretrained=0.9)]
-    assert judge("pretrained teacher above", one) == ("10.00 ± nan", "came out")
-    assert judge("taught by it above", one) == ("-", "not measured")
+    assert judge("taught by it above", one) == ["-", "-", "not measured"]
+
+
+def test_the_quantiles_of_students_t() -> None:
+    """Between -t and t lie 90 %: the density integrated by Simpson's rule, for each number of degrees of freedom."""
+    for freedom, t in enumerate(findings.T_95, start=1):
+        x, step = np.linspace(-t, t, 2001, retstep=True)
+        density = (1 + x * x / freedom) ** (-(freedom + 1) / 2)
+        density *= math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / math.sqrt(freedom * math.pi)
+        inside = step / 3 * (density[0] + density[-1] + 4 * density[1:-1:2].sum() + 2 * density[2:-1:2].sum())
+        assert inside == pytest.approx(0.9, abs=1e-4)  # the table has three decimals
+    assert findings.T_95[0] == pytest.approx(math.tan(0.45 * math.pi), abs=5e-4)  # of one, in closed form
+    assert findings.T_95[1] == pytest.approx(0.9 * math.sqrt(2 / (4 * 0.95 * 0.05)), abs=5e-4)  # of two
+
+
+def test_the_tables_show_the_intervals() -> None:
+    runs = {"bfloat16": [made_up(student_c=0.7 + n / 100) for n in range(3)]}
+    runs["float32"] = [made_up(student_c=0.7) for _ in range(3)]
+    texts = list(findings.tables(runs, [0, 1, 2]))
+    assert all("90 % interval" in text for text in texts)
+    assert "69.3 to 72.7" in texts[0]  # 71 and 1.69 points
+    assert "-0.69 to 2.69" in texts[-1]  # the precisions' difference
 
 
 def test_the_gain_goes_by_the_teachers_accuracy() -> None:
@@ -109,7 +133,7 @@ def test_the_input_of_kornias_loop_is_every_image_once() -> None:
     images, labels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.arange(10)
     split, network = Split(images, labels, tuple("abcdefghij"), "made up", "training"), nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    rivals.KorniaPasses(network, split, 4, optimizer, step, augmentation=lambda x: x)(generator(0))
+    rivals.KorniaPasses([Learner(network, optimizer, step)], split, 4, augmentation=lambda x: x)(generator(0))
     assert sorted(seen) == list(range(10))
 
 

@@ -456,7 +456,10 @@ def test_the_tables_of_the_docs_are_those_of_the_code() -> None:
     text = (PROJECT / "docs" / "reproducing.md").read_text()
     for name, profile in PROFILES.items():
         work = sum((work_of(each, profile, images_of(profile)) for each in EXPERIMENTS), NOTHING)
-        assert re.search(rf"^\| `{name}` \|.*\| {work.trained:,} \| {work.scored:,} \|", text, re.MULTILINE), (name, work)
+        assert re.search(rf"^\| `{name}` \|.*\| {work.trained:,} \| {work.scored:,} \|", text, re.MULTILINE), (
+            name,
+            work,
+        )
         if name == "quick":
             assert f"That is {work.trained / 1e6:.1f} million\npictures" in (PROJECT / "README.md").read_text()
     for name in EXPERIMENTS:
