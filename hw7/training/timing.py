@@ -7,6 +7,7 @@ sees to it that the machine is as busy as in the run, and has as many threads.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,10 @@ from hw7.data import augment
 from hw7.data.source import Split
 from hw7.solution import NUM_CLASSES
 from hw7.training.epoch import Learner, Passes, Scores, generator
+from hw7.training.frozen import frozen
 from hw7.training.loop import Phase
 from hw7.training.precision import computing_in
-from hw7.training.steps import Distillation, Step, prepared
+from hw7.training.steps import Distillation, Step, cross_entropy_step, prepared
 
 ENOUGH_S = 0.15  # so long is a kind of work timed: two steps of a small network
 # On a CPU, so many images at a time are enough, or as many as take so many multiply-accumulates: 64 of ResNet-18 at
@@ -45,7 +47,7 @@ def trained(
 
     make: makes the network and its step, which a run begins with. Raises what these raise.
     """
-    phase.make_optimizer(nn.Linear(1, 1))  # a process's first one makes torch import another half of itself
+    _warm_up()
     began = time.perf_counter()
     network, step = make()
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
@@ -62,6 +64,17 @@ def scored(network: nn.Module, side: int, precision: str = "float32") -> Cost:
     images = _made_up(network, side, 1000)
     with computing_in(precision, network):
         return _cost(began, Scores([network], images, "scores"), len(images))
+
+
+@cache
+def _warm_up() -> None:
+    """What torch imports when a process trains for the first time, half of it again, is no part of any run."""
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(*layers, nn.Linear(4, NUM_CLASSES))
+    images = _made_up(network, 8, 4)
+    frozen(network, images.images.float() / 255, "float32")
+    learner = Learner(network, Phase(1).make_optimizer(network), cross_entropy_step)
+    Passes([learner], images, len(images), augment.Augmentation())(generator(0))
 
 
 def _made_up(network: nn.Module, side: int, most: int, more_macs: int = 0) -> Split:
