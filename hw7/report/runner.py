@@ -127,14 +127,12 @@ class Runner:
             network = self._untrained(name, NUM_CLASSES).to(self.device)
             return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def make() -> tuple[nn.Module, Step]:
-            step = Distillation(self.solution, untrained(kind.teacher)) if kind.teacher else cross_entropy_step
-            return untrained(kind.network), step
-
+        network = untrained(kind.network)
         if not kind.optimizer:
-            return timing.scored(untrained(kind.network), self.side, self.precision)
+            return timing.scored(network, self.side, self.precision)
+        step = Distillation(self.solution, untrained(kind.teacher)) if kind.teacher else cross_entropy_step
         phase = Phase(1, kind.optimizer, batch=kind.batch)
-        return timing.trained(make, self.side, phase, self.profile.augmentation, self.precision)
+        return timing.trained(network, self.side, phase, step, self.profile.augmentation, self.precision)
 
     # ---- the three kinds of run ----
 

@@ -37,21 +37,18 @@ class Cost:
 
 
 def trained(
-    make: Callable[[], tuple[nn.Module, Step]],
+    network: nn.Module,
     side: int,
     phase: Phase,
+    step: Step = cross_entropy_step,
     augmentation: augment.Augmentation | None = None,
     precision: str = "float32",
 ) -> Cost:
-    """Of training as `phase` does it, on images of `side` x `side` pixels.
-
-    make: makes the network and its step, which a run begins with. Raises what these raise.
-    """
+    """Of training the network as `phase` does it, on images of `side` x `side` pixels. Raises what the step raises."""
     _warm_up()
-    began = time.perf_counter()
-    network, step = make()
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
     images = _made_up(network, side, phase.batch, taught)
+    began = time.perf_counter()
     with computing_in(precision, network):
         learner = Learner(network, phase.make_optimizer(network), prepared(step, images.images, precision))
         passes = Passes([learner], images, len(images), augmentation)
@@ -60,8 +57,8 @@ def trained(
 
 def scored(network: nn.Module, side: int, precision: str = "float32") -> Cost:
     """Of an epoch's scores, on images of `side` x `side` pixels. Raises what the network raises."""
-    began = time.perf_counter()
     images = _made_up(network, side, 1000)
+    began = time.perf_counter()
     with computing_in(precision, network):
         return _cost(began, Scores([network], images, "scores"), len(images))
 

@@ -1,5 +1,6 @@
 """Networks that are trained side by side on the same batches, against each of them alone: bit for bit on the CPU."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,32 @@ def test_the_time_of_an_epoch_is_shared(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(loop.time, "time", lambda: float(next(clock)))
     ended = train(tmp_path, "alone", "taught", "dropout")
     assert [run.seconds for run, _ in ended.values()] == [6 * 2.0] * 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_a_gpu_they_are_recorded_on_streams_and_end_as_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+    def on_gpu(folder: Path, *kinds: str) -> list[dict[str, Tensor]]:
+        chosen = [*trainees(folder, *kinds).values()]
+        for trainee in chosen:
+            trainee.network.cuda()
+            if isinstance(trainee.step, Distillation):
+                trainee.step.teacher.cuda()
+        options: dict[str, Any] = {"augmentation": Augmentation(), "precision": "float32", "progress": False}
+        train_side_by_side(chosen, TRAINING.to("cuda"), VALIDATION.to("cuda"), PHASES, **options)
+        return [trainee.network.state_dict() for trainee in chosen]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that it cannot be recorded would be one
+        together = on_gpu(tmp_path / "together", "alone", "writes", "taught", "wider")
+    for kind, weights in zip(("alone", "writes", "taught", "wider"), together, strict=True):
+        (alone,) = on_gpu(tmp_path / kind, kind)
+        for name, tensor in alone.items():
+            # The same kernels, but some add in another order each time: a tenth of one step of AdamW at 1e-2.
+            torch.testing.assert_close(weights[name], tensor, rtol=0, atol=1e-3)
 
 
 # ---- parts of one seed -----------------------------------------------------------------------------------------
