@@ -10,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_training
 import torch
 from tiny_reproduction import TINY, reproduction, with_own
+from tiny_training import Killed
 
 from hw7 import HW7Error
 from hw7.report import pace, reproduce
@@ -23,6 +25,7 @@ from hw7.solution import Solution, load_solution
 from hw7.support.files import write_json
 from hw7.support.workers import SameProcess, Workers
 from hw7.training import timing
+from hw7.training.loop import epochs_done
 from hw7.training.timing import Cost
 
 LINE = r"about .* on this machine: {at_once} at a time; {trained:,} images trained on and {scored:,} scored, each as .*"
@@ -70,6 +73,15 @@ def test_the_work_that_is_left() -> None:
     left = work_of("prune-0.95", full, IMAGES, done=lambda run: [5, 5, 5, 2][run] if run < 4 else 0)
     assert left.images[pruned] == (3 + 6 * 5) * 100
     assert left.starts[pruned] == 7
+
+
+def test_epochs_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    assert epochs_done(tmp_path) == 0
+    with pytest.raises(Killed):
+        tiny_training.run(tmp_path, step=tiny_training.counting([], stop_at=2 * 3 + 1))  # three steps an epoch
+    assert epochs_done(tmp_path) == 2
+    tiny_training.run(tmp_path)
+    assert epochs_done(tmp_path) == 6
 
 
 def test_work_that_is_not_the_rule() -> None:
