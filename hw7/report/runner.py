@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,12 @@ class Runner:
             network = self._untrained(name, NUM_CLASSES).to(self.device)
             return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        network = untrained(kind.network)
         if not kind.optimizer:
-            return timing.scored(network, self.side, self.precision)
+            return timing.scored(untrained(kind.network), self.side, self.precision)
         step = Distillation(self.solution, untrained(kind.teacher)) if kind.teacher else cross_entropy_step
         phase = Phase(1, kind.optimizer, batch=kind.batch)
-        return timing.trained(network, self.side, phase, step, self.profile.augmentation, self.precision)
+        make = partial(untrained, kind.network)
+        return timing.trained(make, self.side, phase, step, self.profile.augmentation, self.precision)
 
     # ---- the three kinds of run ----
 

@@ -37,18 +37,24 @@ class Cost:
 
 
 def trained(
-    network: nn.Module,
+    make: Callable[[], nn.Module],
     side: int,
     phase: Phase,
     step: Step = cross_entropy_step,
     augmentation: augment.Augmentation | None = None,
     precision: str = "float32",
 ) -> Cost:
-    """Of training the network as `phase` does it, on images of `side` x `side` pixels. Raises what the step raises."""
+    """Of making a network and training it as `phase` does, on images of `side` x `side` pixels.
+
+    Raises what `make` and the step raise.
+    """
     _warm_up()
+    began = time.perf_counter()
+    network = make()
+    made = time.perf_counter() - began
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
     images = _made_up(network, side, phase.batch, taught)
-    began = time.perf_counter()
+    began = time.perf_counter() - made
     with computing_in(precision, network):
         learner = Learner(network, phase.make_optimizer(network), prepared(step, images.images, precision))
         passes = Passes([learner], images, len(images), augmentation)
