@@ -54,6 +54,7 @@ def trained(
     made = time.perf_counter() - began
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
     images = _made_up(network, side, phase.batch, taught)
+    prepared(step, images.images, precision)  # a process's first one takes longer; pruning has it in each of its runs
     began = time.perf_counter() - made
     with computing_in(precision, network):
         learner = Learner(network, phase.make_optimizer(network), prepared(step, images.images, precision))
