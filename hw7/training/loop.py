@@ -337,6 +337,14 @@ def _said(run: Run) -> str:
     return f"loss {last.loss:.3f}, accuracy {last.validation_accuracy:.3f}, best {run.best.validation_accuracy:.3f}"
 
 
+def epochs_done(directory: Path) -> int:
+    """How many epochs of a run its folder holds. Raises HW7Error where a file of it is broken."""
+    if (directory / "run.json").exists():
+        return len(read_json(directory / "run.json")["history"])
+    path = directory / "checkpoint.pt"
+    return len(load_checkpoint(path, "cpu")["history"]) if path.exists() else 0
+
+
 def load_run(network: nn.Module, directory: Path, identity: dict[str, Any] | None = None) -> Run:
     """A finished run's history; its weights go into the network. Raises HW7Error where they do not fit."""
     record = read_json(directory / "run.json")
