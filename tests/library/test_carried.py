@@ -78,11 +78,12 @@ def whole(patched: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def least(folder: Path, how: Callable[[str], str], only: Sequence[str] = ONLY) -> float:
-    """How many MB a pack has in which each kind of item travels like this."""
+    """How many MB a pack has in which each kind of item travels like this; a little more, but less than rounding a
+    teacher saves, since torch.save does not write the very same bytes each time."""
     items = list(carry._items(folder, only))
     for item in items:
         item.how = how(item.kind)
-    return (sum(item.size for item in items) + HEAD + 65) / 1e6
+    return (sum(item.size for item in items) + HEAD + 165) / 1e6
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=MOMENTS.values())
