@@ -1,15 +1,13 @@
 """Where a training step's time goes on a GPU: which kernels, and what several networks side by side gain.
 
-    python benchmarks/kernels.py OUT
+    python benchmarks/kernels.py
 
-For some of the report's networks it writes torch's own profile of eager steps, which names each kernel and its time;
+For some of the report's networks it prints torch's own profile of eager steps, which names each kernel and its time;
 then, for the 274,763 student with its teacher, the images a second of 1, 2 and 4 of them, trained side by side as the
-report's own are. Each part is written as soon as it is measured. On the CPU it runs at toy size.
+report's own are. Each part is printed as soon as it is measured. Without a GPU it runs at toy size.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -27,7 +25,6 @@ from hw7.training.precision import best_precision, computing_in
 from hw7.training.steps import Distillation, cross_entropy_step, prepared
 
 ROWS = (("teacher", False, 128), ("student_dw", True, 32), ("small_resnet18", False, 128), ("grouped", False, 128))
-STEPS = 5
 
 
 def learner(split: Split, name: str, taught: bool) -> Learner:
@@ -48,7 +45,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def kernels(split: Split, name: str, taught: bool, batch: int) -> str:
+def kernels(split: Split, name: str, taught: bool, batch: int, steps: int) -> str:
     """The profile of a few steps, operation by operation."""
     device = split.images.device
     cuda = device.type == "cuda"
@@ -57,13 +54,13 @@ def kernels(split: Split, name: str, taught: bool, batch: int) -> str:
         passes = Passes([one], split, batch, augment.Augmentation(), name)
         passes._batch(batch)
         with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as seen:
-            for _ in range(STEPS):
+            for _ in range(steps):
                 passes._batch(batch)
             wait(device)
     table = seen.key_averages()
     key = "self_device_time_total" if cuda else "self_cpu_time_total"
-    milliseconds = sum(getattr(event, key) for event in table) / STEPS / 1000
-    calls = sum(event.count for event in table if getattr(event, key)) / STEPS  # not the calls that start a kernel
+    milliseconds = sum(getattr(event, key) for event in table) / steps / 1000
+    calls = sum(event.count for event in table if getattr(event, key)) / steps  # not the calls that start a kernel
     return (
         f"{name}, {'with teacher' if taught else 'alone'}, batch {batch}: "
         f"{calls:.0f} kernels, {milliseconds:.3f} ms a step in kernels\n\n"
@@ -91,17 +88,13 @@ def side_by_side(split: Split, count: int, batch: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size, images = (128, 1024) if device.type == "cuda" else (32, 128)
+    size, images, steps, largest = (128, 1024, 5, 128) if device.type == "cuda" else (32, 4, 1, 4)
     split = load_split("plates", "training", size, limit=images, device=device)
-    with options.out.open("w") as file:
-        for row in ROWS:
-            print(kernels(split, *row), file=file, flush=True)
-        for count in (1, 2, 4):
-            print(side_by_side(split, count, batch=32), file=file, flush=True)
+    for name, taught, batch in ROWS:
+        print(kernels(split, name, taught, min(batch, largest), steps), flush=True)
+    for count in (1, 2, 4):
+        print(side_by_side(split, count, min(32, largest)), flush=True)
 
 
 if __name__ == "__main__":

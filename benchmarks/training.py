@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--device auto] [--size 128] [--images N] [--workers 16] [--out docs/results/NAME.md]
 
-One run on one machine measures, and prints as a Markdown page:
+One run on one machine measures, and prints as a Markdown page, each line of it as soon as it is measured:
 
     the machine     one large copy and one large matrix product: its bytes and floating-point operations a second
     the input       images a second of one core's time, from where they are stored to an augmented float batch
@@ -23,7 +23,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,30 +258,25 @@ def page(options: argparse.Namespace) -> Iterator[str]:
             return
         wanted = [row for row in ROWS if not options.only or row.network in options.only.split(",")]
         rates: dict[Row, Rates] = {}
+        yield "## The networks\n"
+        headers = (
+            *("network", "batch", "images/s", "not recorded", "with kornia"),
+            *(f"usual, {options.workers} workers", "times the usual", "ms an epoch", "augmentation"),
+            *("bound by operations, ms", "by bytes, ms", "bound / measured"),
+        )
+        yield line(headers, headers)
+        yield line(headers)
         for row in wanted:
-            print(f"{row.title} ...", file=sys.stderr, flush=True)
             usual = None if options.no_usual else Files(files, options.size, augment.Augmentation())
-            rates[row] = train_rates(row, split, usual, clock, limits, options)
-            print(f"  {rates[row]}", file=sys.stderr, flush=True)  # so that one that is killed has said something
-    yield "## The networks\n"
-    headers = (
-        *("training, images/s", "batch", "this project", "not recorded", "with kornia"),
-        *(f"usual, {options.workers} workers", "times the usual"),
-    )
-    body = [
-        [row.title, str(row.batch), number(r.recorded), number(r.eager) if device.type == "cuda" else "the same",
-         number(r.kornia), number(r.usual), number(r.recorded / r.usual if r.usual else None, 1)]
-        for row, r in rates.items()
-    ]  # fmt: skip
-    yield table(headers, body)
-    headers = ("one epoch", "ms", "augmentation", "bound by operations, ms", "by bytes, ms", "bound / measured")
-    body = [
-        [row.title, number(1000 * len(split) / r.recorded, 1), f"{100 * r.share:.1f} %",
-         number(1000 * len(split) / r.by_operations, 1), number(1000 * len(split) / r.by_bytes, 1),
-         f"{100 * r.recorded / r.bound:.0f} %"]
-        for row, r in rates.items()
-    ]  # fmt: skip
-    yield table(headers, body)
+            r = rates[row] = train_rates(row, split, usual, clock, limits, options)
+            yield line(headers, [
+                row.title, str(row.batch), number(r.recorded),
+                number(r.eager) if device.type == "cuda" else "the same", number(r.kornia), number(r.usual),
+                number(r.recorded / r.usual if r.usual else None, 1), number(1000 * len(split) / r.recorded, 1),
+                f"{100 * r.share:.1f} %", number(1000 * len(split) / r.by_operations, 1),
+                number(1000 * len(split) / r.by_bytes, 1), f"{100 * r.recorded / r.bound:.0f} %",
+            ])  # fmt: skip
+    yield ""
     if device.type != "cuda":
         yield "On the CPU nothing is recorded: this project's loop runs operation by operation.\n"
     yield (
@@ -297,6 +293,15 @@ def page(options: argparse.Namespace) -> Iterator[str]:
     )
     told = f"{epochs:,} epochs (question 4 and the weak teacher's among them) at {options.size} px, from these rates"
     yield table((told, "minutes"), [[name, number(60 * value if value else None, 1)] for name, value in hours.items()])
+
+
+def line(headers: Sequence[str], cells: Sequence[str] | None = None) -> str:
+    """A row of a table whose other rows are not known yet, wide enough for every cell that can come; None: the rule."""
+    widths = [max(len(row.title) for row in ROWS), *(max(len(header), len(NOT_MEASURED)) for header in headers[1:])]
+    if cells is None:
+        return f"| {' | '.join(['-' * widths[0], *(':'.rjust(width, '-') for width in widths[1:])])} |"
+    padded = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
+    return f"| {' | '.join(padded)} |"
 
 
 def table(headers: tuple[str, ...], body: list[list[str]]) -> str:
@@ -317,15 +322,13 @@ def main() -> None:
     parser.add_argument("--no-usual", action="store_true", help="leave the usual pipeline's training out")
     parser.add_argument("--compile", action="store_true", help="torch.compile this project's networks as well")
     parser.add_argument("--note", default="", help="a sentence for the page: what else the machine was doing")
-    parser.add_argument("--out", type=Path, help="write the page here, too")
+    parser.add_argument("--out", type=Path, help="write the page here, too, as it grows")
     options = parser.parse_args()
     options.images = options.images or (None if options.device.startswith("cuda") else 256)
-    parts = []
-    for part in page(options):
-        print(part, flush=True)
-        parts.append(part)
-    if options.out:
-        options.out.write_text("\n".join(parts))
+    with options.out.open("w") if options.out else nullcontext() as file:
+        for part in page(options):
+            for stream in filter(None, (file, sys.stdout)):
+                print(part, file=stream, flush=True)
 
 
 if __name__ == "__main__":

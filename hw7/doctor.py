@@ -282,7 +282,7 @@ def _torchvision(machine: Machine) -> Finding:
 def _gpu(machine: Machine) -> Finding:
     facts, driver = machine.torch, _nvidia_driver()
     gpus, complaint = facts.get("gpus"), facts.get("complaint")
-    patience = "without a GPU, `--profile quick` takes minutes, `--profile full` days"
+    patience = "without a GPU, take `--profile quick`: `--profile full` takes days"
     if gpus:
         return Finding("GPU", None if complaint else True, ", ".join(gpus), complaint or "")
     if not driver and not complaint:

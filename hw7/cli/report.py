@@ -78,7 +78,7 @@ def reproduce(
     out: options.Out,
     source: options.Data = "plates",
     profile: Annotated[
-        str, typer.Option(help="smoke (a minute), notebook, quick (two CPU cores), full (a GPU).")
+        str, typer.Option(help="smoke (every part once), notebook, quick (two CPU cores), full (a GPU).")
     ] = "quick",
     device: options.Device = "auto",
     seed: options.Seed = 0,

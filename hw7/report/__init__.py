@@ -2,7 +2,8 @@
 
 ledger         the report's figures, as printed
 experiments    the report as a table of runs; profiles says how large they are
-runner         runs one experiment; reproduce runs all that are missing, and pace says how long the rest takes
+work           how many images each experiment sees; pace says how long it takes, and the rest of it
+runner         runs one experiment; reproduce runs all that are missing
 compare        printed beside measured
 plots, page    the page
 """

@@ -44,7 +44,7 @@ SMALL = {
 
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
-        about="every part once, in about a minute; its accuracies mean nothing",
+        about="every part once; its accuracies mean nothing",
         size=32,
         images={"training": 66, "validation": 55, "testing": 22, "pretraining": 64},
         recipes={
@@ -54,14 +54,14 @@ PROFILES: dict[str, Profile] = {
         checkpoint_seconds=0,
     ),
     "quick": Profile(
-        about="the whole report on two CPU cores, in minutes",
+        about="the whole report on two CPU cores",
         size=32,
         plates="difficulty=0.5",
         images={"training": 2000, "validation": 1000, "testing": 4000, "pretraining": 8000},
         recipes=SMALL,
     ),
     "notebook": Profile(
-        about="what the report notebook runs, on a laptop in a few minutes",
+        about="what the report notebook runs, on a laptop",
         size=32,
         plates="difficulty=0.5",
         images={"training": 1000, "validation": 1000, "testing": 2000, "pretraining": 4000},

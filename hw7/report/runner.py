@@ -10,10 +10,13 @@ import json
 import math
 import threading
 import time
+import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,15 @@ from hw7.data.source import Split
 from hw7.models import StudentNet, teacher_resnet18
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, Experiment, same_batches
 from hw7.report.profiles import PROFILES, Profile
-from hw7.solution import Solution, load_solution, running
+from hw7.report.work import Kind
+from hw7.solution import NUM_CLASSES, Solution, load_solution, running
 from hw7.support.files import read_json, write_json
+from hw7.training import timing
 from hw7.training.epoch import evaluate, predict
-from hw7.training.loop import Run, TimeIsUp, Trainee, load_run, train_side_by_side
+from hw7.training.loop import Phase, Run, TimeIsUp, Trainee, load_run, train_side_by_side
 from hw7.training.precision import PRECISIONS, best_precision, computing_in
 from hw7.training.steps import Distillation, Step, cross_entropy_step
+from hw7.training.timing import Cost
 from hw7.training.weights import describe, load_fitting
 
 
@@ -96,6 +102,10 @@ class Runner:
         """Where an experiment's run is kept."""
         return self.out / "runs" / name
 
+    def step_directory(self, name: str, number: int) -> Path:
+        """Where a step of pruning, counted from 1, is kept."""
+        return self.directory(name) / f"step-{number:02}"
+
     def result_path(self, name: str) -> Path:
         return self.directory(name) / "result.json"
 
@@ -107,6 +117,25 @@ class Runner:
         kind = self._quantize if experiment.bits else self._prune if experiment.keep_rate else self._train
         if not self.result_path(name).exists():
             write_json(self.result_path(name), kind(experiment))
+
+    @property
+    def side(self) -> int:
+        """Of the images that every network is given, in pixels."""
+        return self.profile.size
+
+    def cost_of(self, kind: Kind) -> Cost:
+        """What it costs here and now: a few made-up images are timed. Raises what the solution's code raises."""
+
+        def untrained(name: str) -> nn.Module:
+            network = self._untrained(name, NUM_CLASSES).to(self.device)
+            return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        if not kind.optimizer:
+            return timing.scored(untrained(kind.network), self.side, self.precision)
+        step = Distillation(self.solution, untrained(kind.teacher)) if kind.teacher else cross_entropy_step
+        phase = Phase(1, kind.optimizer, batch=kind.batch)
+        make = partial(untrained, kind.network)
+        return timing.trained(make, self.side, phase, step, self.profile.augmentation, self.precision)
 
     # ---- the three kinds of run ----
 
@@ -128,13 +157,14 @@ class Runner:
         assert experiment.start
         start = experiment.start
         steps: list[dict[str, Any]] = []
+        directories: list[Path] = []
 
         def finetune(network: StudentNet) -> None:
             number = len(steps) + 1
-            directory, before = (f"{experiment.id}/step-{step:02}" for step in (number, number - 1))
-            origin = self._origin(before if steps else start)
+            before = f"{experiment.id}/{directories[-1].name}" if steps else start
+            directories.append(self.step_directory(experiment.id, number))
             label = f"step {number}/{experiment.steps} "
-            trainee = self._trainee(experiment, network, self.directory(directory), origin, label)
+            trainee = self._trainee(experiment, network, directories[-1], self._origin(before), label)
             (run,) = self._train_all([trainee], experiment, part=number)
             steps.append({"widths": list(network.widths), **self._measured(network, run, experiment)})
 
@@ -165,20 +195,23 @@ class Runner:
             self._splits[name] = self.load(name)
         return self._splits[name]
 
+    def source_of(self, name: str) -> str:
+        """The source that a split is from."""
+        return self.plates if name == "pretraining" else self.source
+
     def load(self, name: str) -> Split:
         """On the device that trains; on the CPU where that is another machine's."""
-        source = self.plates if name == "pretraining" else self.source
         device = self.device if usable(self.device) else "cpu"
-        return load_split(source, name, self.profile.size, limit=self.profile.images[name], device=device)
+        return load_split(self.source_of(name), name, self.side, limit=self.profile.images[name], device=device)
 
     def _images(self, experiment: Experiment) -> tuple[Split, Split]:
         """What a run trains on, and what it is validated on."""
         training = self.split(experiment.data)
         return hold_out_tenth(training) if experiment.data == "pretraining" else (training, self.split("validation"))
 
-    def _untrained(self, experiment: Experiment, classes: int) -> nn.Module:
-        with running(f"models: {experiment.network}", self.solution.directory):
-            return NETWORKS[experiment.network](self.solution, classes)
+    def _untrained(self, network: str, classes: int) -> nn.Module:
+        with running(f"models: {network}", self.solution.directory):
+            return NETWORKS[network](self.solution, classes)
 
     def _seed(self, experiment: Experiment) -> int:
         """By network and not by run, so that a student begins and sees its images alike under every teacher."""
@@ -195,7 +228,7 @@ class Runner:
         torch.manual_seed(self._seed(experiment))
         if experiment.start and not self._start(experiment):
             return teacher_resnet18(classes, weights="imagenet").to(self.device)
-        network = self._untrained(experiment, classes)
+        network = self._untrained(experiment.network, classes)
         if start := self._start(experiment):
             load_fitting(network, self.directory(start) / "weights.safetensors")
         return network.to(self.device)
@@ -203,7 +236,7 @@ class Runner:
     def finished(self, name: str) -> tuple[Any, Run]:
         """An experiment's network with its weights, and its history."""
         experiment = EXPERIMENTS[name]
-        network = self._untrained(experiment, len(self.split(experiment.data).classes)).to(self.device)
+        network = self._untrained(experiment.network, len(self.split(experiment.data).classes)).to(self.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network, load_run(network, self.directory(name))
 
@@ -314,18 +347,33 @@ def _runner_in_worker(arguments: dict[str, Any], profile: Profile, directory: st
     return _KEPT[key]
 
 
-def run_timed(runner: Runner, name: str) -> float:
-    """One experiment, in whatever process; the seconds that it took, without those until the process was there."""
+@contextmanager
+def _alone(runner: Runner, what: str) -> Iterator[None]:
+    """No other task of this process runs meanwhile, and this one has one thread."""
     with _ONE_AT_A_TIME:
         if not usable(runner.device):
-            raise HW7Error(f"the worker that was to run {name} has no {runner.device}")
-        began, threads = time.monotonic(), torch.get_num_threads()
+            raise HW7Error(f"the worker that was to {what} has no {runner.device}")
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            runner.run_one(name)
+            yield
         finally:
             torch.set_num_threads(threads)
+
+
+def run_timed(runner: Runner, name: str) -> float:
+    """One experiment, in whatever process; the seconds that it took, without those until the process was there."""
+    with _alone(runner, f"run {name}"):
+        began = time.monotonic()
+        runner.run_one(name)
         return time.monotonic() - began + runner.spent[name]
+
+
+def cost_timed(runner: Runner, kind: Kind) -> Cost:
+    """What this kind of work costs, in whatever process. The run itself will give the warnings."""
+    with _alone(runner, "time a step"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return runner.cost_of(kind)
 
 
 def usable(device: str) -> bool:

@@ -102,7 +102,7 @@ def fused(network: nn.Module) -> nn.Module:
             continue
         module = network.get_submodule(convolution.target)
         with graph.inserting_before(node):
-            weight, bias = (graph.get_attr(f"{convolution.target}.{name}") for name in ("weight", "bias"))
+            weight, bias = (graph.get_attr(convolution.target + end) for end in (".weight", ".bias"))
             shape = module.stride, module.padding, module.dilation, module.groups
             kernel = torch.cudnn_convolution_add_relu if shortcut else torch.cudnn_convolution_relu
             middle = (*shortcut, 1) if shortcut else ()

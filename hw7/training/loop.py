@@ -14,10 +14,10 @@ as it is. A GPU adds in no fixed order: there, a run that goes on ends with weig
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -260,8 +260,7 @@ def train_side_by_side(
     for split in (training, validation):
         if not split.labelled:
             raise HW7Error(f"{split.source}, {split.name}: images without labels cannot be trained on or scored")
-    device = training.images.device
-    precision = precision or best_precision(device)
+    precision = precision or best_precision(training.images.device)
     settings = {"phases": phases, "seed": seed, "part": part, "precision": precision, "augmentation": augmentation}
     plan = [(phase, epoch) for phase in phases for epoch in range(phase.epochs)]
 
@@ -278,21 +277,18 @@ def train_side_by_side(
     bar = tqdm(plan, initial=first, desc=label, unit="epoch", leave=False, disable=not progress or None)
     with (
         computing_in(precision, *(trainee.network for trainee in open_runs)),
-        fastest_convolutions(device, (len(plan) - first) * len(training) // phases[0].batch),
+        fastest_convolutions(training.images.device, (len(plan) - first) * len(training) // phases[0].batch),
         bar,
     ):
         for number, (phase, epoch) in enumerate(plan[first:], start=first):
             started = time.time()
             if started + took > until:
-                for checkpoint in open_runs.values():
-                    checkpoint.save()
-                epochs = counted(len(plan), "epoch")
-                raise TimeIsUp(f"{label}: stopped after {number} of {epochs}, because its time is up")
-            here = [trainee for trainee, checkpoint in open_runs.items() if checkpoint.done == number]
-            if here != active:  # one that had come further takes part from here on
-                score = Scores([trainee.network for trainee in here], validation, f"{label}: validation")
-            if here != active or epoch == 0:
-                passes, active = None, here  # its recordings are freed before others are made
+                _stop(open_runs.values(), f"{label}: stopped after {number} of {counted(len(plan), 'epoch')}")
+            before, active = active, [trainee for trainee, one in open_runs.items() if one.done == number]
+            if active != before:  # one that had come further takes part from here on
+                score = Scores([trainee.network for trainee in active], validation, f"{label}: validation")
+            if active != before or epoch == 0:
+                passes = None  # its recordings are freed before others are made
             learners = [
                 Learner(trainee.network, open_runs[trainee].begin(phase, epoch), steps[trainee]) for trainee in active
             ]
@@ -330,9 +326,23 @@ def _taken_up(
     return runs, open_runs
 
 
+def _stop(checkpoints: Iterable[Checkpoint], where: str) -> NoReturn:
+    for checkpoint in checkpoints:
+        checkpoint.save()
+    raise TimeIsUp(f"{where}, because its time is up")
+
+
 def _said(run: Run) -> str:
     last = run.history[-1]
     return f"loss {last.loss:.3f}, accuracy {last.validation_accuracy:.3f}, best {run.best.validation_accuracy:.3f}"
+
+
+def epochs_done(directory: Path) -> int:
+    """How many epochs of a run its folder holds. Raises HW7Error where a file of it is broken."""
+    if (directory / "run.json").exists():
+        return len(read_json(directory / "run.json")["history"])
+    path = directory / "checkpoint.pt"
+    return len(load_checkpoint(path, "cpu")["history"]) if path.exists() else 0
 
 
 def load_run(network: nn.Module, directory: Path, identity: dict[str, Any] | None = None) -> Run:

@@ -1,6 +1,7 @@
 """Small reproductions of the report: what runs, what is kept, what is refused."""
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
 from hw7.models import StudentNet
 from hw7.report import ledger, runner
+from hw7.report import reproduce as reproducing
 from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.report.page import write_report
 from hw7.report.profiles import PROFILES
@@ -41,6 +43,7 @@ def solution() -> Solution:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROFILES, "tiny", TINY)
+    monkeypatch.setattr(reproducing, "HURRY_S", math.inf)  # what is said of the time has its own tests: test_pace
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +20,10 @@ from tiny_reproduction import TINY, reproduction
 
 from hw7 import HW7Error
 from hw7.cli import app
-from hw7.report import pace, runner
-from hw7.report.experiments import EXPERIMENTS
+from hw7.report import runner
 from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, default_directory, load_solution
-from hw7.support.files import load_weights, write_json
+from hw7.support.files import load_weights
 from hw7.support.workers import Cluster, SameProcess, Workers, side_by_side
 from hw7.training import loop
 from hw7.training.epoch import Passes
@@ -135,24 +133,6 @@ def test_the_results_do_not_depend_on_who_runs_them(tmp_path: Path, solution: So
             assert all(torch.equal(tensor, others[key]) for key, tensor in tensors.items())
 
 
-def test_the_longest_chain_goes_first(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-
-    class Noting(SameProcess):
-        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            started.append(args[1])
-            path = args[0].directory(args[1]) / "result.json"
-            path.parent.mkdir(parents=True)
-            path.write_text('{"accuracy": 0, "parameters": 0}')
-            return super().submit(int)
-
-    reproduction(tmp_path, solution, profile_name="full")._run_all(list(EXPERIMENTS), Noting(), 2)
-    assert started[:3] == ["pretraining", "teacher-scratch", "teacher-pretrained"]
-    assert sorted(started) == sorted(EXPERIMENTS)
-    place = {name: number for number, name in enumerate(started)}
-    assert all(place[need] < place[name] for name, row in EXPERIMENTS.items() for need in row.needs)
-
-
 def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
     real, said = runner.train_side_by_side, list[str]()
 
@@ -166,68 +146,18 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, solution: Solution, monke
     with pytest.raises(HW7Error, match="no luck"):
         made.run(["student-d", "depthwise-1mb"])
     assert list(made.results()["experiments"]) == ["teacher-scratch", "depthwise-1mb"]
+    estimate = r"about \d+ s on this machine: 1 experiment at a time; \d+ images trained on and \d+ scored, .*"
     lines = (
+        estimate,
         r"done 1 of 3, about \d+ s left\. a: teacher, ResNet-18 from scratch: accuracy 0\.\d{4}, 11,182,155 parameters",
         r"failed\. d: student distilled from \(a\): no luck",
         r"done 2 of 3\. Depthwise \+ pointwise convolutions: accuracy 0\.\d{4}, [\d,]+ parameters",
+        estimate,
         r"done 3 of 3\. d: student distilled from \(a\): accuracy 0\.\d{4}, [\d,]+ parameters",
     )
     monkeypatch.setattr(runner, "train_side_by_side", real)
     assert len(made.run(["student-d", "depthwise-1mb"])["experiments"]) == 3
     assert [line for line, wanted in zip(said, lines, strict=True) if not re.fullmatch(wanted, line)] == []
-
-
-def test_what_is_left_is_told_by_the_images_that_each_sees(
-    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each takes a tenth of a second for an image; one was done before."""
-    images = {"student-c": 600, "student-net": 36_000, "plain-1mb": 1200, "depthwise-1mb": 300, "grouped-1mb": 10}
-    made, said = reproduction(tmp_path, solution), list[str]()
-
-    class Counting(SameProcess):
-        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            write_json(made.result_path(args[1]), {"accuracy": 0.5, "parameters": 1000})
-            return super().submit(lambda: images[args[1]] / 10)
-
-    made.say = said.append
-    monkeypatch.setattr(made, "_images_seen", images.get)
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    write_json(made.result_path("student-c"), {"accuracy": 0.5, "parameters": 1000})
-    made._run_all(list(images), Counting(), 1)
-    assert [line.partition(". ")[0] for line in said] == [
-        "done 2 of 5, about 3 min left",
-        "done 3 of 5, about 31 s left",
-        "done 4 of 5, about 1 s left",
-        "done 5 of 5",
-    ]
-
-
-def test_the_time_left_knows_chains_what_runs_and_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    left = pace.Pace({"teacher-scratch": 80, "student-c": 30, "student-d": 40, "plain-1mb": 10}, 2)
-    left.begin("teacher-scratch")
-    left.begin("student-c")
-    assert left.left() == ""
-    clock[0] = 35.0
-    left.end("student-c", 30.0)  # the first five seconds were its process's
-    assert left.left() == ", about 85 s left"  # 80 - 35 of the teacher, and then its student's 40
-    left.begin("plain-1mb")
-    clock[0] = 1000.0
-    assert left.left() == ", about 40 s left"  # what takes longer than it should is about to end
-    left.fail("teacher-scratch")  # its student is not run
-    clock[0] = 37.0
-    assert left.left() == ", about 8 s left"
-    left.end("plain-1mb", 10.0)
-    assert left.left() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "1 s"), (99.4, "99 s"), (100.0, "2 min"), (5940.0, "99 min"), (6000.0, "1.7 h"), (90_000.0, "25.0 h")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert pace._duration(seconds) == text
 
 
 @pytest.mark.slow

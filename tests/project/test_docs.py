@@ -34,6 +34,7 @@ from hw7.checks.public import Checks
 from hw7.data.plates.source import PLATES_COUNTS
 from hw7.report.experiments import EXPERIMENTS
 from hw7.report.profiles import PROFILES
+from hw7.report.work import NOTHING, images_of, work_of
 from hw7.solution import PROJECT
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -453,8 +454,14 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_tables_of_the_docs_are_those_of_the_code() -> None:
     text = (PROJECT / "docs" / "reproducing.md").read_text()
-    for name in PROFILES:
-        assert f"| `{name}` |" in text
+    for name, profile in PROFILES.items():
+        work = sum((work_of(each, profile, images_of(profile)) for each in EXPERIMENTS), NOTHING)
+        assert re.search(rf"^\| `{name}` \|.*\| {work.trained:,} \| {work.scored:,} \|", text, re.MULTILINE), (
+            name,
+            work,
+        )
+        if name == "quick":
+            assert f"That is {work.trained / 1e6:.1f} million\npictures" in (PROJECT / "README.md").read_text()
     for name in EXPERIMENTS:
         # `student-c`, `-d`, `-e` stand for three
         stem, _, end = name.rpartition("-")
