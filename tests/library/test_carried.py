@@ -1,7 +1,6 @@
 """A reproduction that was interrupted, packed and unpacked somewhere else goes on there."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,11 @@ from tiny_training import Killed
 from torch import nn
 
 from hw7.report import carry
-from hw7.report import reproduce as reproducing
 from hw7.report.carry import ANEW, EXACTLY, LEFT_OUT, ROUNDED, pack, unpack
 from hw7.report.experiments import NETWORKS
 from hw7.report.page import write_report
 from hw7.report.profiles import PROFILES
+from hw7.report.reproduce import Reproduction
 from hw7.solution import Solution, load_solution
 from hw7.support.parts import HEAD
 from hw7.training.epoch import Passes
@@ -41,7 +40,7 @@ def patched() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROFILES, "tiny", replace(TINY, recipes=dict(TINY.recipes) | PRUNING))
         patch.setitem(NETWORKS, "teacher", small_teacher)
-        patch.setattr(reproducing, "HURRY_S", math.inf)  # timed passes are no epochs
+        patch.setattr(Reproduction, "_costs", lambda *_: {})  # timing the steps takes passes that are not counted here
         yield
 
 
@@ -81,11 +80,12 @@ def whole(patched: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def least(folder: Path, how: Callable[[str], str], only: Sequence[str] = ONLY) -> float:
-    """How many MB a pack has in which each kind of item travels like this."""
+    """How many MB a pack has in which each kind of item travels like this; a little more, but less than rounding a
+    teacher saves, since torch.save does not write the very same bytes each time."""
     items = list(carry._items(folder, only))
     for item in items:
         item.how = how(item.kind)
-    return (sum(item.size for item in items) + HEAD + 65) / 1e6
+    return (sum(item.size for item in items) + HEAD + 165) / 1e6
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=MOMENTS.values())
