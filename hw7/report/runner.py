@@ -29,7 +29,7 @@ from hw7.training.epoch import evaluate, predict
 from hw7.training.loop import Run, load_run, train
 from hw7.training.precision import PRECISIONS, best_precision
 from hw7.training.steps import Distillation, cross_entropy_step
-from hw7.training.weights import describe, load_fitting
+from hw7.training.weights import describe, load_fitting, zero_residual_branches
 
 
 @dataclass
@@ -171,6 +171,8 @@ class Runner:
         network = self._untrained(experiment, classes)
         if experiment.start:
             load_fitting(network, self.directory(experiment.start) / "weights.safetensors")
+        elif self.profile.zero_residuals:
+            zero_residual_branches(network)
         return network.to(self.device)
 
     def finished(self, name: str) -> tuple[Any, Run]:

@@ -21,13 +21,13 @@ from hw7.cli import app
 from hw7.data import fashion_mnist, load
 from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
-from hw7.models import StudentNet
+from hw7.models import StudentNet, teacher_resnet18
 from hw7.report import ledger, runner
 from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.report.page import write_report
 from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, load_solution
-from hw7.support.files import load_weights
+from hw7.support.files import load_weights, save_weights
 from hw7.training.epoch import Passes
 
 ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
@@ -331,6 +331,35 @@ def test_students_of_one_kind_begin_alike_under_every_teacher(
     (weights, seed, phases), *others = starts.values()
     assert len(others) == 2
     assert all(torch.equal(weights, start[0]) and start[1:] == (seed, phases) for start in others)
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_residual_branches_begin_at_zero_where_the_profile_says_so(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch, zero: bool
+) -> None:
+    """Those of every network that begins with nothing; one that goes on from another keeps what that has learnt."""
+    begun: list[torch.nn.Module] = []
+
+    def recorded(network: torch.nn.Module, *arguments: Any, **options: Any) -> None:
+        begun.append(network)
+        raise Killed
+
+    monkeypatch.setattr(runner, "train", recorded)
+    monkeypatch.setitem(PROFILES, "tiny", replace(TINY, zero_residuals=zero))
+    made = reproduction(tmp_path, solution)
+    learnt = teacher_resnet18(len(made.split("pretraining").classes))  # an untrained one has its scales at one
+    save_weights(made.directory("pretraining") / "weights.safetensors", learnt.state_dict(), {})
+    for name in ("teacher-scratch", "small-resnet18", "student-c", "teacher-pretrained"):
+        with pytest.raises(Killed):
+            made.run_one(name)
+    scratch, small, student, pretrained = begun
+    images = torch.rand(2, 3, 32, 32)
+    for network in (scratch, small):
+        block = network.eval().layer1[0]
+        hidden = torch.relu(images.mean(dim=1, keepdim=True).expand(-1, 64, -1, -1))
+        assert torch.equal(block(hidden), hidden) == zero  # the shortcut alone
+    assert all(bool(block.bn2.weight.all()) for block in pretrained.layer1)
+    assert all(bool(m.weight.all()) for m in student.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
 def test_hold_out() -> None:
