@@ -13,8 +13,8 @@ AUGMENTATION = augment.Augmentation()
 class Profile:
     """How large a reproduction is: the side of the images in pixels, how many of them (None: all), and the epochs.
 
-    `plates` are options for that source where the user gave none: small images need easier pictures. `zero_residuals`:
-    untrained ResNets begin with their residual branches at zero, which few epochs need; the report has no word of it.
+    `plates` are options for that source where the user gave none: small images need easier pictures. The
+    networks of `zero_residuals` begin with their residual branches at zero: deep and thin, they need few epochs then.
     """
 
     size: int
@@ -23,7 +23,7 @@ class Profile:
     augmentation: augment.Augmentation = AUGMENTATION
     checkpoint_seconds: float = 20.0
     plates: str = ""
-    zero_residuals: bool = False
+    zero_residuals: tuple[str, ...] = ()
     about: str = ""
 
 
@@ -66,7 +66,7 @@ PROFILES: dict[str, Profile] = {
         plates="difficulty=0.5",
         images={"training": 2000, "validation": 1000, "testing": 4000, "pretraining": 8000},
         recipes=SMALL,
-        zero_residuals=True,
+        zero_residuals=("small_resnet18",),
     ),
     "notebook": Profile(
         about="what the report notebook runs, on a laptop in a few minutes",
@@ -82,7 +82,7 @@ PROFILES: dict[str, Profile] = {
             "question 3": _warm_up(18),
             "question 4": _warm_up(16),
         },
-        zero_residuals=True,
+        zero_residuals=("small_resnet18",),
     ),
     "full": Profile(
         about="the report's own recipe, for a GPU",

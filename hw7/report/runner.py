@@ -171,7 +171,7 @@ class Runner:
         network = self._untrained(experiment, classes)
         if experiment.start:
             load_fitting(network, self.directory(experiment.start) / "weights.safetensors")
-        elif self.profile.zero_residuals:
+        elif experiment.network in self.profile.zero_residuals:
             zero_residual_branches(network)
         return network.to(self.device)
 
