@@ -38,15 +38,15 @@ def _warm_up(epochs: int, learning_rate: float = 3e-3) -> tuple[Phase, ...]:
 
 SMALL = {
     "pretraining": _cosine(4),
-    "fine-tuning": _cosine(6, learning_rate=5e-4),
-    "teacher": _cosine(6),
+    "fine-tuning": _cosine(6, learning_rate=4e-4),
+    "teacher": _cosine(5),
     "weak teacher": _cosine(1),
-    "low rank": _warm_up(12, learning_rate=4e-3),
+    "low rank": _warm_up(10, learning_rate=4e-3),
     "question 1": _warm_up(8),
-    "question 2": _warm_up(12),
+    "question 2": _warm_up(10),
     "question 3": _warm_up(12),
     "pruning": (Phase(1, learning_rate=5e-4),),
-    "question 4": _warm_up(10),
+    "question 4": _warm_up(8, learning_rate=4e-3),
 }
 
 PROFILES: dict[str, Profile] = {
@@ -76,11 +76,14 @@ PROFILES: dict[str, Profile] = {
         recipes={  # half the images want more epochs
             **SMALL,
             "pretraining": _cosine(6),
-            "fine-tuning": _cosine(10, learning_rate=5e-4),
+            "fine-tuning": _cosine(10, learning_rate=4e-4),
             "teacher": _cosine(10),
+            "low rank": _warm_up(20, learning_rate=4e-3),
+            "question 1": _warm_up(16),
             "question 2": _warm_up(20),
             "question 3": _warm_up(18),
-            "question 4": _warm_up(16),
+            "pruning": (Phase(1, learning_rate=5e-4, batch=64),),
+            "question 4": _warm_up(14, learning_rate=4e-3),
         },
         zero_residuals=("small_resnet18",),
     ),
