@@ -39,21 +39,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}  # SGD wit
 SCHEDULES: dict[str, Callable[[int, int], float]] = {  # (epoch, epochs) -> the share of the learning rate
     "constant": lambda epoch, epochs: 1.0,
     "cosine": lambda epoch, epochs: 0.5 * (1 + math.cos(math.pi * epoch / epochs)),
-    "warm-up": lambda epoch, epochs: _warm_up(epoch, epochs, max(1, round(epochs / 5))),
 }
-
-
-def _warm_up(epoch: int, epochs: int, rising: int) -> float:
-    """A straight line up to 1 in the first epochs, and the cosine from there to zero."""
-    if epoch < rising:
-        return (epoch + 1) / (rising + 1)
-    return 0.5 * (1 + math.cos(math.pi * (epoch - rising) / (epochs - rising)))
 
 
 @dataclass(frozen=True)
 class Phase:
-    """So many epochs with one optimizer. `schedule`, stepped every epoch: "constant", "cosine" (to zero), or
-    "warm-up" (up in a fifth of the epochs, then the cosine).
+    """So many epochs with one optimizer. `schedule` is "constant" or "cosine" (to zero, stepped every epoch).
 
     Raises HW7Error for an optimizer or a schedule that is not known.
     """

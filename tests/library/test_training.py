@@ -214,10 +214,6 @@ def test_learning_rates() -> None:
     # cos 0, 45, 90, 135 degrees; float64 rounding is all that may differ
     wanted = [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5))]
     assert [cosine.learning_rate_at(number) for number in range(4)] == pytest.approx(wanted, rel=1e-12)
-    warm_up = Phase(10, learning_rate=0.3, schedule="warm-up")
-    falling = [0.15 * (1 + math.cos(math.pi * number / 8)) for number in range(8)]
-    assert [warm_up.learning_rate_at(number) for number in range(10)] == pytest.approx([0.1, 0.2, *falling], rel=1e-12)
-    assert [Phase(1, learning_rate=0.3, schedule="warm-up").learning_rate_at(0)] == [0.15]
 
 
 def test_each_phase_has_its_own_optimizer_and_rates(tmp_path: Path) -> None:
@@ -247,8 +243,8 @@ def test_each_phase_has_its_own_optimizer_and_rates(tmp_path: Path) -> None:
     [
         ({"optimizer": "adam"}, "there is no optimizer 'adam'; there are: adamw, sgd"),
         ({"optimizer": "SGD"}, "there is no optimizer 'SGD'; there are: adamw, sgd"),
-        ({"schedule": "cos"}, "there is no schedule 'cos'; there are: constant, cosine, warm-up"),
-        ({"schedule": ""}, "there is no schedule ''; there are: constant, cosine, warm-up"),
+        ({"schedule": "cos"}, "there is no schedule 'cos'; there are: constant, cosine"),
+        ({"schedule": ""}, "there is no schedule ''; there are: constant, cosine"),
     ],
 )
 def test_an_optimizer_or_a_schedule_that_is_not_known(changes: dict[str, str], says: str) -> None:
