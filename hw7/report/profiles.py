@@ -39,7 +39,7 @@ SMALL = {
     "weak teacher": _cosine(1),
     "low rank": _cosine(11, learning_rate=4e-3),
     "question 1": _cosine(8, learning_rate=3e-3),
-    "question 2": _cosine(11, learning_rate=3e-3),
+    "question 2": _cosine(12, learning_rate=3e-3),
     "question 3": _cosine(10, learning_rate=3e-3),
     "pruning": (Phase(1, learning_rate=5e-4),),
     "question 4": _cosine(8, learning_rate=4e-3),
