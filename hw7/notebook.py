@@ -25,11 +25,11 @@ from hw7.measure import file_bytes
 from hw7.report.compare import standard_error
 from hw7.report.experiments import EXPERIMENTS, NETWORKS
 from hw7.report.reproduce import Reproduction
-from hw7.report.runner import quantized
 from hw7.solution import Solution, load_solution
 from hw7.support.files import read_json
 from hw7.support.workers import Workers
 from hw7.training.epoch import evaluate
+from hw7.training.weights import quantized
 
 
 class Lab:

@@ -128,10 +128,10 @@ def quantize(
     from hw7 import measure
     from hw7.cli.shared import load_network
     from hw7.data.load import load_split
-    from hw7.report.runner import quantized
     from hw7.solution import load_solution
     from hw7.support.files import save_weights
     from hw7.training.epoch import evaluate
+    from hw7.training.weights import quantized
 
     own = load_solution(solution)
     if bits != 16 and not 2 <= bits <= 8:

@@ -32,8 +32,8 @@ from hw7.report.compare import (
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, PRETRAINED, SCRATCH, WEAK
 from hw7.report.plots import Picture, plot_curves, plot_pruning, plot_sizes, sample_sheet
 from hw7.report.reproduce import Reproduction
-from hw7.report.runner import quantized
 from hw7.support.files import read_json, write_file, write_json
+from hw7.training.weights import quantized
 
 NOT_YET, NOT_ASKED = "not run yet", "not run"
 

@@ -13,7 +13,7 @@ import time
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hw7 import HW7Error, measure
 from hw7.data.load import hold_out_tenth, load_split
@@ -38,7 +38,7 @@ from hw7.training.loop import Phase, Run, TimeIsUp, Trainee, load_run, train_sid
 from hw7.training.precision import PRECISIONS, best_precision, computing_in
 from hw7.training.steps import Distillation, Step, cross_entropy_step
 from hw7.training.timing import Cost
-from hw7.training.weights import describe, load_fitting
+from hw7.training.weights import describe, load_fitting, quantized, zero_residual_branches
 
 
 @dataclass
@@ -231,6 +231,8 @@ class Runner:
         network = self._untrained(experiment.network, classes)
         if start := self._start(experiment):
             load_fitting(network, self.directory(start) / "weights.safetensors")
+        elif experiment.network in self.profile.zero_residuals:
+            zero_residual_branches(network)
         return network.to(self.device)
 
     def finished(self, name: str) -> tuple[Any, Run]:
@@ -378,23 +380,3 @@ def cost_timed(runner: Runner, kind: Kind) -> Cost:
 
 def usable(device: str) -> bool:
     return not device.startswith("cuda") or torch.cuda.is_available()
-
-
-def quantized(
-    solution: Solution, state_dict: Mapping[str, Tensor], bits: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(what is stored, what it is read back as): 16 bits as the course does it, fewer by the solution's own code.
-
-    Raises HW7Error where the solution's code raises or loses a tensor.
-    """
-    if bits == 16:
-        stored = {name: t.half() if t.is_floating_point() else t for name, t in state_dict.items()}
-        return stored, {name: tensor.to(state_dict[name].dtype) for name, tensor in stored.items()}
-    with running("quantization.compress", solution.directory):
-        stored = solution.quantization.compress({name: tensor.cpu() for name, tensor in state_dict.items()}, bits)
-    with running("quantization.decompress", solution.directory):
-        restored = solution.quantization.decompress(stored)
-    for name, tensor in state_dict.items():
-        if name not in restored or restored[name].shape != tensor.shape:
-            raise HW7Error(f"quantization.decompress did not give back {name} with shape {tuple(tensor.shape)}")
-    return stored, restored

@@ -4,7 +4,7 @@ import pytest
 
 from hw7 import HW7Error
 from hw7.report import ledger
-from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.report.experiments import EXPERIMENTS, NETWORKS, with_needs
 from hw7.report.profiles import PROFILES
 from hw7.training.loop import Phase
 
@@ -26,6 +26,7 @@ def test_every_profile_knows_every_recipe(name: str) -> None:
     profile = PROFILES[name]
     trained = [experiment for experiment in EXPERIMENTS.values() if not experiment.bits]
     assert {experiment.recipe for experiment in trained} == set(profile.recipes)
+    assert set(profile.zero_residuals) <= set(NETWORKS)
     assert set(profile.images) == {"training", "validation", "testing", "pretraining"}
 
 

@@ -20,16 +20,17 @@ from hw7.cli import app
 from hw7.data import fashion_mnist, load
 from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
-from hw7.models import StudentNet
+from hw7.models import StudentNet, teacher_resnet18
 from hw7.report import ledger, runner
 from hw7.report import reproduce as reproducing
 from hw7.report.experiments import EXPERIMENTS, with_needs
 from hw7.report.page import write_report
 from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, load_solution
-from hw7.support.files import load_weights
+from hw7.support.files import load_weights, save_weights
 from hw7.training.epoch import Passes
 from hw7.training.loop import Trainee
+from hw7.training.weights import quantized
 
 ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
 EPOCHS = 1 + 1 + 2 + 2 + 1 + 5  # of ONLY and what it needs; the two students of question 2 have two phases
@@ -306,7 +307,7 @@ def test_a_pruning_that_is_wrong(
 def test_a_quantization_that_is_wrong(tmp_path: Path, source: str, says: str) -> None:
     own = with_own(tmp_path, quantization=source)
     with pytest.raises(HW7Error, match=says):
-        runner.quantized(own, StudentNet().state_dict(), 8)
+        quantized(own, StudentNet().state_dict(), 8)
 
 
 def test_students_of_one_kind_begin_alike_under_every_teacher(
@@ -381,6 +382,31 @@ def test_one_that_fails_fails_alone(tmp_path: Path, solution: Solution, monkeypa
     with pytest.raises(HW7Error, match="no luck"):
         made.run(["student-c", "student-d", "student-weak"])
     assert set(made.results()["experiments"]) == {"teacher-scratch", "teacher-weak", "student-c", "student-weak"}
+
+
+def test_residual_branches_begin_at_zero_where_the_profile_says_so(
+    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only in a network that begins with nothing: one that goes on from another keeps what that has learnt."""
+    hidden = torch.rand(2, 64, 8, 8)
+    alone: list[bool] = []  # whether the first block is its shortcut alone
+
+    def recorded(trainees: list[Trainee], *arguments: Any, **options: Any) -> None:
+        network: Any = trainees[0].network
+        alone.append(torch.equal(network.eval().layer1[0](hidden), hidden))
+        raise Killed
+
+    monkeypatch.setattr(runner, "train_side_by_side", recorded)
+    made = reproduction(tmp_path, solution)
+    monkeypatch.setattr(made, "_origin", str)
+    learnt = teacher_resnet18(len(made.split("pretraining").classes))  # an untrained one has its scales at one
+    save_weights(made.directory("pretraining") / "weights.safetensors", learnt.state_dict(), {})
+    for zeroed in ((), ("small_resnet18",), ("teacher",)):
+        made.profile = replace(TINY, zero_residuals=zeroed)
+        for name in ("small-resnet18", "teacher-scratch", "teacher-pretrained"):
+            with pytest.raises(Killed):
+                made.run_one(name)
+    assert alone == [False, False, False, True, False, False, False, True, False]
 
 
 def test_hold_out() -> None:
