@@ -126,7 +126,7 @@ class Page:
             ("profile", f"{reproduction.profile_name}: {reproduction.profile.about}"),
             ("seed", str(reproduction.seed)),
             ("solution", f"{solution.directory.parent.name}/{solution.directory.name} ({solution.digest})"),
-            ("precision", reproduction.precision),
+            ("precision", f"{reproduction.precision}: in it the best epoch was chosen, and every accuracy measured"),
             ("device", f"{_device_name(reproduction.device)}; {seconds / 60:.1f} minutes of training"),
             ("versions", f"hw7 {__version__}, Python {platform.python_version()}, torch {torch.__version__}"),
         ]
@@ -184,6 +184,7 @@ class Page:
                 "A printed size is that of a file; it is set against the bytes of the tensors in it.",
                 "The distilled CNN's loss is its distillation loss, as printed; the other two are cross entropies.",
                 *self._about_verdicts("q1."),
+                *self._note(1),
             ],
             [Table(columns, sizes, left), Table(headers, accuracies, left)],
             [*self._curves("curves-1.svg", PRETRAINED, "small-resnet18", "student-cnn"), self._sizes()],
@@ -211,6 +212,7 @@ class Page:
                 "each network had images of its own; on the same images, as here, chance moves a difference less. "
                 "What another seed changes is in neither, and may be more.",
                 *self._about_verdicts("q2."),
+                *self._note(2),
             ],
             [Table(headers, rows, ("run", "verdict"))],
             self._curves("curves-2.svg", *order),
@@ -242,6 +244,7 @@ class Page:
             ends = (f"{steps[-1]['parameters']:,}", _percent(steps[-1])) if steps else ("", missing)
             last.append((str(rate), str(EXPERIMENTS[f"prune-{rate}"].steps), *ends))
         tables.append(Table(("keep rate", "steps", "parameters after the last", "validation accuracy"), last))
+        text += self._note(3)
         pictures = [plot_pruning(ladders, student)] if student and ladders else []
         return Section("Question 3: network pruning", text, tables, pictures)
 
@@ -268,7 +271,7 @@ class Page:
             "The course's question, not this report's: equal depth and strides, three kinds of convolution, near 1 MB."
         )
         title = "Question 4: plain, depthwise + pointwise, group convolution"
-        return Section(title, [text], [Table(headers, rows, headers[:1])])
+        return Section(title, [text, *self._note(4)], [Table(headers, rows, headers[:1])])
 
     def _contradictions(self) -> Section:
         text = [f"{c.number}. {c.text}" for c in ledger.contradictions()]
@@ -298,6 +301,11 @@ class Page:
             return _cell(comparison.measured)
         run = self.measured_by.get(comparison.figure.id)
         return self._missing(run) if run else "cannot be counted"
+
+    def _note(self, question: int) -> list[str]:
+        """What the profile's size does to a question."""
+        note = self.reproduction.profile.notes.get(question)
+        return [f"At this profile: {note}"] if note else []
 
     def _scores(self, name: str) -> tuple[str, str]:
         """Accuracy on validation images and on test images."""

@@ -1,7 +1,7 @@
 """Profiles: with how many images and epochs the report's experiments run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hw7.data import augment
 from hw7.training.loop import Phase
@@ -15,6 +15,7 @@ class Profile:
 
     `plates` are options for that source where the user gave none: small images need easier pictures. The
     networks of `zero_residuals` begin with their residual branches at zero: deep and thin, they need few epochs then.
+    `notes` say, by question, what a profile of this size does to its numbers.
     """
 
     size: int
@@ -25,6 +26,7 @@ class Profile:
     plates: str = ""
     zero_residuals: tuple[str, ...] = ()
     about: str = ""
+    notes: Mapping[int, str] = field(default_factory=dict)
 
 
 def _cosine(epochs: int, learning_rate: float = 1e-3) -> tuple[Phase, ...]:

@@ -265,7 +265,7 @@ def test_the_command_stops_in_good_time_and_says_so(
 
     assert reproduce("--minutes", "0") == 75
     assert "time is up: 0 of 1 done; run the same again" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert "not run yet" in (tmp_path / "out" / "report.md").read_text()
     assert reproduce("--minutes", "30", "--jobs", "4") == 0
     assert (tmp_path / "out" / "report.html").exists()
 
