@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from hw7.solution import Solution, load_solution
 from hw7.support.files import write_json
 from hw7.support.workers import SameProcess, Workers
 from hw7.training import timing
-from hw7.training.loop import epochs_done
+from hw7.training.loop import Phase, epochs_done
 from hw7.training.timing import Cost
 
 LINE = r"about .* on this machine: {at_once} at a time; {trained:,} images trained on and {scored:,} scored, each as .*"
@@ -48,11 +49,14 @@ IMAGES = {"training": 100, "validation": 10, "testing": 1000, "pretraining": 205
 STUDENT, TEACHER = Kind("student_dw"), Kind("teacher")
 
 
+SMALL = replace(PROFILES["quick"], recipes={"question 2": (Phase(28, batch=64),), "pretraining": (Phase(8, batch=64),)})
+
+
 def test_the_work_of_a_student_by_hand() -> None:
     """28 epochs with one optimizer. Ten validation images are scored in each, once at the end, and once for the loss by
     the teacher, who sees them then; test images once."""
     taught = Kind("student_dw", "teacher", "adamw", 64)
-    work = work_of("student-e", PROFILES["quick"], IMAGES)
+    work = work_of("student-e", SMALL, IMAGES)
     assert work.images == {taught: 28 * 100, STUDENT: 28 * 10 + 10 + 1000 + 10, TEACHER: 10}
     assert work.starts == {taught: 1, STUDENT: 1}
     assert (work.trained, work.scored) == (2800, 1310)
@@ -86,11 +90,11 @@ def test_epochs_of_a_run_that_was_killed(tmp_path: Path) -> None:
 
 def test_work_that_is_not_the_rule() -> None:
     """Pretraining holds a tenth of its own out and has no test images; quantization trains nothing."""
-    assert work_of("pretraining", PROFILES["quick"], IMAGES).images == {
+    assert work_of("pretraining", SMALL, IMAGES).images == {
         Kind("teacher", "", "adamw", 64): 8 * 184,
         TEACHER: (8 + 1) * 21,
     }
-    quantized = work_of("quantized-8", PROFILES["quick"], IMAGES)
+    quantized = work_of("quantized-8", SMALL, IMAGES)
     assert quantized == Work(Counter({Kind("student_net"): 1010}), Counter())
 
 
