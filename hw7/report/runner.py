@@ -34,6 +34,7 @@ from hw7.solution import NUM_CLASSES, Solution, load_solution, running
 from hw7.support.files import read_json, write_json
 from hw7.training import timing
 from hw7.training.epoch import evaluate, predict
+from hw7.training.frozen import frozen
 from hw7.training.loop import Phase, Run, TimeIsUp, Trainee, load_run, train_side_by_side
 from hw7.training.precision import PRECISIONS, best_precision, computing_in
 from hw7.training.steps import Distillation, Step, cross_entropy_step
@@ -185,8 +186,10 @@ class Runner:
         network, run = self.finished(experiment.start)
         stored, restored = quantized(self.solution, network.state_dict(), experiment.bits)
         network.load_state_dict(restored)
-        measured = self._measured(network, run, experiment) | self._measured_once(network, experiment)
-        return {**measured, "file_bytes": measure.file_bytes(stored)}
+        with computing_in(self.precision, network):
+            loss, accuracy = evaluate(network, self.split("validation"))
+        measured = self._measured(network, run, experiment) | {"loss": loss, "accuracy": accuracy}
+        return measured | self._measured_once(network, experiment) | {"file_bytes": measure.file_bytes(stored)}
 
     # ---- their parts ----
 
@@ -243,8 +246,10 @@ class Runner:
         return network, load_run(network, self.directory(name))
 
     def _teacher(self, name: str) -> nn.Module:
+        """An experiment's network, frozen: once for all that it teaches."""
         if name not in self._teachers:
-            self._teachers[name] = self.finished(name)[0]
+            images = self.split("validation").images
+            self._teachers[name] = frozen(self.finished(name)[0], images, self.precision)
         return self._teachers[name]
 
     def _partners(self, experiment: Experiment) -> list[Experiment]:
@@ -301,14 +306,11 @@ class Runner:
         )  # fmt: skip
 
     def _measured(self, network: nn.Module, run: Run, experiment: Experiment) -> dict[str, Any]:
-        """What is measured of every network that a run ends with."""
-        _, validation = self._images(experiment)
-        with computing_in(self.precision, network):
-            loss, accuracy = evaluate(network, validation)
+        """What is known of every network that a run ends with. Its scores are those that chose its best epoch."""
         return {
-            "accuracy": accuracy,
-            "loss": loss,
-            "images": len(validation),
+            "accuracy": run.best.validation_accuracy,
+            "loss": run.best.validation_loss,
+            "images": len(self._images(experiment)[1]),
             "parameters": measure.parameters(network),
             "tensor_bytes": measure.tensor_bytes(network),
             "best_epoch": run.best_epoch + 1,

@@ -75,6 +75,7 @@ def work_of(name: str, profile: Profile, images: Mapping[str, int], done: Callab
             seen[kind] += left * training
             seen[Kind(network)] += left * validation
             starts.update([kind, Kind(network)] if left else [])
+    if experiment.bits:
         seen[Kind(network)] += validation
     if experiment.data == "training":
         seen[Kind(network)] += images["testing"]

@@ -23,9 +23,13 @@ CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 def frozen(teacher: nn.Module, images: Tensor, precision: str) -> nn.Module:
     """A copy of the teacher in eval mode, computing in `precision`: float32 images [N, 3, S, S] to float32 logits.
 
-    Each change is proved on `images` [n, 3, S, S], float32, such as the network will see: one that gives other logits,
-    or raises, is left out. So a teacher whose code cannot be followed (it decides by values) only runs as before.
+    Each change is proved on two of `images`, uint8 [N, 3, S, S], such as the network will see: one that gives other
+    logits, or raises, is left out. So a teacher whose code cannot be followed (it decides by values) only runs as
+    before. One that is frozen already is given back.
     """
+    if isinstance(teacher, Frozen):
+        return teacher
+    images = images[:2].float() / 255
     plain = copy.deepcopy(teacher).eval().requires_grad_(False)
     dtype = getattr(torch, precision)
     with torch.no_grad(), computing_in("float32"):

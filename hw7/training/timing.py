@@ -54,10 +54,10 @@ def trained(
     made = time.perf_counter() - began
     taught = measure.macs(step.teacher, (3, side, side)) // 3 if isinstance(step, Distillation) else 0
     images = _made_up(network, side, phase.batch, taught)
-    prepared(step, images.images, precision)  # a process's first one takes longer; pruning has it in each of its runs
+    step = prepared(step, images.images, precision)  # once for all that a teacher teaches
     began = time.perf_counter() - made
     with computing_in(precision, network):
-        learner = Learner(network, phase.make_optimizer(network), prepared(step, images.images, precision))
+        learner = Learner(network, phase.make_optimizer(network), step)
         passes = Passes([learner], images, len(images), augmentation)
         return _cost(began, lambda: passes(generator(0)), len(images))
 
@@ -76,7 +76,7 @@ def _warm_up() -> None:
     layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     network = nn.Sequential(*layers, nn.Linear(4, NUM_CLASSES))
     images = _made_up(network, 8, 4)
-    frozen(network, images.images.float() / 255, "float32")
+    frozen(network, images.images, "float32")
     learner = Learner(network, Phase(1).make_optimizer(network), cross_entropy_step)
     Passes([learner], images, len(images), augment.Augmentation())(generator(0))
 

@@ -14,7 +14,8 @@ from hw7.report.experiments import NETWORKS
 from hw7.solution import load_solution
 from hw7.training.frozen import Frozen, folded, frozen, fused
 
-IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+BYTES = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = BYTES / 255
 
 
 def trained(net: nn.Module) -> nn.Module:
@@ -45,7 +46,7 @@ def test_folded_is_the_same_function_without_batch_norms(name: str) -> None:
     net = trained(NETWORKS[name](load_solution(), 11)).double()
     # The same products in another order: float64 keeps 16 digits, and the logits are below 100.
     torch.testing.assert_close(folded(copy.deepcopy(net))(IMAGES.double()), net(IMAGES.double()), rtol=0, atol=1e-10)
-    assert calls(frozen(net.float(), IMAGES, "float32"), nn.BatchNorm2d) == 0
+    assert calls(frozen(net.float(), BYTES, "float32"), nn.BatchNorm2d) == 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -53,7 +54,7 @@ def test_a_frozen_teacher(precision: str) -> None:
     """Float32 in and out, weights of the precision, no gradient; the one that it is made from is left as it was."""
     teacher = trained(network()).train()
     before = copy.deepcopy(teacher.state_dict())
-    made = frozen(teacher, IMAGES, precision)
+    made = frozen(teacher, BYTES, precision)
     logits, expected = made(IMAGES.clone().requires_grad_()), copy.deepcopy(teacher).eval()(IMAGES)
     assert logits.dtype == torch.float32
     close = 1e-5 if precision == "float32" else 0.05  # bfloat16 keeps 8 bits
@@ -61,6 +62,7 @@ def test_a_frozen_teacher(precision: str) -> None:
     convolutions = [module for module in made.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     assert {module.weight.dtype for module in convolutions} == {getattr(torch, precision)}
     assert not any(parameter.requires_grad for parameter in made.parameters())
+    assert frozen(made, BYTES, precision) is made
     assert teacher.training
     assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
 
@@ -107,7 +109,7 @@ class Shared(nn.Module):
 )
 def test_what_cannot_be_folded_is_left_as_it_is(net: nn.Module, norms: int) -> None:
     net = trained(net)
-    made = frozen(net, IMAGES, "float32")
+    made = frozen(net, BYTES, "float32")
     torch.testing.assert_close(made(IMAGES), net(IMAGES))
     assert calls(made, nn.BatchNorm2d) == norms
 
@@ -115,7 +117,7 @@ def test_what_cannot_be_folded_is_left_as_it_is(net: nn.Module, norms: int) -> N
 def test_a_teacher_that_raises_is_left_to_raise_where_it_is_used() -> None:
     broken = nn.Sequential(nn.Conv2d(5, 3, 3), nn.BatchNorm2d(3))
     with pytest.raises(RuntimeError, match="channels"):
-        frozen(broken, IMAGES, "bfloat16")(IMAGES)
+        frozen(broken, BYTES, "bfloat16")(IMAGES)
 
 
 def cudnn_relu(x: Tensor, weight: Tensor, bias: Tensor, *shape: object) -> Tensor:
@@ -157,7 +159,7 @@ def test_on_a_gpu_too(name: str, precision: str) -> None:
     net = trained(NETWORKS[name](load_solution(), 11)).cuda()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = IMAGES.cuda()
-    made, expected = frozen(net, images, precision), net(images)
+    made, expected = frozen(net, BYTES.cuda(), precision), net(images)
     close = 1e-3 if precision == "float32" else 0.1  # bfloat16 keeps 8 bits, over 18 layers
     assert (made(images) - expected).abs().max() <= close * expected.abs().max()
     assert isinstance(made, Frozen)
