@@ -22,7 +22,7 @@ from hw7.training.loop import Phase
 from hw7.training.precision import computing_in
 from hw7.training.steps import Distillation, Step, cross_entropy_step, prepared
 
-ENOUGH_S = 0.15  # so long is a kind of work timed: two steps of a small network
+ENOUGH_S = 0.1  # so long is a kind of work timed: two steps of a small network
 # On a CPU, so many images at a time are enough, or as many as take so many multiply-accumulates: 64 of ResNet-18 at
 # 128 x 128 would take 5 s.
 ENOUGH_IMAGES, ENOUGH_MACS = 64, 3_000_000_000
