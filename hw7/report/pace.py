@@ -1,7 +1,7 @@
 """How long experiments take: planned from the seconds of each, and corrected by those that are done."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from hw7.report.experiments import EXPERIMENTS, with_needs
 
@@ -32,9 +32,12 @@ def plan(seconds: Mapping[str, float], needs: Mapping[str, Collection[str]], at_
 class Pace:
     """How long the rest takes of experiments that were estimated, so many at a time."""
 
-    def __init__(self, estimates: Mapping[str, float], at_once: int) -> None:
-        """estimates: seconds of each; all zero where nobody knows, and then nothing is said."""
-        self.estimates, self.at_once = estimates, at_once
+    def __init__(
+        self, estimates: Mapping[str, float], at_once: int, trained: Callable[[str], bool] = lambda name: False
+    ) -> None:
+        """estimates: seconds of each; all zero where nobody knows, and then nothing is said. trained: whether nothing
+        is left of one but its measuring, since it was trained beside another."""
+        self.estimates, self.at_once, self.trained = estimates, at_once, trained
         self.open = list(estimates)
         self.done: list[str] = []
         self.began: dict[str, float] = {}  # of those that run
@@ -59,7 +62,8 @@ class Pace:
         factor = (TRUST_S + self.took) / (TRUST_S + sum(self.estimates[name] for name in self.done))
         now = time.monotonic()
         rest = {name: max(factor * self.estimates[name] - now + began, 0.0) for name, began in self.began.items()}
-        rest |= {name: factor * self.estimates[name] for name in self.open if name not in rest}
+        later = [name for name in self.open if name not in rest]
+        rest |= {name: 0.0 if self.trained(name) else factor * self.estimates[name] for name in later}
         seconds = plan(rest, {name: EXPERIMENTS[name].needs for name in rest}, self.at_once)
         self.until = now + seconds
         return seconds

@@ -124,7 +124,11 @@ class Reproduction(Runner):
         else:  # what can be trained side by side waits for the teachers of all
             rows = [EXPERIMENTS[name] for name in missing]
             missing.sort(key=lambda name: sum(same_batches(EXPERIMENTS[name], row) for row in rows) > 1)
-        pace = Pace({name: estimates[name] for name in missing}, at_once)
+        pace = Pace(
+            {name: estimates[name] for name in missing},
+            at_once,
+            lambda name: (self.directory(name) / "run.json").exists(),
+        )
         if costs:
             self.say(
                 f"about {duration(pace.seconds_left())} on this machine: {counted(at_once, 'experiment')} at a time; "

@@ -116,6 +116,16 @@ def test_the_plan_of_tasks_that_need_each_other(at_once: int, seconds: float) ->
     assert plan(lengths, needs, at_once) == seconds
 
 
+def test_what_was_trained_beside_another_is_as_good_as_done() -> None:
+    trained: set[str] = set()
+    made = Pace({"student-c": 10.0, "student-d": 10.0, "plain-1mb": 10.0}, 1, trained.__contains__)
+    assert made.seconds_left() == 30
+    made.begin("student-c")
+    trained |= {"student-c", "student-d"}
+    made.end("student-c", 10.0)
+    assert made.seconds_left() == 10
+
+
 def test_a_plan_of_nothing() -> None:
     assert plan({}, {}, 2) == 0
 
