@@ -212,6 +212,14 @@ def test_the_sentences_follow_the_numbers(plates: Pages, food11: Pages) -> None:
     assert re.search(r"pretrained teacher is 24\.0 points below", food11.text)
 
 
+def test_what_a_small_profile_does_to_a_question_stands_there_and_nowhere_else(plates: Pages, food11: Pages) -> None:
+    for text in (plates.text, " ".join(plates.markdown.split())):
+        assert re.search(r"Question 1: .* At this profile: the DW \+ PW ResNet-18 begins with .* Question 2: ", text)
+        assert re.search(r"Question 3: .* At this profile: each step is fine-tuned for one epoch.* Question 4: ", text)
+        assert "float32: in it the best epoch was chosen, and every accuracy measured" in text
+    assert "At this profile" not in food11.text
+
+
 # ---- whose accuracies they are ---------------------------------------------------------------------------------
 
 
