@@ -50,8 +50,8 @@ SMALL = {
 SMALL_NOTES = {
     1: "the DW + PW ResNet-18 begins with its residual branches at zero. As built, its loss hardly falls in the first "
     "epochs, and there are few of them.",
-    2: "the teacher from scratch sees few images a few times. It stands much further below the student on labels alone "
-    "than the report's, which is 3 points below.",
+    2: "the teacher from scratch sees few images a few times. It stands further below the pretrained one than the "
+    "report's, which is 8 points below.",
     3: "each step is fine-tuned for one epoch, the report's for five. A network that was pruned in many steps has been "
     "trained for as many epochs more than the student before pruning, and may be better than that.",
 }
