@@ -33,7 +33,7 @@ from hw7.training.loop import Trainee
 from hw7.training.weights import quantized
 
 ONLY = ("student-c", "student-e", "prune-0.9", "quantized-16", "quantized-8")
-EPOCHS = 1 + 1 + 2 + 2 + 1 + 5  # of ONLY and what it needs; the two students of question 2 have two phases
+EPOCHS = 1 + 1 + 2 + 1 + 5  # of ONLY and what it needs; the students of question 2 have two phases, side by side
 
 
 @pytest.fixture(scope="module")
