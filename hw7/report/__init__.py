@@ -6,4 +6,5 @@ work           how many images each experiment sees; pace says how long it takes
 runner         runs one experiment; reproduce runs all that are missing
 compare        printed beside measured
 plots, page    the page
+carry          a reproduction's folder, packed for another machine
 """
