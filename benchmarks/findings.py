@@ -22,74 +22,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise, product
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
 from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.report.findings import FINDINGS, Finding, Runs, verdict
 from hw7.support.files import read_json
 
-Runs = dict[str, dict[str, Any]]  # an experiment's id -> its result, of one seed
 HW7 = (sys.executable, "-c", "from hw7.cli import cli; cli()")  # installed or not
 # The 95 % quantile of Student's t at 1 to 10 degrees of freedom: NIST/SEMATECH e-Handbook of Statistical Methods,
 # 1.3.6.7.2. More seeds than eleven get the last, so that their interval is a little too wide.
 T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-SHARED_COUNTS = (236_066, 217_850, 200_354, 171_606, 158_621)  # parameters that both ladders have
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`measure` takes one seed's runs and the name of an accuracy to points (hundredths), the better the larger.
-
-    It came out where the mean over all seeds is at least `least`.
-    """
-
-    what: str
-    needs: tuple[str, ...]
-    least: float
-    measure: Callable[[Runs, str], float]
-
-
-def gap(better: str, worse: str) -> Callable[[Runs, str], float]:
-    return lambda runs, accuracy: 100 * (runs[better][accuracy] - runs[worse][accuracy])
-
-
-def gain_with_teacher(runs: Runs, accuracy: str) -> float:
-    """The least that a distilled student gains from one teacher to the next better one, in points."""
-    pairs = (("teacher-weak", "student-weak"), ("teacher-scratch", "student-d"), ("teacher-pretrained", "student-e"))
-    students = [student for _, student in sorted(pairs, key=lambda pair: runs[pair[0]][accuracy])]
-    return min(100 * (runs[b][accuracy] - runs[a][accuracy]) for a, b in pairwise(students))
-
-
-def ladders(runs: Runs, accuracy: str) -> float:
-    """0.975 above 0.95, the mean over the counts that both have. Steps are measured on validation images only."""
-    steps = ({s["parameters"]: s["accuracy"] for s in runs[f"prune-{rate}"]["steps"]} for rate in ("0.975", "0.95"))
-    fine, coarse = steps
-    return 100 * statistics.mean(fine[count] - coarse[count] for count in SHARED_COUNTS)
-
-
-FINDINGS = (
-    Finding("pretrained teacher above scratch teacher", ("teacher-pretrained", "teacher-scratch"), 3.0,
-            gap("teacher-pretrained", "teacher-scratch")),
-    Finding("student taught by it above student alone", ("student-e", "student-c"), 1.5, gap("student-e", "student-c")),
-    Finding("row d: student alone above taught by the scratch teacher", ("student-c", "student-d"), 0.0,
-            gap("student-c", "student-d")),
-    Finding("the better the teacher, the better its student",
-            ("teacher-weak", "teacher-scratch", "teacher-pretrained", "student-weak", "student-d", "student-e"), 0.0,
-            gain_with_teacher),
-    Finding("the weak teacher is below the student alone", ("teacher-weak", "student-c"), 0.0,
-            gap("student-c", "teacher-weak")),
-    Finding("and does not help: alone above taught by it", ("student-c", "student-weak"), 0.0,
-            gap("student-c", "student-weak")),
-    Finding("0.975 not below 0.95 at the shared counts (validation)", ("prune-0.975", "prune-0.95"), 0.0, ladders),
-    Finding("16 bits lose at most 0.1", ("student-net", "quantized-16"), -0.1, gap("quantized-16", "student-net")),
-    Finding("8 bits a channel lose at most 0.3", ("student-net", "quantized-8"), -0.3,
-            gap("quantized-8", "student-net")),
-)  # fmt: skip
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
@@ -104,7 +50,7 @@ def interval(values: list[float]) -> tuple[float, float]:
         return -math.inf, math.inf
     mean, error = mean_and_error(values)
     margin = T_95[min(len(values) - 1, len(T_95)) - 1] * error
-    return round(mean - margin, 9), round(mean + margin, 9)  # 0.83 - 0.80 is a little less than 0.03
+    return mean - margin, mean + margin
 
 
 def row(name: str, values: list[float], digits: int = 1) -> list[str]:
@@ -118,10 +64,8 @@ def judged(finding: Finding, seeds: list[Runs], accuracy: str) -> list[str]:
     if any(need not in runs or accuracy not in runs[need] for need in finding.needs for runs in seeds):
         return [finding.what, f">= {finding.least:g}", *("-" for _ in seeds), "-", "-", "not measured"]
     values = [finding.measure(runs, accuracy) for runs in seeds]
-    low, high = interval(values)
-    verdict = "yes" if low >= finding.least else "no" if high < finding.least else "undecided"
     name, *cells = row(finding.what, values, 2)
-    return [name, f">= {finding.least:g}", *cells, verdict]
+    return [name, f">= {finding.least:g}", *cells, verdict(*interval(values), finding.least)]
 
 
 def tables(results: dict[str, list[Runs]], seeds: list[int]) -> Iterable[str]:

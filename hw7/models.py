@@ -73,6 +73,9 @@ class Stem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return F.relu6(self.bn(self.conv(images)))
 
+    def extra_repr(self) -> str:
+        return "(conv) -> (bn) -> ReLU6"
+
 
 class Block(nn.Module):
     """A stage of StudentNet: DW 3x3 -> BN -> ReLU6 -> PW 1x1; nothing after the pointwise convolution.
@@ -88,6 +91,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pointwise(F.relu6(self.bn(self.depthwise(x))))
+
+    def extra_repr(self) -> str:
+        return "(depthwise) -> (bn) -> ReLU6 -> (pointwise)"
 
 
 class StudentNet(nn.Module):
@@ -131,6 +137,9 @@ class StudentNet(nn.Module):
             if stage <= 3:
                 x = F.max_pool2d(x, 2)
         return self.fc(x.mean(dim=(2, 3)))
+
+    def extra_repr(self) -> str:
+        return "(stem) and (blocks) 0 to 2, each -> MaxPool2d(2); (blocks) 3 to 6 -> mean over the map -> (fc)"
 
 
 ConvBlock = Callable[[int, int, int], nn.Module]

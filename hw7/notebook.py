@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hw7.checks.public import Checks, format_task
 from hw7.data.source import Split
 from hw7.measure import file_bytes
-from hw7.report.compare import standard_error
+from hw7.report.counting import standard_error
 from hw7.report.experiments import EXPERIMENTS, NETWORKS
 from hw7.report.reproduce import Reproduction
 from hw7.solution import Solution, load_solution

@@ -30,7 +30,8 @@ def summary(
     """What the report printed beside what your networks count: parameters, bytes, the pruning ladders."""
     from hw7 import measure
     from hw7.cli.shared import maker_of
-    from hw7.report.compare import count, format_summary, summary_json
+    from hw7.report.compare import format_summary, summary_json
+    from hw7.report.counting import count
     from hw7.solution import NUM_CLASSES, load_solution
 
     own = load_solution(solution)

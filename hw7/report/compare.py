@@ -8,23 +8,18 @@ accuracy of one network, no answers image by image, and no other seed.
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tabulate import tabulate
-from torch import nn
 
-from hw7 import measure
-from hw7.models import STUDENT_WIDTHS, StudentNet
 from hw7.report import ledger
-from hw7.report.experiments import EXPERIMENTS, NETWORKS
+from hw7.report.counting import RATES, count, standard_error
+from hw7.report.experiments import EXPERIMENTS
 from hw7.report.ledger import Figure
-from hw7.solution import Solution, running
+from hw7.solution import Solution
 
 FILE_OVERHEAD = 0.02  # what a file format may add to the tensors: names, shapes, alignment
-RATES = (0.975, 0.95, 0.9)
-KEPT_ALIKE = RATES[:2]  # the two ladders that meet
 
 ABOUT_ACCURACIES = (
     "An accuracy “agrees” with the printed one where the two differ by at most two standard errors of a difference, "
@@ -59,87 +54,11 @@ class Comparison:
         return self.verdict.startswith(("agrees", "higher", "lower"))
 
 
-def count(solution: Solution, partly: bool = False) -> dict[str, Any]:
-    """Every figure of the ledger that counting gives, by id, counted on networks built now (11 classes, 128 x 128).
-
-    Raises HW7Error where the solution's code raises; `partly` leaves out what cannot be counted instead.
-    """
-    counted: dict[str, Any] = {}
-    for what, counting in (
-        ("models", _count_given), ("models", _count_low_rank), ("models", _count_cnn), ("models", _count_dw),
-        ("pruning.width_schedule", _count_ladders),
-    ):  # fmt: skip
-        with suppress(Exception) if partly else nullcontext(), running(what, solution.directory):
-            counted |= counting(solution)
-    return counted
-
-
-def _count_given(solution: Solution) -> dict[str, Any]:
-    teacher, student = (NETWORKS[name](solution, 11) for name in ("teacher", "student_net"))
-    counted = _sizes("q1.teacher", teacher) | _sizes("q2.teacher", teacher) | _sizes("q3.student", student)
-    for key, bits in (("float32", 32), ("float16", 16)):
-        counted[f"course.quantization.{key}.bytes"] = measure.tensor_bytes(student) * bits // 32
-    return counted | {"q2.standard_error": round(standard_error(0.83, 3430), 4)}
-
-
-def _count_low_rank(solution: Solution) -> dict[str, Any]:
-    network = NETWORKS["small_resnet18"](solution, 11)
-    counted = _sizes("q1.dwpw", network) | _times_smaller("q1.dwpw", network, solution)
-    depthwise = [m for m in network.modules() if isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels]
-    inner_norms = sum(2 * conv.out_channels for conv in depthwise)
-    return counted | {"q1.dwpw.without_inner_norm.parameters": measure.parameters(network) - inner_norms}
-
-
-def _count_cnn(solution: Solution) -> dict[str, Any]:
-    network = NETWORKS["student_cnn"](solution, 11)
-    rows = measure.layer_table(network, (3, 128, 128))  # the side of the map after each convolution and pooling
-    outputs = [row.output_shape[-1] for row in rows if row.kind in ("Conv2d", "MaxPool2d") and row.output_shape]
-    return {
-        **_sizes("q1.cnn", network),
-        **_times_smaller("q1.cnn", network, solution),
-        "q1.cnn.bytes.least": 4 * measure.parameters(network),
-        "q1.cnn.layer_outputs": outputs,
-        "data.first_layer.size": next(iter(outputs), None),
-    }
-
-
-def _count_dw(solution: Solution) -> dict[str, Any]:
-    return _sizes("q2.student", NETWORKS["student_dw"](solution, 11))
-
-
-def _count_ladders(solution: Solution) -> dict[str, Any]:
-    counted: dict[str, Any] = {}
-    for rate, steps in ((e.keep_rate, e.steps) for e in EXPERIMENTS.values() if e.keep_rate):
-        schedule = solution.pruning.width_schedule(STUDENT_WIDTHS, rate, steps)
-        counted[f"q3.ladder.{rate}"] = [measure.parameters(StudentNet(widths)) for widths in schedule]
-        counted["q3.pruning.stages"] = [k for k, width in enumerate(STUDENT_WIDTHS) if schedule[-1][k] != width]
-    first, second = (counted[f"q3.ladder.{rate}"] for rate in KEPT_ALIKE)
-    return counted | {"q3.ladder.shared": [parameters for parameters in first if parameters in second]}
-
-
-def _sizes(key: str, network: nn.Module) -> dict[str, Any]:
-    size = measure.tensor_bytes(network)
-    stored = {f"{key}.bytes": size} if key.startswith("q1") else {f"{key}.kilobytes": round(size / 1024)}
-    return {f"{key}.parameters": measure.parameters(network), **stored}
-
-
-def _times_smaller(key: str, network: nn.Module, solution: Solution) -> dict[str, Any]:
-    """Than the teacher."""
-    teacher = NETWORKS["teacher"](solution, 11)
-    return {
-        f"{key}.times_smaller.{unit}": round(size(teacher) / size(network), 1)
-        for unit, size in (("bytes", measure.tensor_bytes), ("parameters", measure.parameters))
-    }
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """Of one accuracy measured on so many images (binomial)."""
-    return math.sqrt(accuracy * (1 - accuracy) / images)
-
-
-def compare(solution: Solution, results: Mapping[str, Any]) -> list[Comparison]:
-    """Every figure of the ledger, in its order, with what a reproduction's results or counting say of it."""
+def compare(solution: Solution, results: Mapping[str, Any], used: Mapping[str, Any] | None = None) -> list[Comparison]:
+    """Every figure of the ledger, in its order, with what a reproduction's results, counting, or the settings that it
+    `used` (by the figures' ids) say of it."""
     measured = count(solution, partly=True)  # a page shows what there is, whatever task is not done yet
+    measured |= used or {}
     images: dict[str, int] = {}
     for name, result in results["experiments"].items():
         for figure_id, key in EXPERIMENTS[name].figures.items():
@@ -159,15 +78,15 @@ def not_comparable(results: Mapping[str, Any]) -> str:
 
 
 def _verdict(figure: Figure, measured: Any, obstacle: str = "", images: int | None = None) -> str:
+    value = list(figure.value) if isinstance(figure.value, tuple) else figure.value
     if figure.obtained == "given":
-        return "setting" if measured is None else "for comparison"
+        return "as printed" if measured is None else "the same" if measured == value else "other here"
     if measured is None:
         return "not measured"
     if figure.obtained == "training":
         return obstacle or _trained(figure, measured, images)
     if figure.unit in ("bytes", "KB") and figure.id != "q1.cnn.bytes.least":
         return _stored(figure, measured)
-    value = list(figure.value) if isinstance(figure.value, tuple) else figure.value
     return "exact" if measured == value else "differs"
 
 

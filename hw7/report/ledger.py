@@ -1,7 +1,7 @@
 """The report's ledger: every figure of the report to reproduce, as it was printed, read from the rows of ledger.toml.
 
 The ledger keeps what the report says. Where the report contradicts itself, a row names the contradiction's number, and
-nothing is corrected.
+nothing is corrected. Its conclusions stand there, too, and what of the report is not reproduced, with the reason.
 """
 
 import tomllib
@@ -38,6 +38,12 @@ class Figure:
     contradictions: tuple[int, ...]
     note: str
 
+    @property
+    def number(self) -> float:
+        """The value, of a figure that is one number."""
+        assert isinstance(self.value, int | float)
+        return self.value
+
 
 @dataclass(frozen=True)
 class Contradiction:
@@ -48,23 +54,50 @@ class Contradiction:
     ids: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Conclusion:
+    """What the report concludes, in short; `findings` says how a run is asked about it."""
+
+    id: str
+    question: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What of the report is not reproduced on any machine, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Figures and conclusions by id, in the report's order; contradictions by number."""
+
+    figures: dict[str, Figure]
+    contradictions: list[Contradiction]
+    conclusions: dict[str, Conclusion]
+    missing: list[Missing]
+
+
 def load() -> dict[str, Figure]:
     """All figures by id, in the report's order."""
-    return parse(_text())[0]
+    return whole().figures
 
 
-def contradictions() -> list[Contradiction]:
-    """The report's contradictions with itself, by number."""
-    return parse(_text())[1]
+def whole() -> Ledger:
+    """All that the ledger holds."""
+    return parse(_text())
 
 
-def parse(text: str) -> tuple[dict[str, Figure], list[Contradiction]]:
-    """The figures and contradictions in a ledger's TOML. Raises HW7Error, naming the entry, where it breaks a rule."""
+def parse(text: str) -> Ledger:
+    """What a ledger's TOML holds. Raises HW7Error, naming the entry, where it breaks a rule."""
     try:
         ledger = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise HW7Error(f"the ledger is not TOML: {error}") from error
-    _check("its top level", ledger, {"contradiction": list, "section": list})
+    _check("its top level", ledger, dict.fromkeys(("contradiction", "conclusion", "missing", "section"), list))
 
     texts: dict[int, str] = {}
     for position, entry in enumerate(ledger["contradiction"], start=1):
@@ -85,7 +118,14 @@ def parse(text: str) -> tuple[dict[str, Figure], list[Contradiction]]:
     concerned = {n: tuple(figure.id for figure in figures.values() if n in figure.contradictions) for n in texts}
     if unused := [n for n, ids in concerned.items() if not ids]:
         raise HW7Error(f"the ledger, contradiction {unused[0]}: no figure names it")
-    return figures, [Contradiction(n, text, concerned[n]) for n, text in texts.items()]
+    for kind, columns in (("conclusion", ("id", "question", "text")), ("missing", ("what", "why"))):
+        for position, entry in enumerate(ledger[kind], start=1):
+            _check(f"{kind} {position}", entry, dict.fromkeys(columns, str))
+    conclusions = {entry["id"]: Conclusion(**entry) for entry in ledger["conclusion"]}
+    if len(conclusions) < len(ledger["conclusion"]):
+        raise HW7Error("the ledger has a conclusion twice")
+    contradictions = [Contradiction(n, text, concerned[n]) for n, text in texts.items()]
+    return Ledger(figures, contradictions, conclusions, [Missing(**entry) for entry in ledger["missing"]])
 
 
 def _figure(where: str, question: str, entry: Any, texts: dict[int, str]) -> Figure:

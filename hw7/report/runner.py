@@ -28,12 +28,13 @@ from hw7.data.load import hold_out_tenth, load_split
 from hw7.data.source import Split
 from hw7.models import StudentNet, teacher_resnet18
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, Experiment, same_batches
+from hw7.report.findings import at_switch, packed
 from hw7.report.profiles import PROFILES, Profile
 from hw7.report.work import Kind
 from hw7.solution import NUM_CLASSES, Solution, load_solution, running
 from hw7.support.files import read_json, write_json
 from hw7.training import timing
-from hw7.training.epoch import evaluate, predict
+from hw7.training.epoch import evaluate, predict, scores
 from hw7.training.frozen import frozen
 from hw7.training.loop import Phase, Run, TimeIsUp, Trainee, load_run, train_side_by_side
 from hw7.training.precision import PRECISIONS, best_precision, computing_in
@@ -315,6 +316,7 @@ class Runner:
             "tensor_bytes": measure.tensor_bytes(network),
             "best_epoch": run.best_epoch + 1,
             "epochs": len(run.history),
+            **at_switch(run.history),
         }
 
     def _measured_once(self, network: nn.Module, experiment: Experiment) -> dict[str, Any]:
@@ -324,13 +326,15 @@ class Runner:
             validation = self.split("validation")
             networks = network, self._teacher(experiment.teacher)
             with computing_in(self.precision, *networks):
-                logits = [predict(each, validation.images) for each in networks]
+                both = [predict(each, validation.images) for each in networks]
             with running("losses.kd_loss", self.solution.directory):
-                result["distillation_loss"] = self.solution.losses.kd_loss(*logits, validation.labels).item()
+                result["distillation_loss"] = self.solution.losses.kd_loss(*both, validation.labels).item()
         if experiment.data == "training" and (testing := self.split("testing")).labelled:
             result["test_images"] = len(testing)
             with computing_in(self.precision, network):
-                result["test_loss"], result["test_accuracy"] = evaluate(network, testing)
+                logits = predict(network, testing.images)
+            result["test_loss"], result["test_accuracy"] = scores(logits, testing.labels).tolist()
+            result["test_right"] = packed((logits.argmax(dim=1) == testing.labels).cpu().numpy())
         return result
 
 

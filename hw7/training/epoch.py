@@ -45,9 +45,13 @@ def evaluate(network: nn.Module, split: Split) -> tuple[float, float]:
 
 def scores_of(network: nn.Module, split: Split) -> Tensor:
     """float64 [2], on the split's device: cross entropy and accuracy."""
-    logits = predict(network, split.images)
-    accuracy = (logits.argmax(dim=1) == split.labels).double().mean()
-    return torch.stack([F.cross_entropy(logits.double(), split.labels), accuracy])
+    return scores(predict(network, split.images), split.labels)
+
+
+def scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """float64 [2]: cross entropy and accuracy of logits [N, C] at labels [N]."""
+    accuracy = (logits.argmax(dim=1) == labels).double().mean()
+    return torch.stack([F.cross_entropy(logits.double(), labels), accuracy])
 
 
 class Scores:

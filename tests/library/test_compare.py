@@ -79,16 +79,65 @@ def test_the_verdicts_on_counts(counted: dict[str, Any]) -> None:
             "models",
             "_right = student_dw\n"
             "def student_dw(num_classes=11):\n    return nn.Sequential(_right(10), nn.Linear(10, 11))",
-            {"q2.student.parameters"},
+            {"q2.student.parameters", "q2.student.features"},
+        ),
+        (
+            "models",
+            "_right_cnn = student_cnn\n"
+            "def student_cnn(num_classes=11):\n"
+            "    network = _right_cnn(num_classes)\n"
+            "    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]\n"
+            "    convolutions[2].stride, convolutions[4].stride = (1, 1), (4, 4)\n"
+            "    return network",
+            {"q1.cnn.strides", "q1.cnn.layer_outputs"},
         ),
     ],
-    ids=["round for int", "another network"],
+    ids=["round for int", "another network", "other strides"],
 )
 def test_a_wrong_solution_is_told_from_the_right_one(
     tmp_path: Path, module: str, source: str, differs: set[str]
 ) -> None:
     figures = summary_json(count(with_own(tmp_path, **{module: source})))["figures"]
     assert {name for name, row in figures.items() if row["verdict"] == "differs"} - RATIOS == differs
+
+
+WITHOUT_MODULES = """
+from torch.nn import functional as F
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        channels, strides = (3, 32, 64, 128, 128, 256, 256, 256), (2, 1, 2, 1, 2, 1, 1)
+        convs = [nn.Conv2d(a, b, 3, s, 1, bias=False) for a, b, s in zip(channels, channels[1:], strides)]
+        self.last = nn.Linear(256, 11)  # before the others, in another order than that of the calls
+        self.later, self.first = nn.ModuleList(convs[3:]), nn.ModuleList(convs[:3])
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[1:])
+
+    def forward(self, x):
+        for k, (conv, norm) in enumerate(zip([*self.first, *self.later], self.norms)):
+            x = F.relu6(norm(conv(x)))
+            x = F.max_pool2d(x, 2) if k < 3 else x
+        return self.last(x.mean((2, 3)))
+
+def student_cnn(num_classes=11):
+    return Functional()
+"""
+
+
+def test_structures_are_read_from_the_convolutions_as_they_are_called(tmp_path: Path) -> None:
+    """Whatever a solution's order of modules, and whether its poolings and activations are modules."""
+    figures = summary_json(count(with_own(tmp_path, models=WITHOUT_MODULES)))["figures"]
+    of_cnn = {name for name in figures if name.startswith("q1.cnn.") and "bytes" not in name}
+    assert {"q1.cnn.pooled", "q1.cnn.pool", "q1.cnn.layer_outputs", "q1.cnn.strides", "q1.cnn.features"} <= of_cnn
+    assert {figures[name]["verdict"] for name in of_cnn} == {"exact"}
+
+
+def test_a_network_of_none_of_the_known_parts_is_counted_all_the_same(tmp_path: Path) -> None:
+    source = "def {}(num_classes=11):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n\n"
+    counted = count(with_own(tmp_path, models="".join(map(source.format, ("student_cnn", "student_dw")))), partly=True)
+    assert "q1.teacher.parameters" in counted
+    source = "def {}(num_classes=11):\n    return nn.Flatten()\n\n"
+    assert count(with_own(tmp_path / "b", models=source.format("student_dw")))["q2.student.parameters"] == 0
 
 
 @pytest.mark.parametrize(

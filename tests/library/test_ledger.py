@@ -148,12 +148,14 @@ def test_the_lists_of_words() -> None:
     assert len(figures["data.class_names"].value) == 11
     assert len(figures["training.augmentation"].value) == 5
     assert len(figures["course.methods"].value) == 5
+    assert figures["data.files"].value == ("{label}_{id}.jpg", "{id}.jpg")
+    assert figures["data.folders"].value == ("training", "validation", "testing", "evaluation")
     optimizers = [figures[f"{part}.optimizer"].value for part in ("training", "q2.phase1", "q2.phase2")]
     assert optimizers == ["AdamW", "AdamW", "SGD"]
 
 
 def test_contradictions_are_kept_and_noted() -> None:
-    figures, contradictions = ledger.load(), ledger.contradictions()
+    figures, contradictions = ledger.load(), ledger.whole().contradictions
     assert [contradiction.number for contradiction in contradictions] == list(CONTRADICTIONS)
     for contradiction in contradictions:
         for name, value in CONTRADICTIONS[contradiction.number].items():
@@ -163,6 +165,13 @@ def test_contradictions_are_kept_and_noted() -> None:
     assert figures["q2.student.parameters"].note == ""
 
 
+def test_the_conclusions_stand_in_the_report_s_order() -> None:
+    conclusions = ledger.whole().conclusions.values()
+    assert [conclusion.question for conclusion in conclusions] == [*"112222", "3", "course", "course"]
+    assert all(conclusion.text.endswith(".") for conclusion in conclusions)
+    assert all(missing.why.endswith(".") for missing in ledger.whole().missing)
+
+
 # ---- Rows that are wrong ---------------------------------------------------------------------------------
 
 ROW = (
@@ -170,18 +179,24 @@ ROW = (
     "contradictions = [1] }"
 )
 
+CONCLUSION = '[[conclusion]]\nid = "c"\nquestion = "1"\ntext = "It is so."\n'
+MISSING = '[[missing]]\nwhat = "A picture"\nwhy = "It is a picture."\n'
+ENTRIES = CONCLUSION + MISSING
+
 
 def toml(*rows: str, number: str = "1", section: str = 'question = "1"') -> str:
     head = f'[[contradiction]]\nnumber = {number}\ntext = "It says two things."\n'
-    return f"{head}[[section]]\n{section}\nfigures = [{', '.join(rows)}]\n"
+    return f"{head}{ENTRIES}[[section]]\n{section}\nfigures = [{', '.join(rows)}]\n"
 
 
 def test_a_good_ledger_is_read() -> None:
-    figures, (contradiction,) = ledger.parse(toml(ROW))
-    assert figures == {
+    whole = ledger.parse(toml(ROW))
+    assert whole.figures == {
         "a.b": ledger.Figure("a.b", "1", "a figure", 1, "bytes", "given", "1", (1,), "It says two things.")
     }
-    assert contradiction == ledger.Contradiction(1, "It says two things.", ("a.b",))
+    assert whole.contradictions == [ledger.Contradiction(1, "It says two things.", ("a.b",))]
+    assert whole.conclusions == {"c": ledger.Conclusion("c", "1", "It is so.")}
+    assert whole.missing == [ledger.Missing("A picture", "It is a picture.")]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +225,10 @@ def test_a_good_ledger_is_read() -> None:
         (toml(ROW, section="question = 1"), "section 1: question cannot be 1"),
         (toml(ROW, section=""), "section 1: misses question"),
         (toml(ROW) + "[more]", "its top level: does not know more"),
-        ("", "its top level: misses contradiction, section"),
+        ("", "its top level: misses conclusion, contradiction, missing, section"),
+        (toml(ROW) + CONCLUSION, "a conclusion twice"),
+        (toml(ROW) + CONCLUSION.replace("text", "says"), "conclusion 2: misses text"),
+        (toml(ROW) + MISSING.replace('"A picture"', "1"), "missing 2: what cannot be 1"),
         (toml(ROW)[:-3], "is not TOML"),
     ],
 )

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from hw7.data.source import Split
+from hw7.report import ledger
 from hw7.support.files import write_json
 from hw7.training.epoch import Learner, generator
 
@@ -34,10 +35,15 @@ def made_up(**accuracies: float) -> findings.Runs:
     }
 
 
+def named(what: str) -> findings.Finding:
+    """The finding that says `what`."""
+    (finding,) = (finding for finding in findings.FINDINGS if what in finding.what)
+    return finding
+
+
 def judge(what: str, seeds: list[findings.Runs]) -> list[str]:
     """[mean ± error, interval, verdict] of the finding that says `what`."""
-    (finding,) = (finding for finding in findings.FINDINGS if what in finding.what)
-    return findings.judged(finding, seeds, "test_accuracy")[-3:]
+    return findings.judged(named(what), seeds, "test_accuracy")[-3:]
 
 
 @pytest.mark.parametrize(
@@ -99,17 +105,24 @@ def test_the_tables_show_the_intervals() -> None:
 def test_the_gain_goes_by_the_teachers_accuracy() -> None:
     teachers = {"teacher_weak": 0.5, "teacher_scratch": 0.8, "teacher_pretrained": 0.9}
     rising = made_up(**teachers, student_weak=0.6, student_d=0.65, student_e=0.68)
-    assert findings.gain_with_teacher(rising, "accuracy") == pytest.approx(3)
+    gain = named("the better the teacher").measure
+    assert gain(rising, "accuracy") == pytest.approx(3)
     other = made_up(**teachers | {"teacher_weak": 0.85}, student_weak=0.6, student_d=0.65, student_e=0.68)
-    assert findings.gain_with_teacher(other, "accuracy") == pytest.approx(-5)
+    assert gain(other, "accuracy") == pytest.approx(-5)
 
 
 def test_ladders_are_compared_at_the_counts_that_both_have() -> None:
-    def ladder(shift: float) -> dict[str, Any]:
-        counts = (*findings.SHARED_COUNTS, 118_212)
-        return {"steps": [{"parameters": count, "accuracy": 0.5 + shift * (count > 120_000)} for count in counts]}
+    def ladder(rate: float, shift: float) -> dict[str, Any]:
+        counts = ledger.load()[f"q3.ladder.{rate}"].value
+        assert isinstance(counts, tuple)
+        shared = ledger.load()["q3.ladder.shared"].value
+        assert isinstance(shared, tuple)
+        accuracies = [(count, 0.5 + shift if count in shared else 0.9 * shift) for count in counts]
+        return {"steps": [{"parameters": count, "accuracy": a, "images": 1000} for count, a in accuracies]}
 
-    assert findings.ladders({"prune-0.975": ladder(0.02), "prune-0.95": ladder(0)}, "accuracy") == pytest.approx(2)
+    runs = {"prune-0.975": ladder(0.975, 0.02), "prune-0.95": ladder(0.95, 0.0)}
+    for accuracy in ("accuracy", "test_accuracy"):  # steps have the former only
+        assert named("shared counts").measure(runs, accuracy) == pytest.approx(2)
 
 
 def test_standard_errors() -> None:
