@@ -54,13 +54,15 @@ def run(
         Path, typer.Argument(help="A folder or zip for each student, nbgrader's `submitted`, or an export.")
     ],
     out: OutOption,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")] = None,
+    jobs: Annotated[int | None, system.number("Worker processes. Default: one a core.", least=1)] = None,
     rubric: RubricOption = None,
     data: DataOption = "plates",
     hidden_seed_file: Annotated[
         Path | None, typer.Option(help="A seed from `hw7-grade new-seed`. Default: random, made once and kept in OUT.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="No task gets more seconds than this.")] = None,
+    timeout: Annotated[
+        float | None, system.number("No task gets more seconds than this.", least=0.1, kind=float)
+    ] = None,
     tier: Annotated[TierName | None, typer.Option(help="The jail. Default: the best that works here, never D.")] = None,
     dask: Annotated[str | None, typer.Option(help="The address of a Dask scheduler; its workers grade.")] = None,
     shard: Annotated[
@@ -174,7 +176,8 @@ def release(
     from hw7.solution import PROJECT
 
     files = release(out or PROJECT, check)
-    typer.echo(f"{out or PROJECT}: {len(files)} files are {'as they should be' if check else 'there'}")
+    place, count = out or PROJECT, counted(len(files), "file")
+    typer.echo(f"{place}: {count} as they should be" if check else f"wrote {count} to {place}")
 
 
 @cli.command()
@@ -183,7 +186,7 @@ def new_task(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of its function.")],
     chapter: Annotated[str, typer.Option(help="models, losses, pruning or quantization.")],
 ) -> None:
-    """Write the stubs of a new task into every file that a task has a part in, and say what is left to do."""
+    """Write the stubs of a new task. They go into every file that a task has a part in; what is left to do is said."""
     from autograder.course.new_task import NEXT, new_task
 
     typer.echo("\n".join([f"wrote the stubs of task {task}. Now fill in:", *new_task(task, name, chapter), NEXT]))
@@ -195,19 +198,19 @@ def course(
     name: Annotated[str, typer.Option(help="nbgrader's course id. Default: the folder's name.")] = "",
     rubric: RubricOption = None,
 ) -> None:
-    """Set up a course folder for nbgrader: the assignment, and a configuration that runs notebooks in a jail only."""
+    """Set up a course folder for nbgrader. The assignment, and a configuration that runs notebooks in a jail only."""
     from autograder.course.nbgrader import set_up
     from autograder.course.nbgrader_execute import why_not
 
     files = set_up(directory, name, load_rubric(rubric))
-    typer.echo(f"wrote {len(files)} files to {directory}. Next, in there: nbgrader generate_assignment hw7")
+    typer.echo(f"wrote {counted(len(files), 'file')} to {directory}. Next, in there: nbgrader generate_assignment hw7")
     if reason := why_not():
         typer.echo(f"hw7-grade: `nbgrader autograde` needs --no-execute here: {reason}", err=True)
 
 
 @cli.command()
 def doctor() -> None:
-    """Which jail this machine gives, why not a better one, and what else grading needs."""
+    """Which jail this machine gives. Why not a better one, and what else grading needs."""
     from autograder.jail.doctor import examine
     from hw7.doctor import format_findings
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hw7.support.system import number
+
 OptimizerName = StrEnum("OptimizerName", "adamw sgd")
 ScheduleName = StrEnum("ScheduleName", "constant cosine")
 
@@ -20,11 +22,12 @@ Solution = Annotated[
 Out = Annotated[Path, typer.Option(help="The folder for the results. Run again, an unfinished run goes on.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes a CUDA or ROCm GPU where there is one.")]
 Seed = Annotated[int, typer.Option(help="Another seed gives other first weights and another order of the images.")]
-Size = Annotated[int, typer.Option(min=32, help="Side of the images in pixels.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="How many training images to use. Default: all.")]
-Epochs = Annotated[int, typer.Option(min=1, help="How often each image is seen.")]
-Batch = Annotated[int, typer.Option(min=2, help="Images in one step.")]
-Rate = Annotated[float, typer.Option(min=0.0, help="The learning rate, at the start.")]
+Size = Annotated[int, number("Side of the images in pixels.", least=32)]
+Limit = Annotated[int | None, number("How many training images to use. Default: all.", least=1)]
+Epochs = Annotated[int, number("How often each image is seen.", least=1)]
+Batch = Annotated[int, number("Images in one step.", least=2)]
+Rate = Annotated[float, number("The learning rate, at the start.", least=0, kind=float)]
+Optimizer = Annotated[OptimizerName, typer.Option(help="adamw, as in the report, or sgd, without momentum.")]
 Schedule = Annotated[ScheduleName, typer.Option(help="constant, as in the report, or cosine, for short runs.")]
 From = Annotated[
     Path | None, typer.Option("--from", help="Weights to start from (a safetensors file of the same network).")

@@ -12,7 +12,7 @@ import typer
 
 from hw7 import HW7Error
 from hw7.cli import options
-from hw7.support.system import cores
+from hw7.support.system import cores, number
 from hw7.support.words import counted
 
 if TYPE_CHECKING:
@@ -27,22 +27,25 @@ def summary(
     size: options.Size = 128,
     solution: options.Solution = None,
 ) -> None:
-    """What the report printed beside what your networks count: parameters, bytes, the pruning ladders."""
+    """What the report printed beside what you count. Parameters, bytes, and the pruning ladders."""
     from hw7 import measure
     from hw7.cli.shared import maker_of
     from hw7.report.compare import format_summary, summary_json
     from hw7.report.counting import count
-    from hw7.solution import NUM_CLASSES, load_solution
+    from hw7.solution import NUM_CLASSES, load_solution, running
 
+    make = maker_of(layers) if layers else None
     own = load_solution(solution)
     counts = count(own)
-    typer.echo(json.dumps(summary_json(counts), indent=1) if as_json else format_summary(counts))
-    if layers:
-        network, shape = maker_of(layers)(own, NUM_CLASSES), (3, size, size)
-        typer.echo(f"\n{layers} on a {size} x {size} image\n")
-        typer.echo(measure.format_layer_table(measure.layer_table(network, shape)))
-        macs, milliseconds = measure.macs(network, shape), 1000 * measure.latency(network, shape).median_s
-        typer.echo(f"\n{macs:,} multiply-accumulates and {milliseconds:.1f} ms an image")
+    text = json.dumps(summary_json(counts), indent=1) if as_json else format_summary(counts)
+    if make:
+        with running(f"models: {layers}", own.directory):
+            network, shape = make(own, NUM_CLASSES), (3, size, size)
+            table = measure.format_layer_table(measure.layer_table(network, shape))
+            macs, milliseconds = measure.macs(network, shape), 1000 * measure.latency(network, shape).median_s
+        text += f"\n\n{layers} on a {size} x {size} image\n\n{table}\n"
+        text += f"\n{macs:,} multiply-accumulates and {milliseconds:.1f} ms an image"
+    typer.echo(text)
 
 
 def data(
@@ -51,28 +54,29 @@ def data(
         str, typer.Option(help="training, validation, testing, or pretraining (plates only).")
     ] = "training",
     size: options.Size = 128,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many images. Default: all.")] = None,
+    limit: Annotated[int | None, number("How many images. Default: all.", least=1)] = None,
     out: Annotated[Path | None, typer.Option(help="Write the images here, in Food-11's own layout.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG with eight images of every class.")] = None,
 ) -> None:
-    """Look at a data set: what is in it, a sheet of its pictures, or all of them as files."""
+    """Look at a data set. What is in it, a sheet of its pictures, or all of them as files."""
     from tabulate import tabulate
 
     from hw7.data.food11 import write_food11
-    from hw7.data.load import load_split
+    from hw7.data.load import load_at_least, load_split
     from hw7.report.plots import sample_sheet
     from hw7.support.files import write_file
 
     loaded = load_split(source, split, size, limit=limit)
+    wrote = []
+    if sheet:
+        write_file(sheet, sample_sheet(load_at_least(source, split, size, 8, limit), each=8))
+        wrote.append(f"\nwrote {sheet}")
+    if out:
+        wrote.append(f"\nwrote {write_food11(loaded, out)}")
     counts = loaded.labels[loaded.labels >= 0].bincount(minlength=len(loaded.classes)).tolist()
     table = tabulate({"label": range(len(counts)), "class": loaded.classes, "images": counts}, headers="keys")
     typer.echo(f"{source}, {split}: {counted(len(loaded), 'image')} of {size} x {size} pixels\n")
-    typer.echo(table if loaded.labelled else "Their labels are not known.")
-    if sheet:
-        write_file(sheet, sample_sheet(loaded, each=8))
-        typer.echo(f"\nwrote {sheet}")
-    if out:
-        typer.echo(f"\nwrote {write_food11(loaded, out)}")
+    typer.echo("\n".join([table if loaded.labelled else "Their labels are not known.", *wrote]))
 
 
 def reproduce(
@@ -92,26 +96,26 @@ def reproduce(
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 on a GPU that has it.")] = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="How many experiments to run at a time. Default: one a core; one on a GPU."),
+        number("How many experiments to run at a time. Default: one a core; one on a GPU.", least=1),
     ] = None,
     dask: Annotated[
         str | None, typer.Option(help="The address of a Dask scheduler; its workers, one a GPU, run the experiments.")
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Stop in good time (exit code 75); run again, it goes on where it stopped."),
+        number("Stop in good time (exit code 75); run again, it goes on where it stopped.", least=0, kind=float),
     ] = None,
     pack: Annotated[
         Path | None,
         typer.Option(help="In the end, put what other machines need to go on into PACK.01, PACK.02 … of 16 MB."),
     ] = None,
-    max_mb: Annotated[float, typer.Option(min=0.0, help="How many MB (10^6 bytes) these may have in all.")] = 112,
+    max_mb: Annotated[float, number("How many MB (10^6 bytes) these may have in all.", least=0, kind=float)] = 112.0,
     unpack: Annotated[
         Path | None, typer.Option(help="First, fill OUT, which holds no runs yet, from UNPACK.01, UNPACK.02 ….")
     ] = None,
     solution: options.Solution = None,
 ) -> None:
-    """Run the whole report: what is missing in OUT, then results.json, report.md and report.html there."""
+    """Run the whole report. What is missing in OUT, then results.json, report.md and report.html there."""
     from hw7.support.files import alone_in
 
     until = math.inf if minutes is None else time.time() + 60 * minutes

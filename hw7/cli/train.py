@@ -8,6 +8,7 @@ import typer
 
 from hw7 import HW7Error
 from hw7.cli import options
+from hw7.support.system import number
 from hw7.support.words import counted
 
 
@@ -23,14 +24,14 @@ def train(
     epochs: options.Epochs = 20,
     batch: options.Batch = 64,
     learning_rate: options.Rate = 1e-3,
-    optimizer: options.OptimizerName = options.OptimizerName.adamw,
+    optimizer: options.Optimizer = options.OptimizerName.adamw,
     schedule: options.Schedule = options.ScheduleName.cosine,
     start: options.From = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     solution: options.Solution = None,
 ) -> None:
-    """Train a network on labels alone, from scratch or from weights you have."""
+    """Train a network on labels alone. From scratch, or from weights that you have."""
     from hw7.cli.shared import train_new
     from hw7.training.loop import Phase
 
@@ -42,22 +43,24 @@ def distill(
     network: options.Network,
     teacher: Annotated[Path, typer.Option(help="The teacher's weights.safetensors, as `hw7 train` writes it.")],
     out: options.Out,
-    temperature: Annotated[float, typer.Option(help="T: how soft the teacher's answers are made.")] = 20.0,
-    alpha: Annotated[float, typer.Option(help="The teacher's share of the loss; the labels have the rest.")] = 0.5,
+    temperature: Annotated[float, number("T: how soft the teacher's answers are made.", above=0, kind=float)] = 20.0,
+    alpha: Annotated[
+        float, number("The teacher's share of the loss; the labels have the rest.", least=0, most=1, kind=float)
+    ] = 0.5,
     source: options.Data = "plates",
     size: options.Size = 64,
     limit: options.Limit = None,
     epochs: options.Epochs = 20,
     batch: options.Batch = 64,
     learning_rate: options.Rate = 1e-3,
-    optimizer: options.OptimizerName = options.OptimizerName.adamw,
+    optimizer: options.Optimizer = options.OptimizerName.adamw,
     schedule: options.Schedule = options.ScheduleName.cosine,
     start: options.From = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     solution: options.Solution = None,
 ) -> None:
-    """Train a student on a teacher's answers and the labels, with the solution's own distillation step."""
+    """Train a student on a teacher's answers and the labels. Each step is the solution's own distillation step."""
     from hw7.cli.shared import train_new
     from hw7.training.loop import Phase
 
@@ -69,8 +72,10 @@ def distill(
 def prune(
     weights: Annotated[Path, typer.Argument(help="The student_net's weights.safetensors.")],
     out: options.Out,
-    keep_rate: Annotated[float, typer.Option(help="Share of the channels that stays in each step.")] = 0.95,
-    steps: Annotated[int, typer.Option(min=1, help="How many times to prune.")] = 10,
+    keep_rate: Annotated[
+        float, number("Share of the channels that stays in each step.", above=0, below=1, kind=float)
+    ] = 0.95,
+    steps: Annotated[int, number("How many times to prune.", least=1)] = 10,
     teacher: Annotated[Path | None, typer.Option(help="Fine-tune with this teacher; without, on labels alone.")] = None,
     source: options.Data = "plates",
     size: options.Size = 64,
@@ -82,7 +87,7 @@ def prune(
     device: options.Device = "auto",
     solution: options.Solution = None,
 ) -> None:
-    """Prune a student step by step, fine-tuning after each; every step's network is kept."""
+    """Prune a student step by step. It is fine-tuned after each step, and every step's network is kept."""
     from hw7 import measure
     from hw7.cli.shared import load_images, load_network, step_from, train_as, usable_device
     from hw7.models import StudentNet
@@ -121,10 +126,10 @@ def quantize(
     source: Annotated[
         str | None, typer.Option("--data", help="Measure the accuracy before and after on this source.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many images to measure on.")] = None,
+    limit: Annotated[int | None, number("How many images to measure on.", least=1)] = None,
     solution: options.Solution = None,
 ) -> None:
-    """Compress a network's weights to a small file with the solution's own code, and say what that costs."""
+    """Compress a network's weights to a small file. The solution's own code does it; what it costs is said."""
     from hw7 import measure
     from hw7.cli.shared import load_network
     from hw7.data.load import load_split
@@ -133,9 +138,9 @@ def quantize(
     from hw7.training.epoch import evaluate
     from hw7.training.weights import quantized
 
-    own = load_solution(solution)
     if bits != 16 and not 2 <= bits <= 8:
         raise HW7Error(f"--bits must be 16, or 2 to 8, not {bits}")
+    own = load_solution(solution)
     network, size = load_network(weights, own, "cpu")
     state_dict = network.state_dict()
     stored, restored = quantized(own, state_dict, bits)

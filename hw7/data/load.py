@@ -71,6 +71,22 @@ def load_split(
     return Split(tensors["images"], tensors["labels"], plan.classes, source, split).to(device)
 
 
+def load_at_least(source: str, split: str, size: int, each: int, limit: int | None) -> Split:
+    """`load_split` of more than `limit` images where so few have not `each` of every class, as far as there are more.
+
+    `plates` draws its classes in no fixed numbers, and has wrong labels among those of training.
+    """
+    while True:
+        found = load_split(source, split, size, limit=limit)
+        if limit is None or not found.labelled:
+            return found
+        fewest = int(found.labels.bincount(minlength=len(found.classes)).min())
+        whole = plan_split(source, split).count
+        if fewest >= each or limit >= whole:
+            return found
+        limit = min(whole, max(2 * limit, each * len(found.classes)))
+
+
 def plan_split(
     source: str, split: str, limit: int | None = None, workers: int | None = None, device: torch.device | str = "cpu"
 ) -> SplitPlan:

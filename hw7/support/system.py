@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import operator
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hw7 import HW7Error, __version__
 
@@ -24,6 +27,7 @@ def command_line(name: str, help_text: str) -> typer.Typer:
         help=help_text,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # in its narrow columns, lists of choices break within words
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -34,6 +38,34 @@ def command_line(name: str, help_text: str) -> typer.Typer:
             raise typer.Exit
 
     return cli
+
+
+def number(
+    about: str, *, least: float | None = None, above: float | None = None, most: float | None = None,
+    below: float | None = None, kind: type[float] = int,
+) -> Any:  # fmt: skip
+    """An option that takes a number within these bounds, which its help says in words: typer would write [x>=32]."""
+    import typer
+
+    bounds: dict[str, Callable[[float], bool]] = {}
+    for word, bound, holds in (
+        ("at least", least, operator.ge), ("above", above, operator.gt), ("at most", most, operator.le),
+        ("below", below, operator.lt),
+    ):  # fmt: skip
+        if bound is not None:
+            bounds[f"{word} {bound:g}"] = partial(lambda holds, bound, value: holds(value, bound), holds, bound)
+    words = " and ".join(bounds)
+
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
+        if not all(within(value) for within in bounds.values()):
+            raise typer.BadParameter(f"{text} is not {words}")
+        return value
+
+    return typer.Option(parser=number, metavar="<number>", help=f"{about} {words[:1].upper()}{words[1:]}.")
 
 
 def run_cli(cli: typer.Typer, name: str) -> None:

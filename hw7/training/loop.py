@@ -31,6 +31,7 @@ from hw7.support.files import load_checkpoint, read_json, save_checkpoint, save_
 from hw7.support.words import counted
 from hw7.training.cuda_graph import fastest_convolutions
 from hw7.training.epoch import Learner, Passes, Scores, generator
+from hw7.training.identity import check_identity
 from hw7.training.precision import best_precision, computing_in
 from hw7.training.steps import Distillation, Step, cross_entropy_step, fingerprint, prepared
 from hw7.training.weights import load_into
@@ -174,7 +175,7 @@ class Checkpoint:
         if not self.path.exists():
             return
         state = load_checkpoint(self.path, next(self.network.parameters()).device)
-        _check_identity(self.path.parent, state["identity"], self.identity)
+        check_identity(self.path.parent, state["identity"], self.identity)
         self.run = self.saved = Run.of(state)
         self.best = state["best"]
         self.network.load_state_dict(state["network"])
@@ -349,7 +350,7 @@ def load_run(network: nn.Module, directory: Path, identity: dict[str, Any] | Non
     """A finished run's history; its weights go into the network. Raises HW7Error where they do not fit."""
     record = read_json(directory / "run.json")
     if identity is not None:
-        _check_identity(directory, record["identity"], identity)
+        check_identity(directory, record["identity"], identity)
     load_into(network, directory / "weights.safetensors")
     return Run.of(record)
 
@@ -378,12 +379,3 @@ def _identity(trainee: Trainee, training: Split, settings: dict[str, object]) ->
         "step": str(step) if isinstance(step, Distillation) else "labels alone",
     }
     return json.loads(json.dumps(identity, default=asdict))  # tuples and lists compare alike after a file
-
-
-def _check_identity(directory: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key in wanted:
-        if found.get(key) != wanted[key]:
-            what = "a network of other shapes" if key == "shapes" else f"{key} {found.get(key)}, not {wanted[key]}"
-            raise HW7Error(
-                f"{directory} holds another run ({what}). Choose another folder, or delete this one to start anew."
-            )

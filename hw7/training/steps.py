@@ -44,9 +44,8 @@ class Distillation:
         with running("losses.distillation_step", self.solution.directory):
             loss = step(network, self.teacher, images, labels, optimizer, self.temperature, self.alpha)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
-            raise HW7Error(
-                f"losses.distillation_step must return the loss, a tensor of shape [], but gave {loss!r:.80}"
-            )
+            given = f"one of shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r:.80}"
+            raise HW7Error(f"losses.distillation_step must return the loss, a tensor of shape [], but gave {given}")
         return loss.detach()
 
     def __str__(self) -> str:

@@ -323,10 +323,11 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.slow
 def test_stubs_fail_every_test_with_a_message_that_names_the_task(folder: Path) -> None:
-    ran = pytest_in(folder, "-m", "not bugs")
+    ran = pytest_in(folder)
     parts = [(task.id, part) for task in load_rubric().tasks for part in task.points]
     assert f"{len(parts)} failed" in ran.stdout
     assert " passed" not in ran.stdout
+    assert "Bug " not in ran.stdout  # the exercises without points
     for task in load_rubric().tasks:
         for part, points in task.points.items():
             assert f"Task {task.id}, {task.title}: {part}, 0 of {counted(points, 'point')}: MISSING" in ran.stdout
@@ -350,11 +351,23 @@ def test_the_bugs_are_found_by_their_tests_and_fixed_in_the_reference(folder: Pa
     broken = pytest_in(folder, "-m", "bugs")
     for number in (1, 2, 3, 4):
         assert f"Bug {number}: " in broken.stdout
+    assert pytest_in(folder, f"{ASSIGNMENT}/tests/test_bugs.py").stdout.count("Bug ") == broken.stdout.count("Bug ")
+    assert not re.search(r"built-in|KL|running|partition|optimizer", broken.stdout)  # how Python prints, and answers
     out = tmp_path / "out"
     shutil.copytree(folder, out)
     shutil.copytree(PROJECT / REFERENCE / "bugs", out / ASSIGNMENT / "bugs", dirs_exist_ok=True)
     fixed = pytest_in(out, "-m", "bugs")
     assert fixed.returncode == 0, fixed.stdout
+
+
+@pytest.mark.slow
+def test_a_program_with_a_bug_that_cannot_be_imported_hinders_no_test_of_a_task(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    (out / ASSIGNMENT / "bugs" / "stale_optimizer.py").write_text("for\n")
+    (out / ASSIGNMENT / "solution" / "losses.py").write_bytes(reference_files()["solution/losses.py"])
+    ran = pytest_in(out, "-k", "2.1")
+    assert ran.returncode == 0, ran.stdout
 
 
 def solved_up_to(last: str, tree: Mapping[str, bytes]) -> dict[str, bytes]:

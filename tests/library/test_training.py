@@ -129,11 +129,12 @@ def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
         ({"seed": 1}, "seed 0, not 1"),
         ({"training": split(21)}, "20 images"),
         ({"training": replace(TRAINING, source="other")}, "made up"),
-        ({"phases": PHASES[:1]}, "phases"),
-        ({"phases": (PHASES[0], replace(PHASES[1], learning_rate=0.5))}, "phases"),
-        ({"augmentation": Augmentation()}, "augmentation None"),
+        ({"phases": PHASES[:1]}, "2 phases, not 1"),
+        ({"phases": (PHASES[0], replace(PHASES[1], learning_rate=0.5))}, "phase 2: learning rate"),
+        ({"phases": (replace(PHASES[0], epochs=9, batch=7), PHASES[1]), "seed": 4}, "phase 1: batch"),
+        ({"augmentation": Augmentation()}, "augmentation none, not some"),
     ],
-    ids=["widths", "layers", "seed", "count", "source", "fewer phases", "learning rate", "augmentation"],
+    ids=["widths", "layers", "seed", "count", "source", "fewer phases", "learning rate", "several", "augmentation"],
 )
 def test_another_run_is_refused_and_nothing_changes(tmp_path: Path, finished: bool, changes: dict, says: str) -> None:
     if finished:
@@ -146,6 +147,7 @@ def test_another_run_is_refused_and_nothing_changes(tmp_path: Path, finished: bo
     with pytest.raises(HW7Error, match="holds another run") as error:
         run(tmp_path, step=forbidden, **changes)
     assert says in str(error.value)
+    assert not re.search(r"[\[{}\]]|None", str(error.value))  # words, and nothing as Python writes it
     assert str(tmp_path) in str(error.value)
     assert contents(tmp_path) == before
 

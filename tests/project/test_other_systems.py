@@ -135,7 +135,7 @@ def test_a_task_is_checked_and_the_zip_is_packed(folder: Path, tmp_path: Path) -
     said = run(COMMAND, "check", "3.4", "--solution", folder, cwd=tmp_path)
     assert "RIGHT" in said.upper()
     run(COMMAND, "pack", folder, "--no-check", cwd=tmp_path)
-    names = zipfile.ZipFile(tmp_path / "hw7-nobody.zip").namelist()
+    names = zipfile.ZipFile(tmp_path / "hw7.zip").namelist()
     assert names == sorted([*reference_files(), "hw7.ipynb", "weights.safetensors"])
 
 
