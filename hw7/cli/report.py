@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,18 +35,19 @@ def summary(
     from hw7.report.counting import count
     from hw7.solution import NUM_CLASSES, load_solution, running
 
-    make = maker_of(layers) if layers else None
+    make = maker_of(layers) if layers else None  # before anything is counted and printed
     own = load_solution(solution)
     counts = count(own)
-    text = json.dumps(summary_json(counts), indent=1) if as_json else format_summary(counts)
+    summed, text = summary_json(counts), format_summary(counts)
     if make:
         with running(f"models: {layers}", own.directory):
             network, shape = make(own, NUM_CLASSES), (3, size, size)
-            table = measure.format_layer_table(measure.layer_table(network, shape))
-            macs, milliseconds = measure.macs(network, shape), 1000 * measure.latency(network, shape).median_s
-        text += f"\n\n{layers} on a {size} x {size} image\n\n{table}\n"
+            rows, macs = measure.layer_table(network, shape), measure.macs(network, shape)
+            milliseconds = 1000 * measure.latency(network, shape).median_s
+        summed["layers"], summed["macs"] = list(map(asdict, rows)), macs
+        text += f"\n\n{layers} on a {size} x {size} image\n\n{measure.format_layer_table(rows)}\n"
         text += f"\n{macs:,} multiply-accumulates and {milliseconds:.1f} ms an image"
-    typer.echo(text)
+    typer.echo(json.dumps(summed, indent=1) if as_json else text)
 
 
 def data(

@@ -16,7 +16,7 @@ from food11_files import food11, write_image, write_small_food11
 from hw7 import HW7Error
 from hw7.data import food11 as food11_source
 from hw7.data import source
-from hw7.data.load import cache_dir, load_split
+from hw7.data.load import cache_dir, load_at_least, load_split
 from hw7.data.source import Split
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Food-11 has")  # these folders are small on purpose
@@ -228,3 +228,28 @@ def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
     assert cache_dir() == Path("/home/ada/.cache/hw7")
+
+
+# ---- some of every class ---------------------------------------------------------------------------------------
+
+
+def fewest(split: Split) -> int:
+    return int(split.labels.bincount(minlength=len(split.classes)).min())
+
+
+@pytest.mark.parametrize(("each", "limit"), [(1, 1), (3, 20), (8, 88), (8, 300)])
+def test_plates_has_as_many_of_every_class_as_are_asked_for(each: int, limit: int) -> None:
+    """Of the numbers asked for: its classes come as they come, and some labels are wrong."""
+    found = load_at_least("plates", "training", 8, each, limit)
+    assert fewest(found) >= each
+    few = load_split("plates", "training", 8, limit=limit)
+    assert len(found) == limit or fewest(few) < each
+    assert torch.equal(found.labels[:limit], few.labels)
+
+
+def test_there_are_no_more_than_there_are(root: Path) -> None:
+    source, whole = f"food11:{root}", load_split(f"food11:{root}", "training", 8)
+    most = fewest(whole)
+    assert fewest(load_at_least(source, "training", 8, most, 11)) == most
+    assert len(load_at_least(source, "training", 8, most + 1, 11)) == len(whole)
+    assert len(load_at_least(source, "training", 8, 50, None)) == len(whole)
