@@ -151,11 +151,8 @@ def _heads(network: nn.Module) -> list[nn.Linear]:
 
 def _ends(key: str, network: nn.Module) -> dict[str, Any]:
     """What the last linear layer takes and gives; nothing where there is none."""
-    return {
-        f"{key}.{end}": count
-        for head in _heads(network)[-1:]
-        for end, count in (("features", head.in_features), ("outputs", head.out_features))
-    }
+    heads = _heads(network)
+    return {f"{key}.features": heads[-1].in_features, f"{key}.outputs": heads[-1].out_features} if heads else {}
 
 
 def _only(values: Iterable[int]) -> int | list[int]:

@@ -131,7 +131,7 @@ def _sizes_table(results: Results, *networks: tuple[str, str]) -> Table:
     """Parameters and kilobytes, printed beside counted."""
     rows = []
     for title, key in networks:
-        compared = [results.comparisons[f"{key}.{what}"] for what in ("parameters", "kilobytes")]
+        compared = [results.comparisons[f"{key}.parameters"], results.comparisons[f"{key}.kilobytes"]]
         cells = [text for c in compared for text in (c.figure.printed, results.measured(c), c.verdict)]
         rows.append((title, *cells))
     headers = ("network", "parameters printed", "counted", "verdict", "size printed", "KB of tensors", "verdict ")

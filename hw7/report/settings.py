@@ -4,7 +4,7 @@ Of a training that has begun, what it used is read from its own record; of anoth
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hw7.data.augment import Augmentation
@@ -72,9 +72,9 @@ def used(runner: Runner) -> dict[str, Any]:
         "data.input.size": runner.profile.size,
         "training.augmentation": _transforms(usual.augmentation),
         "training.kept": "best validation accuracy",
-        **_of_phase("training", first),
-        **_of_phase("q2.phase1", phases[0]),
-        **_of_phase("q2.phase2", phases[1]),
+        **_of_phase("training.", first),
+        **_of_phase("q2.phase1.", phases[0]),
+        **_of_phase("q2.phase2.", phases[1]),
         "distillation.alpha": Distillation.alpha,
         "distillation.temperature": Distillation.temperature,
         "q3.pruning.epochs": sum(phase.epochs for phase in pruning.phases),
@@ -123,11 +123,14 @@ def training_table(runner: Runner, question: int) -> Table:
     return Table(HEADERS, rows, HEADERS[:3])
 
 
-def _of_phase(key: str, phase: Phase | None) -> dict[str, Any]:
+def _of_phase(prefix: str, phase: Phase | None) -> dict[str, Any]:
     """By the figures' ids; "none" of each where there is no such phase."""
-    names = ("optimizer", "learning_rate", "batch", "epochs")
-    found = asdict(phase) | {"optimizer": OPTIMIZERS[phase.optimizer]} if phase else dict.fromkeys(names, "none")
-    return {f"{key}.{name}": found[name] for name in names}
+    return {
+        f"{prefix}optimizer": OPTIMIZERS[phase.optimizer] if phase else "none",
+        f"{prefix}learning_rate": phase.learning_rate if phase else "none",
+        f"{prefix}batch": phase.batch if phase else "none",
+        f"{prefix}epochs": phase.epochs if phase else "none",
+    }
 
 
 def _printed(recipe: str) -> tuple[str, ...]:
@@ -135,12 +138,12 @@ def _printed(recipe: str) -> tuple[str, ...]:
     figures = ledger.load()
     if recipe in ASIDE:
         return ASIDE[recipe], "", "", ""
-    keys = ("q2.phase1", "q2.phase2") if recipe == "question 2" else ("training",)
-    names = ("optimizer", "learning_rate", "batch", "epochs")
-    columns = {name: _then([figures[f"{key}.{name}"].printed for key in keys]) for name in names}
+    prefixes = ("q2.phase1.", "q2.phase2.") if recipe == "question 2" else ("training.",)
+    settings = [[figures[name].printed for name in _of_phase(prefix, None)] for prefix in prefixes]
+    columns = [_then(values) for values in zip(*settings, strict=True)]
     if recipe == "pruning":
-        columns["epochs"] = f"{figures['q3.pruning.epochs'].printed}{A_STEP}"
-    return tuple(columns.values())
+        columns[-1] = f"{figures['q3.pruning.epochs'].printed}{A_STEP}"
+    return tuple(columns)
 
 
 def _columns(phases: Sequence[Phase]) -> tuple[str, ...]:
