@@ -1,36 +1,23 @@
 """The graded pages in a real browser: nothing hostile runs or is loaded, the table sorts, and a phone can show them."""
 
-import base64
-import hashlib
-import os
-import re
-import shutil
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, Look, looking, title, with_script
 from made_up_grades import HOSTILE, RUBRIC, TASKS, a_class, hostile
 
 from autograder.exports.common import printable
 from autograder.exports.html import export_html
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,  # Chromium starts eight times: half a minute on a busy machine
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look at the pages with"),
 ]
-
-QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
-    "--disable-background-networking", "--disable-sync", "--virtual-time-budget=2000",
-)  # fmt: skip
-
-Look = Callable[..., str]
 
 
 @dataclass
@@ -64,34 +51,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def look(tmp_path: Path) -> Look:
-    """The page as the browser has it once its scripts ran."""
-
-    def dump(page: Path, width: int = 1200) -> str:
-        assert CHROMIUM is not None
-        command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
-        environment = {**os.environ, "HOME": str(tmp_path)}
-        done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, check=True, env=environment)
-        return done.stdout.decode("utf-8")
-
-    return dump
-
-
-def title(dom: str) -> str:
-    return re.findall(r"<title>(.*?)</title>", dom, re.DOTALL)[0]
-
-
-def with_script(page: Path, script: str) -> Path:
-    """A copy of the page with one more script that its policy allows beside what it allows already."""
-    text = page.read_text("utf-8")
-    allowed = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-    head, body = text.split("</head>", 1)
-    if "script-src" in head:
-        head = head.replace("script-src ", f"script-src {allowed} ")
-    else:
-        head = head.replace("form-action 'none'", f"form-action 'none'; script-src {allowed}")
-    copy = page.with_name(f"with-script-{page.name}")
-    copy.write_text(f"{head}</head>{body.replace('</body>', f'<script>{script}</script></body>')}", "utf-8")
-    return copy
+    return looking(tmp_path)
 
 
 def test_unescaped_the_same_strings_do_harm(look: Look, server: Server, tmp_path: Path) -> None:
