@@ -23,6 +23,7 @@ Pair = Callable[[Runs, str], tuple[Result, Result]]  # (runs of one seed, name o
 TEST, VALIDATION = "test_accuracy", "accuracy"
 IMAGES = {TEST: "test_images", VALIDATION: "images"}
 ENOUGH = 2  # standard errors
+FEW_IMAGES = 100  # fewer have no standard error to speak of
 SWITCH_EPOCHS = 5  # on either side of a change of optimizer
 
 

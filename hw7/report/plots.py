@@ -58,6 +58,7 @@ Drawing = Callable[[Axes], None]
 def plot_curves(name: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Picture]:
     """Validation accuracy and validation loss by epoch, a line for each run; `runs` is what each run.json holds."""
     longest = max(len(run["history"]) for run in runs.values())
+    margin = 0.03 * longest  # so that no dot is cut
     changes = {epoch + 0.5 for run in runs.values() for epoch in _switches(run["history"])}
 
     def drawing(key: str, factor: float, label: str) -> Drawing:
@@ -70,7 +71,7 @@ def plot_curves(name: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Pictur
                 axes.plot(best + 1, values[best], "o", color=COLOURS[run], markersize=5)
             for change in changes:
                 axes.axvline(change, color="#8a8a8a", linewidth=1, linestyle=":")
-            axes.set(xlabel="epoch", ylabel=label, xlim=(min(1, 0.5 * longest), longest + 0.5))
+            axes.set(xlabel="epoch", ylabel=label, xlim=(1 - margin, longest + margin))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
         return draw

@@ -143,6 +143,8 @@ class Results:
             f"Here, on {images} images: {better[accuracy]:.2%} against {worse[accuracy]:.2%}, {more(difference)}, "
             f"with a standard error of {error:.2f}.{bound}"
         )
+        if better[findings.IMAGES[accuracy]] < findings.FEW_IMAGES:
+            return "undecided", [f"{here} So few images decide nothing."]
         margin = findings.ENOUGH * error
         return findings.verdict(difference - margin, difference + margin, finding.least), [here]
 

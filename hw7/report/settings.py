@@ -149,8 +149,8 @@ def _printed(recipe: str) -> tuple[str, ...]:
 def _columns(phases: Sequence[Phase]) -> tuple[str, ...]:
     optimizers = [f"{OPTIMIZERS[p.optimizer]}{', cosine' if p.schedule == 'cosine' else ''}" for p in phases]
     rates = [_short(phase.learning_rate) for phase in phases]
-    others = ([str(getattr(phase, name)) for phase in phases] for name in ("batch", "epochs"))
-    return _then(optimizers), _then(rates), *map(_then, others)
+    batches, epochs = ([str(getattr(phase, name)) for phase in phases] for name in ("batch", "epochs"))
+    return _then(optimizers), _then(rates), _then(batches), ", then ".join(epochs)
 
 
 def _short(rate: float) -> str:

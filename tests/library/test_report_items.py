@@ -205,6 +205,12 @@ def test_every_training_has_printed_beside_used(whole: Pages) -> None:
     assert (pruned[0][3], pruned[1][4]) == ("5 a step", "1 a step")
 
 
+@pytest.mark.usefixtures("words_only")
+def test_two_phases_of_equal_length_are_two(report: Report) -> None:
+    _, used = trainings(report(profile="smoke", ids=[]), "Question 2")["c: student from scratch, cross entropy"]
+    assert used[1:] == ["AdamW, then SGD", "1e-3", "33", "1, then 1", "labels alone"]
+
+
 def test_at_full_the_trainings_are_the_report_s(full: Pages) -> None:
     for question in ("Question 1", "Question 2", "Question 3"):
         for printed, used in trainings(full, question).values():
@@ -350,6 +356,16 @@ def test_where_it_is_known_who_was_right_the_standard_error_is_that_of_pairs(rep
     verdict, _, more = of(report(ids=["student-c", "student-e"], changes=bits), "good-teacher")
     assert "0.58 points more, with a standard error of 0.29" in more
     assert verdict == "no"  # less than the 1.5 that are asked for; as if images were not shared, it would be undecided
+
+
+@pytest.mark.usefixtures("words_only")
+def test_a_few_images_decide_nothing(report: Report) -> None:
+    few = {name: {"test_images": 22, "images": 55, "test_right": "00" * 3} for name in ("student-e", "student-c")}
+    bits = few["student-e"] | {"test_right": "ff" * 3}
+    pages = report(ids=["student-c", "student-e"], changes=few | {"student-e": bits}, accuracies={"student-e": 1.0})
+    verdict, _, more = of(pages, "good-teacher")
+    assert verdict == "undecided"
+    assert more.count("So few images decide nothing.") == 1
 
 
 @pytest.mark.usefixtures("words_only")
