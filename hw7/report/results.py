@@ -111,8 +111,7 @@ class Results:
 
     def claims(self, *questions: str) -> list[Block]:
         """What is concluded of a question, each with its verdict on this run."""
-        found = [finding for finding in (*FINDINGS, SWITCH) if finding.question in questions]
-        return [*map(self._claim, found)]
+        return [self._claim(finding) for finding in (*FINDINGS, SWITCH) if finding.question in questions]
 
     def _claim(self, finding: Finding) -> Claim:
         whose = "Added here" if finding.says else WHOSE.get(finding.question, "The report")
