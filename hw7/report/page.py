@@ -27,6 +27,7 @@ from hw7.report.settings import shared_table, training_table
 from hw7.support.files import read_json, write_file, write_json
 
 GROUPS = {"data": "Data", "training": "Training", "course": "The course's own rules"}
+PLURAL = {"fits": "fit", "differs": "differ", "agrees": "agree"}
 GOOD, BAD = ("exact", "agrees", "fits", "yes", "the same"), ("differs", "impossible", "lower", "higher", "no", "failed")
 
 
@@ -171,7 +172,8 @@ class Page:
         )
         for question in dict.fromkeys(c.figure.question for c in comparisons):
             group = [c for c in comparisons if c.figure.question == question]
-            words = ", ".join(f"{count} {kind}" for kind, count in Counter(map(_kind, group)).items())
+            kinds = Counter(map(_kind, group)).items()
+            words = ", ".join(f"{count} {kind if count == 1 else PLURAL.get(kind, kind)}" for kind, count in kinds)
             title = GROUPS.get(question, f"Question {question}")
             yield Folded(f"{title}: {len(group)} figures ({words})", self._figures_table(group))
         yield from self.results.about_agreement()
