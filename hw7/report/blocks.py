@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tabulate import tabulate
 
@@ -92,3 +92,12 @@ class Section:
     @property
     def pictures(self) -> list[Picture]:
         return [picture for block in self.blocks if isinstance(block, Pictures) for picture in block.pictures]
+
+
+def cell(value: Any) -> str:
+    """A number, a word, or several of them."""
+    if isinstance(value, list | tuple):
+        return (", " if any(isinstance(entry, str) for entry in value) else " ").join(map(cell, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -17,12 +17,12 @@ import torch
 
 from hw7 import __version__
 from hw7.report import formulas, ledger, questions
-from hw7.report.blocks import Block, Folded, Formula, Pictures, Section, Table, Text
+from hw7.report.blocks import Block, Folded, Formula, Pictures, Section, Table, Text, cell
 from hw7.report.compare import Comparison
 from hw7.report.experiments import EXPERIMENTS
 from hw7.report.plots import Picture, sample_sheet
 from hw7.report.reproduce import Reproduction
-from hw7.report.results import Results, cell
+from hw7.report.results import Results
 from hw7.report.settings import shared_table, training_table
 from hw7.support.files import read_json, write_file, write_json
 

@@ -7,12 +7,12 @@ import torch
 
 from hw7 import measure
 from hw7.report import formulas, structures
-from hw7.report.blocks import Block, Claim, Folded, Formula, Pictures, Section, Table, Text
+from hw7.report.blocks import Block, Claim, Folded, Formula, Pictures, Section, Table, Text, cell
 from hw7.report.compare import SUMMARY
 from hw7.report.counting import KEPT_ALIKE, RATES
 from hw7.report.experiments import EXPERIMENTS, NETWORKS, PRETRAINED, SCRATCH, WEAK
 from hw7.report.plots import Picture, plot_pruning, plot_sizes
-from hw7.report.results import ABOUT_VERDICTS, Results, cell, percent, with_error
+from hw7.report.results import ABOUT_VERDICTS, Results, percent, with_error
 from hw7.report.settings import training_table
 from hw7.solution import Solution
 from hw7.training.weights import quantized
@@ -58,8 +58,9 @@ def _two_ways(results: Results) -> Iterator[Block]:
     yield Table(headers, accuracies, ("network", "verdict"))
     yield from results.why_far("small-resnet18", "student-cnn")
     yield from results.about_agreement("q1.")
-    yield Text("Their layers, on an image of 3 × 128 × 128:")
+    yield Text("What they are made of, layer by layer, on an image of 3 × 128 × 128:")
     for network, title, *_ in SUMMARY[:3]:
+        yield structures.about(network, title)
         yield structures.layers(results.reproduction.solution, network, title)
     yield TRAINED
     yield training_table(results.reproduction, 1)
@@ -119,6 +120,7 @@ def _teachers(results: Results) -> Iterator[Block]:
     yield Text("± is one standard error of one accuracy on so many images:")
     yield Formula(formulas.standard_error())
     yield from results.about_agreement("q2.")
+    yield structures.about("student_dw", "The student")
     yield structures.printed(results.reproduction.solution, "student_dw", "The student, as PyTorch prints it")
     yield TRAINED
     yield training_table(results.reproduction, 2)
@@ -147,11 +149,17 @@ def _pruning(results: Results) -> Iterator[Block]:
     yield _sizes_table(results, ("student before pruning", "q3.student"))
     yield _before_pruning(results)
     yield from results.about_agreement("q3.")
+    yield structures.about("student_net", "The student")
     yield structures.printed(solution, "student_net", "The student, as PyTorch prints it")
     yield TRAINED
     yield training_table(results.reproduction, 3)
     yield from results.curves("curves-3", "student-net")
-    yield Text("A stage has this many channels after step s at keep rate r, of w₀ before pruning, in stages 3 to 6:")
+    epochs = results.comparisons["q3.pruning.epochs"].figure.printed
+    yield Text(
+        "A step of pruning ranks the channels of stages 3 to 6 by the size of their batch-norm scale (gamma), keeps "
+        f"the largest, trains (the report: {epochs} epochs) and keeps the best epoch. After step s at keep rate r, a "
+        "stage that had w₀ channels at first has not that share of its last width, but"
+    )
     yield Formula(formulas.width())
     for rate in RATES:
         yield _ladder(results, rate, ladders.get(rate))

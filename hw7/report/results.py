@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hw7.report import findings, ledger
-from hw7.report.blocks import Block, Claim, Pictures, Text
+from hw7.report.blocks import Block, Claim, Pictures, Text, cell
 from hw7.report.compare import ABOUT_ACCURACIES, Comparison, compare, not_comparable
 from hw7.report.counting import standard_error
 from hw7.report.experiments import EXPERIMENTS
@@ -183,12 +183,3 @@ def percent(run: Mapping[str, Any]) -> str:
 def with_error(accuracy: float, images: int) -> str:
     """An accuracy and its standard error in points."""
     return f"{accuracy:.1%} ± {100 * standard_error(accuracy, images):.1f}"
-
-
-def cell(value: Any) -> str:
-    """A number, a word, or several of them."""
-    if isinstance(value, list | tuple):
-        return (", " if any(isinstance(entry, str) for entry in value) else " ").join(map(cell, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

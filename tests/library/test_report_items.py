@@ -17,10 +17,10 @@ from made_up_report import EPOCHS, Pages
 from hw7 import measure
 from hw7.models import StudentNet
 from hw7.report import ledger
+from hw7.report.blocks import cell
 from hw7.report.experiments import EXPERIMENTS, NETWORKS
 from hw7.report.findings import FINDINGS, SWITCH, packed
 from hw7.report.profiles import PROFILES
-from hw7.report.results import cell
 from hw7.solution import load_solution
 from hw7.support.files import read_json, write_json
 
@@ -142,6 +142,23 @@ def test_the_printed_networks_of_questions_2_and_3(whole: Pages, question: str, 
     assert printed.count("Conv2d(") + sum(2 * (times - 1) for times in repeats) == 15  # the first, and seven times two
     assert activation in printed
     assert "Linear(in_features=256, out_features=11" in printed
+
+
+def test_how_the_networks_are_built_is_said_with_the_printed_figures(whole: Pages) -> None:
+    for start, says in (
+        (
+            "Question 1",
+            "the 7x7 stem and the 1x1 downsamples stay. Without the inner batch norm it would have 1,447,819",
+        ),
+        ("Question 1", "(32-64-128-128-256-256-256 channels, strides 2,1,2,1,2,1,1), each with batch norm and ReLU6"),
+        ("Question 2", "blocks of depthwise 3x3, batch norm, ReLU, pointwise 1x1, batch norm, ReLU, without bias"),
+        ("Question 3", "with bias and nothing after it (16-32-64-128-256-256-256-256 channels)"),
+        (
+            "Question 3",
+            "by the size of their batch-norm scale (gamma), keeps the largest, trains (the report: 5 epochs)",
+        ),
+    ):
+        assert says in words(section(whole, start))
 
 
 def test_the_printed_student_says_what_its_code_does_between_its_modules() -> None:
