@@ -41,7 +41,7 @@ def about(network: str, title: str) -> Block:
 
     def printed(match: re.Match[str]) -> str:
         figure = figures[match[1]]
-        return figure.printed or cell(figure.value)
+        return figure.printed.replace("->", "→") or cell(figure.value)  # "->" breaks in two at the end of a line
 
     return Text(f"{title}: {re.sub(r'{([^}]+)}', printed, ABOUT[network])}")
 
