@@ -17,7 +17,7 @@ from hw7.report import ledger
 from hw7.report.counting import KEPT_ALIKE, standard_error
 from hw7.training.loop import Epoch
 
-Result = Mapping[str, Any]  # of an experiment; of several together, its accuracies are their means
+Result = Mapping[str, Any]  # of an experiment; of several together, accuracies are their means, and it has a title
 Runs = Mapping[str, Result]
 Pair = Callable[[Runs, str], tuple[Result, Result]]  # (runs of one seed, name of an accuracy) -> better, worse
 TEST, VALIDATION = "test_accuracy", "accuracy"
@@ -75,7 +75,10 @@ def ladders(runs: Runs, accuracy: str) -> tuple[Result, Result]:
     """Keep rate 0.975 and 0.95, each the mean over the parameter counts that both have."""
     steps = [{step["parameters"]: step for step in runs[f"prune-{rate}"]["steps"]} for rate in KEPT_ALIKE]
     shared = [count for count in steps[0] if count in steps[1]]
-    first, second = (_mean([each[count] for count in shared], accuracy) for each in steps)
+    first, second = (
+        _mean([each[count] for count in shared], accuracy, f"keep rate {rate}")
+        for each, rate in zip(steps, KEPT_ALIKE, strict=True)
+    )
     return first, second
 
 
@@ -84,14 +87,15 @@ def around_the_switch(runs: Runs, accuracy: str) -> tuple[Result, Result]:
     students = [runs[name] for name in ("student-c", "student-d", "student-e")]
 
     def mean_when(when: str) -> Result:
-        return _mean([{accuracy: run["at_switch"][when], "images": run["images"]} for run in students], accuracy)
+        means = [{accuracy: run["at_switch"][when], "images": run["images"]} for run in students]
+        return _mean(means, accuracy, f"{when} the switch")
 
     return mean_when("after"), mean_when("before")
 
 
-def _mean(results: Sequence[Result], accuracy: str) -> Result:
+def _mean(results: Sequence[Result], accuracy: str, title: str) -> Result:
     """As if all were one network: they are of one chain, or of one kind, and make many of the same mistakes."""
-    return {accuracy: mean(result[accuracy] for result in results), "images": results[0]["images"]}
+    return {accuracy: mean(r[accuracy] for r in results), "images": results[0]["images"], "title": title}
 
 
 FINDINGS = (

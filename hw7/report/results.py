@@ -130,8 +130,9 @@ class Results:
         if left := self._left(finding.needs, _quoted):
             return "not measured", [f"{sentence('; '.join(left))}."]
         accuracy = finding.on if all(finding.on in self.runs[name] for name in finding.needs) else VALIDATION
+        titled = {name: {"title": EXPERIMENTS[name].title, **run} for name, run in self.runs.items()}
         try:
-            better, worse = finding.pair(self.runs, accuracy)
+            better, worse = finding.pair(titled, accuracy)
         except KeyError:
             return "not measured", ["This run cannot tell: its students were trained with one optimizer."]
         difference, error = finding.measure(self.runs, accuracy), 100 * findings.paired_error(better, worse, accuracy)
@@ -139,8 +140,8 @@ class Results:
         bound = f" Asked for: {least} {more(finding.least)}." if finding.least else ""
         images = "validation" if accuracy == VALIDATION else "test"
         here = (
-            f"Here, on {images} images: {better[accuracy]:.2%} against {worse[accuracy]:.2%}, {more(difference)}, "
-            f"with a standard error of {error:.2f}.{bound}"
+            f"Here, on {images} images: {better['title']}, {better[accuracy]:.2%}; {worse['title']}, "
+            f"{worse[accuracy]:.2%}. That is {more(difference)}, with a standard error of {error:.2f}.{bound}"
         )
         if better[findings.IMAGES[accuracy]] < findings.FEW_IMAGES:
             return "undecided", [f"{here} So few images decide nothing."]

@@ -63,7 +63,6 @@ def used(runner: Runner) -> dict[str, Any]:
     splits = {name: runner.split(name) for name in ("training", "validation", "testing")}
     runs = ("student-cnn", "student-c", "prune-0.9")
     usual, students, pruning = (trained(runner, EXPERIMENTS[name]) for name in runs)
-    (first,) = usual.phases
     phases = [*students.phases, None][:2]
     return {
         **{f"data.{name}.images": len(split) for name, split in splits.items()},
@@ -72,7 +71,7 @@ def used(runner: Runner) -> dict[str, Any]:
         "data.input.size": runner.profile.size,
         "training.augmentation": _transforms(usual.augmentation),
         "training.kept": "best validation accuracy",
-        **_of_phase("training.", first),
+        **_of_phase("training.", usual.phases[0]),
         **_of_phase("q2.phase1.", phases[0]),
         **_of_phase("q2.phase2.", phases[1]),
         "distillation.alpha": Distillation.alpha,

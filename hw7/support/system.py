@@ -78,7 +78,7 @@ def run_cli(cli: typer.Typer, name: str) -> None:
         sys.exit(1)
     warnings.formatwarning = lambda message, *_args, **_options: f"{name}: warning: {message}\n"
     try:
-        cli()
+        cli(prog_name=name)
     except HW7Error as error:
         _say(f"{name}: {error}")
         sys.exit(1)

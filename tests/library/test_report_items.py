@@ -359,6 +359,7 @@ def test_a_conclusion_by_the_standard_error_of_a_difference(report: Report, poin
     direction = "less" if points < 0 else "more"
     assert f"{abs(points):.2f} points {direction}, with a standard error of 1.1" in more
     assert "The report: 85.86% against 83.10%, 2.76 points more." in more
+    assert "(b), " in more.partition("c: student from scratch")[0]  # which of the two accuracies is whose
     assert "neither the report nor this run has measured" in more
 
 
@@ -395,7 +396,7 @@ def test_other_recipes_and_own_data_are_said_beside_the_verdict(report: Report, 
 def test_the_switch_of_the_optimizer(whole: Pages, full: Pages) -> None:
     verdict, _, more = of(full, "switch")
     assert verdict == "yes"
-    assert "80.00% against 70.00%, 10.00 points more" in more
+    assert "after the switch, 80.00%; before the switch, 70.00%. That is 10.00 points more" in more
     verdict, _, more = of(whole, "switch")
     assert verdict == "not measured"
     assert "one optimizer" in more
@@ -406,7 +407,7 @@ def test_the_ladders_are_compared_where_they_meet(report: Report) -> None:
     ids = ["student-net", "prune-0.975", "prune-0.95"]
     verdict, _, more = of(report(ids=ids, accuracies={"prune-0.975": 0.80, "prune-0.95": 0.70}), "pruning")
     assert verdict == "yes"
-    assert "on validation images: 80.00% against 70.00%" in more
+    assert "on validation images: keep rate 0.975, 80.00%; keep rate 0.95, 70.00%. That is 10.00 points more" in more
     assert "one epoch, the report's for five" in more
 
 
