@@ -56,7 +56,7 @@ Drawing = Callable[[Axes], None]
 
 
 def plot_curves(name: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Picture]:
-    """Validation accuracy and validation loss by epoch, a line for each run; `runs` is what each run.json holds."""
+    """Validation accuracy and losses by epoch, a line for each run; `runs` is what each run.json holds."""
     longest = max(len(run["history"]) for run in runs.values())
     margin = 0.03 * longest  # so that no dot is cut
     changes = {epoch + 0.5 for run in runs.values() for epoch in _switches(run["history"])}
@@ -69,6 +69,9 @@ def plot_curves(name: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Pictur
                 axes.plot(range(1, len(values) + 1), values, style, color=COLOURS[run], label=EXPERIMENTS[run].title)
                 best = record["best_epoch"]
                 axes.plot(best + 1, values[best], "o", color=COLOURS[run], markersize=5)
+                if key == "validation_loss":
+                    trained = [row["loss"] for row in record["history"]]
+                    axes.plot(range(1, len(trained) + 1), trained, "--", color=COLOURS[run], linewidth=0.8, alpha=0.7)
             for change in changes:
                 axes.axvline(change, color="#8a8a8a", linewidth=1, linestyle=":")
             axes.set(xlabel="epoch", ylabel=label, xlim=(1 - margin, longest + margin))
@@ -79,11 +82,12 @@ def plot_curves(name: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Pictur
     dotted = " Dotted: the optimizer changes." if changes else ""
     captions = {
         "accuracy": f"Validation accuracy by epoch; the dot is the epoch that was kept.{dotted}",
-        "loss": f"Validation loss (cross entropy) by epoch.{dotted}",
+        "loss": "Validation loss (cross entropy) by epoch; dashed: the loss in training, on augmented images, which is "
+        f"the distillation loss where there is a teacher.{dotted}",
     }
     drawings = {
         "accuracy": drawing("validation_accuracy", 100, "validation accuracy, %"),
-        "loss": drawing("validation_loss", 1, "validation loss"),
+        "loss": drawing("validation_loss", 1, "loss"),
     }
     rows = len(runs)
     return [_plotted(f"{name}-{what}.svg", captions[what], draw, rows) for what, draw in drawings.items()]
