@@ -135,8 +135,6 @@ def reproduce(
         from hw7.training.loop import TimeIsUp
         from hw7.training.precision import best_precision
 
-        if unpack:
-            typer.echo(f"unpacked {carry.unpack(unpack, out)}")
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         there = cluster or SameProcess()
         if device == "auto" or cluster is None:
@@ -149,6 +147,8 @@ def reproduce(
         )  # fmt: skip
         at_once = len(cluster.threads) if cluster else jobs or (1 if device.startswith("cuda") else min(8, cores()))
         at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
+        if unpack:
+            typer.echo(f"unpacked {carry.unpack(unpack, out)}")
         executor = stack.enter_context(Workers(at_once)) if cluster is None and at_once > 1 else cluster
         ended = _ended(reproduction, names, executor, at_once)
         typer.echo(f"wrote {write_report(reproduction)}")

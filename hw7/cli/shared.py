@@ -4,6 +4,7 @@ This imports torch, so commands import it when they run.
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import typer
 from torch import nn
 
 from hw7 import HW7Error, measure
-from hw7.data.load import hold_out_tenth, load_split
+from hw7.data.load import hold_out_tenth, load_split, plan_split
 from hw7.data.source import Split
 from hw7.models import AtSize, StudentNet
 from hw7.report.experiments import NETWORKS
@@ -95,13 +96,17 @@ def train_new(
     images: source, split, side and number. What may be wrong is found before any image is drawn or decoded.
     """
     make, own, where = maker_of(name), load_solution(solution), usable_device(device)
-    step, splits = step_from(teacher, own, where, *softness), load_images(*images, where)
+    step = step_from(teacher, own, where, *softness)
+    source, split, _, limit = images
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever loads the images will warn
+        classes = plan_split(source, split, limit).classes
     torch.manual_seed(seed)
     with running(f"models: {name}", own.directory):
-        network = make(own, len(splits[0].classes))
+        network = make(own, len(classes))
     if start:
         load_fitting(network, start)
-    run = train_as(name, network.to(where), splits, phase, out, step, seed)
+    run = train_as(name, network.to(where), load_images(*images, where), phase, out, step, seed)
     typer.echo(
         f"{name}: {measure.parameters(network):,} parameters, best accuracy {run.best.validation_accuracy:.4f} "
         f"in epoch {run.best_epoch + 1} of {len(run.history)}, {run.seconds:.0f} s; see {out / 'weights.safetensors'}"

@@ -142,13 +142,13 @@ def quantize(
         raise HW7Error(f"--bits must be 16, or 2 to 8, not {bits}")
     own = load_solution(solution)
     network, size = load_network(weights, own, "cpu")
+    validation = load_split(source, "validation", size, limit=limit) if source else None
     state_dict = network.state_dict()
     stored, restored = quantized(own, state_dict, bits)
     save_weights(out, stored, {})
     typer.echo(f"{weights}: {measure.file_bytes(state_dict):,} bytes")
     typer.echo(f"{out}: {out.stat().st_size:,} bytes at {bits} bits")
-    if source:
-        validation = load_split(source, "validation", size, limit=limit)
+    if validation:
         _, before = evaluate(network, validation)
         network.load_state_dict(restored)
         _, after = evaluate(network, validation)
