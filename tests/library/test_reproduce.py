@@ -24,10 +24,11 @@ from hw7.models import StudentNet, teacher_resnet18
 from hw7.report import ledger, runner
 from hw7.report import reproduce as reproducing
 from hw7.report.experiments import EXPERIMENTS, with_needs
+from hw7.report.findings import unpacked
 from hw7.report.page import write_report
 from hw7.report.profiles import PROFILES
 from hw7.solution import Solution, load_solution
-from hw7.support.files import load_weights, save_weights
+from hw7.support.files import load_weights, read_json, save_weights
 from hw7.training.epoch import Passes
 from hw7.training.loop import Trainee
 from hw7.training.weights import quantized
@@ -88,6 +89,21 @@ def test_the_results(finished: Path) -> None:
     }
     assert figures["q1.teacher.parameters"]["verdict"] == "exact"
     assert figures["q2.d.accuracy"]["measured"] is None
+
+
+def test_a_result_says_which_test_images_were_right_and_what_the_switch_did(finished: Path) -> None:
+    runs = read_json(finished / "results.json")["experiments"]
+    for name, result in runs.items():
+        if "test_images" in result:
+            right = unpacked(result["test_right"], result["test_images"])
+            assert right.mean() == pytest.approx(result["test_accuracy"], abs=1e-12)
+        switched = EXPERIMENTS[name].recipe == "question 2"
+        assert ("at_switch" in result) == switched
+        if switched:
+            before, after = (
+                row["validation_accuracy"] for row in read_json(finished / "runs" / name / "run.json")["history"]
+            )
+            assert result["at_switch"] == {"before": before, "after": after}
 
 
 def test_every_step_of_pruning_is_kept(finished: Path) -> None:
