@@ -458,6 +458,8 @@ def test_no_part_says_nothing_of_what_is_missing(report: Report, asked: Any, wor
     ):  # fmt: skip
         assert f"No {what} of these. {word}: “" in words(section(pages, start))
     assert "far from the report" not in pages.text  # no number is there
+    assert "274,472" in pages.cells("Plain convolutions")  # counting needs no run
+    assert word.lower() in pages.cells("16 bit")[2]
 
 
 # ---- the page --------------------------------------------------------------------------------------------------
