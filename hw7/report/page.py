@@ -28,7 +28,7 @@ from hw7.support.files import read_json, write_file, write_json
 
 GROUPS = {"data": "Data", "training": "Training", "course": "The course's own rules"}
 PLURAL = {"fits": "fit", "differs": "differ", "agrees": "agree"}
-GOOD, BAD = ("exact", "agrees", "fits", "yes", "the same"), ("differs", "impossible", "lower", "higher", "no", "failed")
+GOOD, BAD = ("exact", "agrees", "fits", "yes", "the same"), ("differs", "impossible", "lower", "higher", "failed")
 
 
 def write_report(reproduction: Reproduction) -> Path:
@@ -96,16 +96,15 @@ class Page:
         unit = "GPU" if self.results.reproduction.device.startswith("cuda") else "one core"
         return (
             f"{minutes:.1f} minutes of {unit}, all trainings added up; what runs at the same time takes less of the "
-            "clock. Drawing, scoring and this page are not in it"
+            "clock. Drawing pictures, the scores on test images and this page are not in it"
         )
 
     @staticmethod
     def verdict_class(verdict: str) -> str:
         """The CSS class of a verdict."""
-        first = verdict.partition(":")[0]
-        if first in ("not run", "not run yet", "not measured", "not in the report"):
-            return "other"
-        return "good" if verdict.startswith(GOOD) else "bad" if verdict.startswith(BAD) else "other"
+        if verdict == "no" or verdict.startswith(BAD):
+            return "bad"
+        return "good" if verdict.startswith(GOOD) else "other"
 
     # ---- the sections, in the report's order ----
 
