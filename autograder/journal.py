@@ -19,6 +19,7 @@ import filelock
 
 from autograder.grades import Grade
 from hw7 import HW7Error
+from hw7.support.words import reason
 
 
 class Key(NamedTuple):
@@ -95,7 +96,9 @@ class Journal:
                 f"another run is writing to {self.path}: wait for its end, or name another folder with --out"
             ) from error
         except (OSError, NotImplementedError) as error:  # the latter where a file system knows no locks
-            raise HW7Error(f"cannot write to {self.path.parent}: {error}. Name another folder with --out.") from error
+            raise HW7Error(
+                f"cannot write to {self.path.parent}: {reason(error)}. Name another folder with --out."
+            ) from error
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             self._cut_torn_line()

@@ -17,6 +17,7 @@ from traitlets import Unicode
 from autograder.exports.nbgrader import cell_name
 from hw7 import HW7Error
 from hw7.handin.notebook_repair import Notebook, grade_id, repair_notebook
+from hw7.support.words import reason
 
 NOTE = {"tags": ["repaired"]}
 PICTURES, WORDS = ("image/png", "image/jpeg"), ("text/markdown", "text/latex", "text/plain")  # output that is shown
@@ -42,7 +43,9 @@ def repaired(data: bytes, released: Path) -> nbformat.NotebookNode:
     try:
         original = released.read_bytes()
     except OSError as error:
-        raise HW7Error(f"{released} cannot be read ({error}): run `nbgrader generate_assignment hw7` first") from error
+        raise HW7Error(
+            f"{released} cannot be read ({reason(error)}): run `nbgrader generate_assignment hw7` first"
+        ) from error
     repair = repair_notebook(data, original)
     findings = [*repair.fixed, *repair.to_fix]
     if repair.notebook is not None:

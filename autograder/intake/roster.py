@@ -14,6 +14,7 @@ from pathlib import Path
 from autograder.intake.submission import Location
 from hw7 import HW7Error
 from hw7.support.system import expanded
+from hw7.support.words import reason
 
 
 def read_roster(path: Path) -> dict[str, str]:
@@ -26,7 +27,7 @@ def read_roster(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HW7Error(f"the roster {path} cannot be read as CSV in UTF-8: {error}") from error
+        raise HW7Error(f"the roster {path} cannot be read as CSV in UTF-8: {reason(error)}") from error
     columns = {cell.strip().lower(): number for number, cell in enumerate(rows[0])} if rows else {}
     if "id" in columns and "name" in columns:
         rows, places = rows[1:], (columns["id"], columns["name"])

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from hw7 import HW7Error
+from hw7.support.words import reason
 
 SEED_BYTES = 16
 _ROUNDS = 1_000_000  # of PBKDF2: some tenths of a second, once a run
@@ -66,7 +67,7 @@ def read_seed(path: Path) -> bytes:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise HW7Error(
-            f"the hidden seed {path} cannot be read ({error}). Make one with `hw7-grade new-seed FILE`"
+            f"the hidden seed {path} cannot be read ({reason(error)}). Make one with `hw7-grade new-seed FILE`"
         ) from error
     try:
         seed = bytes.fromhex(text)

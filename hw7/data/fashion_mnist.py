@@ -14,6 +14,7 @@ from torch import Tensor
 from hw7 import HW7Error
 from hw7.data.source import SplitPlan, choose_subset, file_stamp, name_some
 from hw7.support.system import expanded
+from hw7.support.words import reason
 
 FASHION_MNIST_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -75,7 +76,7 @@ def read_idx(path: Path) -> Tensor:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise HW7Error(f"{path} cannot be read ({error}); install or download it again") from error
+        raise HW7Error(f"{path} cannot be read ({reason(error)}); install or download it again") from error
     dimensions = data[3] if len(data) > 3 else 0
     start = 4 + 4 * dimensions
     shape = np.frombuffer(data[4:start], ">u4").tolist() if len(data) >= start else []

@@ -26,6 +26,7 @@ from hw7.report.work import NOTHING, Kind, Work, work_of
 from hw7.support.files import alone_in, read_json, write_json
 from hw7.support.words import counted
 from hw7.support.workers import SameProcess, side_by_side
+from hw7.training.identity import check_identity
 from hw7.training.loop import TimeIsUp, epochs_done
 from hw7.training.timing import Cost
 
@@ -79,14 +80,8 @@ class Reproduction(Runner):
 
     def _check_identity(self) -> None:
         """The folder belongs to one identity: results of two would be mixed without a trace."""
-        found = read_json(self._identity_path) if self._identity_path.exists() else self.identity
-        if differing := [
-            f"{key} {found.get(key)}, not {value}" for key, value in self.identity.items() if found.get(key) != value
-        ]:
-            raise HW7Error(
-                f"{self.out} holds results of another reproduction ({'; '.join(differing)}). "
-                "Choose another --out, or delete that folder."
-            )
+        if self._identity_path.exists():
+            check_identity(self.out, read_json(self._identity_path), self.identity, "reproduction")
 
     def _begin_anew(self, ids: list[str]) -> None:
         """Forgets runs that are done, but whose weights were not carried here, where one that is missing needs them."""

@@ -18,6 +18,7 @@ import filelock
 import safetensors
 
 from hw7 import HW7Error
+from hw7.support.words import reason
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ def replacing(path: Path, size: int) -> Iterator[Path]:
         os.replace(temporary, path)
     except (OSError, safetensors.SafetensorError) as error:  # safetensors has an error of its own for a full disk
         raise HW7Error(
-            f"cannot write {path}: {error}. It needs {size / 1e6:,.1f} MB: make room there or name another folder, "
-            "then run the same again. Nothing is half-written."
+            f"cannot write {path}: {reason(error)}. It needs {max(size / 1e6, 0.1):,.1f} MB: make room there or name "
+            "another folder, then run the same again. Nothing is half-written."
         ) from error
     finally:
         with suppress(OSError):
@@ -72,7 +73,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:  # an OSError, too
         raise HW7Error(f"another hw7 is at work in {folder}; wait for it, or choose another folder") from error
     except OSError as error:
-        raise HW7Error(f"{folder} cannot hold the results ({error}); choose another folder") from error
+        raise HW7Error(f"{folder} cannot hold the results: {reason(error)}; choose another folder") from error
     with lock:
         try:
             yield
@@ -99,7 +100,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise HW7Error(f"{path} cannot be read ({error}); delete it and run the same again") from error
+        raise HW7Error(f"{path} cannot be read ({reason(error)}); delete it and run the same again") from error
 
 
 def save_weights(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -120,7 +121,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise HW7Error(f"there is no file {path}") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise HW7Error(f"{path} is not a whole safetensors file ({error}); make it again") from error
+        raise HW7Error(f"{path} is not a whole safetensors file ({reason(error)}); make it again") from error
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hw7 import HW7Error
 from hw7.support.files import write_file
+from hw7.support.words import reason
 
 MOST = 16_000_000  # bytes of a part
 HEAD = 16_384  # bytes at the beginning of FILE.01: enough for the digests of 300 parts
@@ -59,7 +60,7 @@ def read_parts(file: Path) -> tuple[list[Path], bytes]:
         try:
             data = part.read_bytes()
         except OSError as error:
-            raise HW7Error(f"{part} is missing ({error}), one of {len(table)} parts; carry it again") from error
+            raise HW7Error(f"{part} is missing ({reason(error)}), one of {len(table)} parts; carry it again") from error
         pieces.append(memoryview(data)[HEAD if number == 1 else 0 :])
         if _digest(pieces[-1]) != digest:
             raise HW7Error(f"{part} is damaged, or belongs to something else; carry it again")

@@ -37,6 +37,7 @@ from hw7.data.source import Split
 from hw7.support import files
 from hw7.training import loop
 from hw7.training.epoch import evaluate
+from hw7.training.identity import check_identity
 from hw7.training.loop import Phase
 from hw7.training.steps import Step, cross_entropy_step
 
@@ -124,15 +125,15 @@ def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"net": network(5)}, "parameters"),
+        ({"net": network(5)}, "(network: "),
         ({"net": nn.Sequential(*network(), nn.Linear(3, 3))}, "parameters"),
-        ({"seed": 1}, "seed 0, not 1"),
-        ({"training": split(21)}, "20 images"),
+        ({"seed": 1}, "(seed: 0 there, 1 here)"),
+        ({"training": split(21)}, "20 images of 16 px there, 21 images of 16 px here"),
         ({"training": replace(TRAINING, source="other")}, "made up"),
-        ({"phases": PHASES[:1]}, "2 phases, not 1"),
-        ({"phases": (PHASES[0], replace(PHASES[1], learning_rate=0.5))}, "phase 2: learning rate"),
-        ({"phases": (replace(PHASES[0], epochs=9, batch=7), PHASES[1]), "seed": 4}, "phase 1: batch"),
-        ({"augmentation": Augmentation()}, "augmentation none, not some"),
+        ({"phases": PHASES[:1]}, "phases: 2 there, 1 here"),
+        ({"phases": (PHASES[0], replace(PHASES[1], learning_rate=0.5))}, "phase 2: learning rate: "),
+        ({"phases": (replace(PHASES[0], epochs=9, batch=7), PHASES[1]), "seed": 4}, "phase 1: batch: "),
+        ({"augmentation": Augmentation()}, "augmentation: none there, some here"),
     ],
     ids=["widths", "layers", "seed", "count", "source", "fewer phases", "learning rate", "several", "augmentation"],
 )
@@ -150,6 +151,24 @@ def test_another_run_is_refused_and_nothing_changes(tmp_path: Path, finished: bo
     assert not re.search(r"[\[{}\]]|None", str(error.value))  # words, and nothing as Python writes it
     assert str(tmp_path) in str(error.value)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "says"),
+    [
+        ("labels alone", f"distillation by {'0a' * 8} from {'1b' * 8}, T = 2", "alone there, distillation, T = 2"),
+        ("distillation from ada's, T = 2, alpha = 1", "distillation from ada's, T = 9, alpha = 1", "T = 2 there, T ="),
+        (f"by {'0a' * 8}, T = 2", f"by {'0b' * 8}, T = 2", "(step: not the same)"),
+        (1234567890123456, 6, "1234567890123456 there, 6 here"),
+        ([{"small epochs": 1}] * 2, [{"small epochs": 1}, {"small epochs": None}], "step 2: small epochs: 1 there, "),
+    ],
+    ids=["labels", "temperature", "digest", "a long number", "second of two"],
+)  # fmt: skip
+def test_what_differs_is_said_in_words(tmp_path: Path, found: object, wanted: object, says: str) -> None:
+    with pytest.raises(HW7Error, match="holds another trial") as error:
+        check_identity(tmp_path, {"step": found, "same": 1}, {"step": wanted, "same": 1}, "trial")
+    assert says in str(error.value)
+    assert not re.search(r"[\[{}\]'\"]|None|0a0a|0b0b", str(error.value).replace("ada's", "").partition("(")[2])
 
 
 def cut(path: Path) -> None:
