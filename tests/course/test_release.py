@@ -360,6 +360,14 @@ def test_the_bugs_are_found_by_their_tests_and_fixed_in_the_reference(folder: Pa
     assert fixed.returncode == 0, fixed.stdout
 
 
+def test_plain_pytest_in_the_folder_of_the_homework_runs_the_tasks_alone(folder: Path) -> None:
+    listed = pytest_in(folder / ASSIGNMENT, "--collect-only", "-q")
+    assert listed.returncode == 0, listed.stdout
+    assert "test_tasks.py" in listed.stdout
+    assert "own_test" not in listed.stdout
+    assert "test_bugs" not in listed.stdout
+
+
 @pytest.mark.slow
 def test_a_program_with_a_bug_that_cannot_be_imported_hinders_no_test_of_a_task(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

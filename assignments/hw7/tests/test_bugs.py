@@ -50,7 +50,8 @@ def test_the_label_does_not_depend_on_the_folder(folder: str) -> None:
         labels = [label_of(Path(folder) / name) for name in names.values()]
     except Exception as error:
         pytest.fail(f"Bug 2: {folder}/{names[0]}: {type(error).__name__}: {error}", pytrace=False)
-    expect(labels == list(names), f"Bug 2: in {folder}/, {', '.join(names.values())} have the labels {labels}")
+    for right, given in zip(names, labels, strict=True):
+        expect(given == right, f"Bug 2: {folder}/{names[right]} has the label {given}; it must be {right}")
 
 
 def test_outputs_stay_and_weights_get_small() -> None:
@@ -78,10 +79,18 @@ def test_outputs_stay_and_weights_get_small() -> None:
         ([[0.5, 0.5]], [[0.8, 0.2]], 0.2231),
         ([[0.8, 0.2], [0.5, 0.5]], [[0.5, 0.5], [0.8, 0.2]], 0.2079),
     ],
+    ids=["sure teacher", "sure student", "two images"],
 )
 def test_divergence_of_a_student(teacher: list[list[float]], student: list[list[float]], right: float) -> None:
-    given = divergence(torch.tensor(teacher), torch.tensor(student)).item()
+    given = divergence(torch.tensor(teacher), torch.tensor(student))
+    expect(given.ndim == 0, f"Bug 4: of {len(teacher)} images, one number must come back, not {given.numel()}")
     expect(
-        abs(given - right) <= 1e-4,  # the four decimals of `right`
-        f"Bug 4: teacher {teacher}, student {student}: the divergence is {right}, but the function gives {given:.4f}",
+        abs(given.item() - right) <= 1e-4,  # the four decimals of `right`
+        f"Bug 4: for the teacher's probabilities {rows(teacher)} and the student's {rows(student)}, {right} must come "
+        f"back, not {given.item():.4f}",
     )
+
+
+def rows(probabilities: list[list[float]]) -> str:
+    """ "0.8 0.2, 0.5 0.5": an image's probabilities, then the next one's."""
+    return ", ".join(" ".join(map(str, row)) for row in probabilities)
