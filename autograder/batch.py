@@ -37,6 +37,7 @@ from hw7 import HW7Error
 from hw7.solution import PROJECT
 from hw7.support.digests import digest_files
 from hw7.support.files import read_json, write_file
+from hw7.support.words import reason
 from hw7.support.workers import Workers
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def hidden_seed(out: Path, given: Path | None = None) -> bytes:
         if not path.exists():
             write_seed(path, seed or new_seed())
     except OSError as error:
-        raise HW7Error(f"the hidden seed {path} cannot be written: {error}") from error
+        raise HW7Error(f"the hidden seed {path} cannot be written: {reason(error)}") from error
     kept = read_seed(path)
     if seed not in (None, kept):
         raise HW7Error(
@@ -141,7 +142,9 @@ def _jail(settings: Settings) -> Jail:
         import torch
 
         from autograder.grading import hidden_cases
+        from hw7.data.load import plan_split
 
+        plan_split(settings.source, "testing")  # whose images are not there, nothing is graded without them
         torch.set_num_threads(1)  # the cores are for other workers
         hidden_cases(settings.rubric, settings.hidden)
         if settings.tier != "D":

@@ -18,6 +18,7 @@ from autograder.exports.common import hint, points
 from autograder.exports.csv_table import NOT_SECURE
 from autograder.grades import Grade
 from autograder.intake.layouts import FoundSubmissions
+from autograder.intake.roster import read_roster
 from autograder.intake.text import is_seen
 from autograder.journal import Journal, journal_name
 from autograder.rubric import load_rubric
@@ -44,14 +45,20 @@ LayoutName = StrEnum("LayoutName", "folders nbgrader gradescope moodle canvas bl
 OutOption = Annotated[Path, typer.Option(help="The folder of the run: its journal, grades.csv and exports.")]
 RubricOption = Annotated[Path | None, typer.Option(help="Another rubric than the course's.")]
 DataOption = Annotated[
-    str, typer.Option(help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR].")
+    str,
+    typer.Option(
+        metavar="<source>", help="Where the hidden images come from: plates, food11:DIR, fashion-mnist[:DIR]."
+    ),
 ]
 
 
 @cli.command()
 def run(
     submissions: Annotated[
-        Path, typer.Argument(help="A folder or zip for each student, nbgrader's `submitted`, or an export.")
+        Path,
+        typer.Argument(
+            metavar="SUBMISSIONS", help="A folder or zip for each student, nbgrader's `submitted`, or an export."
+        ),
     ],
     out: OutOption,
     jobs: Annotated[int | None, system.number("Worker processes. Default: one a core.", least=1)] = None,
@@ -64,14 +71,18 @@ def run(
         float | None, system.number("No task gets more seconds than this.", least=0.1, kind=float)
     ] = None,
     tier: Annotated[TierName | None, typer.Option(help="The jail. Default: the best that works here, never D.")] = None,
-    dask: Annotated[str | None, typer.Option(help="The address of a Dask scheduler; its workers grade.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="<address>", help="The address of a Dask scheduler; its workers grade.")
+    ] = None,
     shard: Annotated[
-        str | None, typer.Option(help="I/N, I from 0 to N - 1: grade one N-th of the students only.")
+        str | None, typer.Option(metavar="<I/N>", help="I/N, I from 0 to N - 1: grade one N-th of the students only.")
     ] = None,
     layout: Annotated[
         LayoutName | None, typer.Option(help="How SUBMISSIONS is laid out. Default: told by the names there.")
     ] = None,
-    assignment: Annotated[str, typer.Option(help="The name of the assignment in nbgrader's `submitted`.")] = "hw7",
+    assignment: Annotated[
+        str, typer.Option(metavar="<name>", help="The name of the assignment in nbgrader's `submitted`.")
+    ] = "hw7",
     roster: Annotated[
         Path | None,
         typer.Option(
@@ -84,6 +95,7 @@ def run(
     if timeout is not None:
         table = table.with_timeout(timeout)
     part = _shard(shard)
+    _look_for(submissions, roster)
     with ExitStack() as stack:
         opened = stack.enter_context(Journal(out / journal_name(part)))  # first of all: another run is told at once
         settings = batch.Settings(table, batch.hidden_seed(out, hidden_seed_file), data, _tier(tier, out))
@@ -105,7 +117,9 @@ def run(
 
 @cli.command()
 def show(
-    student: Annotated[str, typer.Argument(help="The student's name, or a part of it that no other's has.")],
+    student: Annotated[
+        str, typer.Argument(metavar="STUDENT", help="The student's name, or a part of it that no other's has.")
+    ],
     out: OutOption,
     teacher: Annotated[
         bool, typer.Option("--teacher", help="Also what only teachers may see: notes, and what the code printed.")
@@ -165,18 +179,20 @@ def new_seed(
 @cli.command()
 def release(
     out: Annotated[
-        Path | None, typer.Argument(help="The folder for what students receive. Default: assignments/hw7 in here.")
+        Path | None,
+        typer.Argument(metavar="OUT", help="The folder for what students receive. Default: assignments/hw7 in here."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing: only see whether the folder is what would be written.")
     ] = False,
 ) -> None:
     """Make the assignment from the reference solutions."""
+    from autograder.course import ASSIGNMENT
     from autograder.course.release import release
     from hw7.solution import PROJECT
 
     files = release(out or PROJECT, check)
-    place, count = out or PROJECT, counted(len(files), "file")
+    place, count = out or PROJECT / ASSIGNMENT, counted(len(files), "file")
     typer.echo(f"{place}: {count} as they should be" if check else f"wrote {count} to {place}")
 
 
@@ -184,7 +200,7 @@ def release(
 def new_task(
     task: Annotated[str, typer.Argument(metavar="ID", help="The next id of its chapter, for example 3.6.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of its function.")],
-    chapter: Annotated[str, typer.Option(help="models, losses, pruning or quantization.")],
+    chapter: Annotated[str, typer.Option(metavar="<chapter>", help="models, losses, pruning or quantization.")],
 ) -> None:
     """Write the stubs of a new task. They go into every file that a task has a part in; what is left to do is said."""
     from autograder.course.new_task import NEXT, new_task
@@ -195,7 +211,7 @@ def new_task(
 @cli.command()
 def course(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The course's folder, made where there is none.")],
-    name: Annotated[str, typer.Option(help="nbgrader's course id. Default: the folder's name.")] = "",
+    name: Annotated[str, typer.Option(metavar="<name>", help="nbgrader's course id. Default: the folder's name.")] = "",
     rubric: RubricOption = None,
 ) -> None:
     """Set up a course folder for nbgrader. The assignment, and a configuration that runs notebooks in a jail only."""
@@ -230,6 +246,14 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if not numbers or int(numbers[1]) >= int(numbers[2]):
         raise HW7Error(f"--shard {text}: say I/N, with I from 0 to N - 1, for example 0/16 to 15/16")
     return int(numbers[1]), int(numbers[2])
+
+
+def _look_for(submissions: Path, roster: Path | None) -> None:
+    """Raises HW7Error where these cannot be read, before OUT is made for them."""
+    if not system.expanded(submissions).exists():
+        raise HW7Error(f"there is no {submissions}: name the folder or zip with the submissions")
+    if roster is not None:
+        read_roster(roster)
 
 
 def _tier(asked: TierName | None, out: Path) -> jail.Tier:

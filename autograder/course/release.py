@@ -54,6 +54,8 @@ def release(out: Path, check: bool = False) -> list[str]:
     inside = out.resolve() == PROJECT
     if inside:
         files = {name: data for name, data in files.items() if name.startswith(f"{ASSIGNMENT}/")}
+    if out.exists() and not out.is_dir():
+        raise HW7Error(f"{out} is a file: name a folder")
     there = files_below(out / ASSIGNMENT if inside else out, out)
     if check:
         if found := list(differences(files, there)):

@@ -11,7 +11,9 @@ ZIP = Path("hw7.zip")  # not named after the login: on many machines it names no
 
 
 def check(
-    task: Annotated[str | None, typer.Argument(help="One task, such as 2.1, part by part; or own-test.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="One task, such as 2.1, part by part; or own-test.")
+    ] = None,
     solution: options.Solution = None,
 ) -> None:
     """Your points in the public tests, and what to do next."""
@@ -32,7 +34,7 @@ def check(
 
 def pack(
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="The folder that holds `solution`. Default: your own.")
+        Path | None, typer.Argument(metavar="DIR", help="The folder that holds `solution`. Default: your own.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The zip. Where your course wants your name on it: hw7-ada.zip.")] = ZIP,
     repair: Annotated[
@@ -52,7 +54,9 @@ def pack(
 
 
 def doctor(
-    source: Annotated[str | None, typer.Option("--data", help="Check this data source as well.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--data", metavar="<source>", help="Check this data source as well.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Check this folder for results as well.")] = None,
 ) -> None:
     """What is wrong with this installation, and what to do about it."""

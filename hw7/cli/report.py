@@ -19,11 +19,28 @@ from hw7.support.words import counted
 if TYPE_CHECKING:
     from hw7.report.reproduce import Reproduction
 
+# Longer ones of `reproduce`.
+Profile = Annotated[
+    str,
+    typer.Option(metavar="<profile>", help="smoke (every part once), notebook, quick (two CPU cores), full (a GPU)."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="<names>", help="Only these experiments and what they need: --only student-c,student-e."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<address>", help="The address of a Dask scheduler; its workers, one a GPU, run the experiments."
+    ),
+]
+
 
 def summary(
     as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
     layers: Annotated[
-        str | None, typer.Option(help=f"Print this network's layers as well: {options.NETWORK_NAMES}.")
+        str | None,
+        typer.Option(metavar="<network>", help=f"Print this network's layers as well: {options.NETWORK_NAMES}."),
     ] = None,
     size: options.Size = 128,
     solution: options.Solution = None,
@@ -53,7 +70,7 @@ def summary(
 def data(
     source: options.Data = "plates",
     split: Annotated[
-        str, typer.Option(help="training, validation, testing, or pretraining (plates only).")
+        str, typer.Option(metavar="<split>", help="training, validation, testing, or pretraining (plates only).")
     ] = "training",
     size: options.Size = 128,
     limit: Annotated[int | None, number("How many images. Default: all.", least=1)] = None,
@@ -63,16 +80,20 @@ def data(
     """Look at a data set. What is in it, a sheet of its pictures, or all of them as files."""
     from tabulate import tabulate
 
-    from hw7.data.food11 import write_food11
+    from hw7.data.food11 import free_folder, write_food11
     from hw7.data.load import load_at_least, load_split
     from hw7.report.plots import sample_sheet
     from hw7.support.files import write_file
 
+    if out:
+        free_folder(out, split)  # before any image is drawn
     loaded = load_split(source, split, size, limit=limit)
     wrote = []
     if sheet:
-        write_file(sheet, sample_sheet(load_at_least(source, split, size, 8, limit), each=8))
-        wrote.append(f"\nwrote {sheet}")
+        seen = load_at_least(source, split, size, 8, limit)
+        write_file(sheet, sample_sheet(seen, each=8))
+        more = f", of {len(seen):,} images: so few have not eight of every class" if len(seen) > len(loaded) else ""
+        wrote.append(f"\nwrote {sheet}{more}")
     if out:
         wrote.append(f"\nwrote {write_food11(loaded, out)}")
     counts = loaded.labels[loaded.labels >= 0].bincount(minlength=len(loaded.classes)).tolist()
@@ -84,25 +105,21 @@ def data(
 def reproduce(
     out: options.Out,
     source: options.Data = "plates",
-    profile: Annotated[
-        str, typer.Option(help="smoke (every part once), notebook, quick (two CPU cores), full (a GPU).")
-    ] = "quick",
+    profile: Profile = "quick",
     device: options.Device = "auto",
     seed: options.Seed = 0,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only these experiments and what they need: --only student-c,student-e.")
-    ] = None,
+    only: Only = None,
     pretraining: Annotated[
-        str, typer.Option(help="What the teacher has seen before: plates, imagenet, or auto.")
+        str, typer.Option(metavar="<pictures>", help="What the teacher has seen before: plates, imagenet, or auto.")
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 on a GPU that has it.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="<precision>", help="float32, bfloat16, or auto: bfloat16 on a GPU that has it.")
+    ] = "auto",
     jobs: Annotated[
         int | None,
         number("How many experiments to run at a time. Default: one a core; one on a GPU.", least=1),
     ] = None,
-    dask: Annotated[
-        str | None, typer.Option(help="The address of a Dask scheduler; its workers, one a GPU, run the experiments.")
-    ] = None,
+    dask: Dask = None,
     minutes: Annotated[
         float | None,
         number("Stop in good time (exit code 75); run again, it goes on where it stopped.", least=0, kind=float),
@@ -135,6 +152,7 @@ def reproduce(
         from hw7.training.loop import TimeIsUp
         from hw7.training.precision import best_precision
 
+        asked = with_needs(names)  # what may be mistyped, first: nothing is unpacked for it
         cluster = stack.enter_context(Cluster(dask)) if dask else None
         there = cluster or SameProcess()
         if device == "auto" or cluster is None:
@@ -145,10 +163,10 @@ def reproduce(
             source, profile, out, load_solution(solution), device, seed, pretraining, say=_say, precision=precision,
             until=until,
         )  # fmt: skip
-        at_once = len(cluster.threads) if cluster else jobs or (1 if device.startswith("cuda") else min(8, cores()))
-        at_once = min(at_once, len(with_needs(names)) or len(EXPERIMENTS))
         if unpack:
             typer.echo(f"unpacked {carry.unpack(unpack, out)}")
+        at_once = len(cluster.threads) if cluster else jobs or (1 if device.startswith("cuda") else min(8, cores()))
+        at_once = min(at_once, len(asked) or len(EXPERIMENTS))
         executor = stack.enter_context(Workers(at_once)) if cluster is None and at_once > 1 else cluster
         ended = _ended(reproduction, names, executor, at_once)
         typer.echo(f"wrote {write_report(reproduction)}")

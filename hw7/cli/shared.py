@@ -19,7 +19,8 @@ from hw7.models import AtSize, StudentNet
 from hw7.report.experiments import NETWORKS
 from hw7.report.profiles import AUGMENTATION
 from hw7.solution import Solution, load_solution, running
-from hw7.support.files import load_weights
+from hw7.support.files import alone_in, load_weights
+from hw7.support.words import reason
 from hw7.training.loop import Phase, Run, train
 from hw7.training.steps import Distillation, Step, cross_entropy_step
 from hw7.training.weights import describe, load_fitting, load_into
@@ -70,7 +71,7 @@ def load_network(path: Path, solution: Solution, device: str) -> tuple[nn.Module
         name, classes, size = metadata["network"], int(metadata["classes"]), int(metadata["size"])
     except (KeyError, ValueError) as error:
         raise HW7Error(
-            f"{path} does not say which network it belongs to ({error}); "
+            f"{path} does not say which network it belongs to ({reason(error)}); "
             "`hw7 train` and `hw7 distill` write files that do"
         ) from error
     if "stage_widths" in tensors:  # perhaps pruned
@@ -96,17 +97,18 @@ def train_new(
     images: source, split, side and number. What may be wrong is found before any image is drawn or decoded.
     """
     make, own, where = maker_of(name), load_solution(solution), usable_device(device)
-    step = step_from(teacher, own, where, *softness)
     source, split, _, limit = images
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whoever loads the images will warn
-        classes = plan_split(source, split, limit).classes
-    torch.manual_seed(seed)
-    with running(f"models: {name}", own.directory):
-        network = make(own, len(classes))
-    if start:
-        load_fitting(network, start)
-    run = train_as(name, network.to(where), load_images(*images, where), phase, out, step, seed)
+    with alone_in(out):
+        step = step_from(teacher, own, where, *softness)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever loads the images will warn
+            classes = plan_split(source, split, limit).classes
+        torch.manual_seed(seed)
+        with running(f"models: {name}", own.directory):
+            network = make(own, len(classes))
+        if start:
+            load_fitting(network, start)
+        run = train_as(name, network.to(where), load_images(*images, where), phase, out, step, seed)
     typer.echo(
         f"{name}: {measure.parameters(network):,} parameters, best accuracy {run.best.validation_accuracy:.4f} "
         f"in epoch {run.best_epoch + 1} of {len(run.history)}, {run.seconds:.0f} s; see {out / 'weights.safetensors'}"

@@ -1,5 +1,6 @@
 """The commands that make a network: train, distill, prune, quantize."""
 
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +12,16 @@ from hw7.cli import options
 from hw7.support.system import number
 from hw7.support.words import counted
 
+TrainingSplit = StrEnum("TrainingSplit", "training pretraining")
+
 
 def train(
     network: options.Network,
     out: options.Out,
     source: options.Data = "plates",
     split: Annotated[
-        str, typer.Option(help="training, or pretraining for a first teacher (plates only).")
-    ] = "training",
+        TrainingSplit, typer.Option(help="training, or pretraining for a first teacher (plates only).")
+    ] = TrainingSplit.training,
     size: options.Size = 64,
     limit: options.Limit = None,
     epochs: options.Epochs = 20,
@@ -36,7 +39,7 @@ def train(
     from hw7.training.loop import Phase
 
     phase = Phase(epochs, optimizer.value, learning_rate, batch, schedule.value)
-    train_new(network, out, (source, split, size, limit), phase, start, seed, device, solution)
+    train_new(network, out, (source, split.value, size, limit), phase, start, seed, device, solution)
 
 
 def distill(
@@ -70,7 +73,7 @@ def distill(
 
 
 def prune(
-    weights: Annotated[Path, typer.Argument(help="The student_net's weights.safetensors.")],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The student_net's weights.safetensors.")],
     out: options.Out,
     keep_rate: Annotated[
         float, number("Share of the channels that stays in each step.", above=0, below=1, kind=float)
@@ -92,39 +95,43 @@ def prune(
     from hw7.cli.shared import load_images, load_network, step_from, train_as, usable_device
     from hw7.models import StudentNet
     from hw7.solution import load_solution, running
+    from hw7.support.files import alone_in
     from hw7.training.loop import Phase
 
     own, where = load_solution(solution), usable_device(device)
-    student, _ = load_network(weights, own, where)
-    if not isinstance(student, StudentNet):
-        raise HW7Error(f"{weights} is a {type(student).__name__}; `hw7 prune` takes a student_net")
-    step = step_from(teacher, own, where)
-    images = load_images(source, "training", size, limit, where)
-    phase = Phase(epochs, "adamw", learning_rate, batch, "cosine")
-    numbers = count(1)
+    with alone_in(out):  # before anything is drawn: a folder that cannot be used is refused at once
+        student, _ = load_network(weights, own, where)
+        if not isinstance(student, StudentNet):
+            raise HW7Error(f"{weights} is a {type(student).__name__}; `hw7 prune` takes a student_net")
+        step = step_from(teacher, own, where)
+        images = load_images(source, "training", size, limit, where)
+        phase = Phase(epochs, "adamw", learning_rate, batch, "cosine")
+        numbers = count(1)
 
-    def finetune(network: StudentNet) -> None:
-        number = next(numbers)
-        folder, label = out / f"step-{number:02}", f"step {number}/{steps}"
-        run = train_as("student_net", network, images, phase, folder, step, seed, label, number)
-        parameters, accuracy = measure.parameters(network), run.best.validation_accuracy
-        typer.echo(f"step {number:2}/{steps}: {parameters:9,} parameters, accuracy {accuracy:.4f}")
+        def finetune(network: StudentNet) -> None:
+            number = next(numbers)
+            folder, label = out / f"step-{number:02}", f"step {number}/{steps}"
+            run = train_as("student_net", network, images, phase, folder, step, seed, label, number)
+            parameters, accuracy = measure.parameters(network), run.best.validation_accuracy
+            typer.echo(f"step {number:2}/{steps}: {parameters:9,} parameters, accuracy {accuracy:.4f}")
 
-    with running("pruning.iterative_prune", own.directory):
-        own.pruning.iterative_prune(student, keep_rate, steps, finetune)
+        with running("pruning.iterative_prune", own.directory):
+            own.pruning.iterative_prune(student, keep_rate, steps, finetune)
 
 
 def quantize(
-    weights: Annotated[Path, typer.Argument(help="A weights.safetensors, as `hw7 train` or `hw7 distill` writes it.")],
+    weights: Annotated[
+        Path,
+        typer.Argument(metavar="WEIGHTS", help="A weights.safetensors, as `hw7 train` or `hw7 distill` writes it."),
+    ],
     out: Annotated[Path, typer.Option(help="The compressed file to write.")],
     bits: Annotated[
         int,
-        typer.Option(
-            help="Bits of a weight: 16, or 2 to 8 (fewer than 8 save bytes only if your compress packs them)."
-        ),
+        number("Bits of a weight: 16, or 2 to 8 (fewer than 8 save bytes only if your compress packs them)."),
     ] = 8,
     source: Annotated[
-        str | None, typer.Option("--data", help="Measure the accuracy before and after on this source.")
+        str | None,
+        typer.Option("--data", metavar="<source>", help="Measure the accuracy before and after on this source."),
     ] = None,
     limit: Annotated[int | None, number("How many images to measure on.", least=1)] = None,
     solution: options.Solution = None,
@@ -142,7 +149,7 @@ def quantize(
         raise HW7Error(f"--bits must be 16, or 2 to 8, not {bits}")
     own = load_solution(solution)
     network, size = load_network(weights, own, "cpu")
-    validation = load_split(source, "validation", size, limit=limit) if source else None
+    validation = load_split(source, "validation", size, limit=limit) if source else None  # refused before all else
     state_dict = network.state_dict()
     stored, restored = quantized(own, state_dict, bits)
     save_weights(out, stored, {})

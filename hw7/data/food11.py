@@ -17,13 +17,24 @@ from torch import Tensor
 from hw7 import HW7Error
 from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, file_stamp, list_folder, name_some
 from hw7.support.system import cores, expanded
-from hw7.support.words import counted
+from hw7.support.words import counted, reason
 
 FOOD11_CLASSES = (
     *("Bread", "Dairy product", "Dessert", "Egg", "Fried food", "Meat"),
     *("Noodles/Pasta", "Rice", "Seafood", "Soup", "Vegetable/Fruit"),
 )
 FOOD11_COUNTS = {"training": 9_866, "validation": 3_430, "testing": 3_347}
+
+
+def free_folder(directory: str | Path, split: str) -> Path:
+    """Where `write_food11` writes a split of this name. Raises HW7Error where it cannot, as far as can be seen."""
+    folder = expanded(directory) / split
+    above = next(path for path in folder.absolute().parents if path.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise HW7Error(f"cannot write the images to {folder}: {above} is no folder that you can write to")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise HW7Error(f"{folder} has files in it already; move them away, or write to another folder")
+    return folder
 
 
 def write_food11(split: Split, directory: str | Path) -> Path:
@@ -33,11 +44,8 @@ def write_food11(split: Split, directory: str | Path) -> Path:
     The folder appears when it is complete. Raises HW7Error where one with this name has files in it, or none can be
     written.
     """
-    folder = expanded(directory) / split.name
+    folder = free_folder(directory, split.name)
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise HW7Error(f"{folder} has files in it already; move them away, or write to another folder")
-
     names, seen = [], [0] * len(split.classes)
     for index, label in enumerate(split.labels.tolist()):
         names.append(f"{label}_{seen[label]}.jpg" if split.labelled else f"{index}.jpg")
@@ -53,7 +61,7 @@ def write_food11(split: Split, directory: str | Path) -> Path:
             list(pool.map(write, range(len(names))))
         os.replace(staging, folder)
     except OSError as error:
-        raise HW7Error(f"cannot write the images to {folder}: {error}") from error
+        raise HW7Error(f"cannot write the images to {folder}: {reason(error)}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder

@@ -65,7 +65,8 @@ def number(
             raise typer.BadParameter(f"{text} is not {words}")
         return value
 
-    return typer.Option(parser=number, metavar="<number>", help=f"{about} {words[:1].upper()}{words[1:]}.")
+    about += f" {words[:1].upper()}{words[1:]}." if words else ""
+    return typer.Option(parser=number, metavar="<number>", help=about)
 
 
 def run_cli(cli: typer.Typer, name: str) -> None:

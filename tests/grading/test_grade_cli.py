@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_up_grades
 import pytest
@@ -14,7 +15,9 @@ from made_up_class import Class
 from typer.testing import CliRunner
 
 from autograder import batch, cli
+from autograder.intake.submission import Submission
 from autograder.journal import Journal, journal_name
+from autograder.rubric import load_rubric
 from hw7 import HW7Error
 from hw7.checks.cases import Verdict
 from hw7.solution import PROJECT
@@ -248,6 +251,25 @@ def test_errors_are_one_plain_line(tmp_path: Path) -> None:
     (line,) = ended.stderr.splitlines()
     assert line.startswith("hw7-grade: the rubric ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["submissions", "roster"])
+def test_what_is_not_there_is_said_before_out_is_made(a_class: Class, tmp_path: Path, what: str) -> None:
+    out, gone = tmp_path / "no out", tmp_path / "gone"
+    words = ["run", gone if what == "submissions" else a_class.submissions, "--out", out, "--tier", "A"]
+    assert "gone" in refusal(*words, "--roster", gone)
+    assert not out.exists()
+
+
+def test_images_that_are_not_there_are_said_before_anything_is_graded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the worker, which reads them."""
+    monkeypatch.setattr("autograder.jail.Jail", lambda tier: SimpleNamespace(tier=tier, start=lambda: None))
+    monkeypatch.setattr(batch, "_this_thread", SimpleNamespace())
+    settings = batch.Settings(load_rubric(), bytes(32), f"food11:{tmp_path / 'gone'}", "D")
+    with pytest.raises(HW7Error, match="gone"):
+        batch.grade_one(Submission("ada"), settings)
 
 
 def test_the_coordinator_needs_no_torch() -> None:

@@ -144,9 +144,9 @@ def test_summary_with_layers(hw7: Hw7) -> None:
         ("train", "vgg", "--out", "o"), ("distill", "vgg", "--teacher", "FILES/good.safetensors", "--out", "o"),
         ("train", "final", "--from", "FILES/nothing.safetensors", "--out", "o"),
         ("train", "final", "--from", "FILES/good.safetensors", "--out", "o"),
-        ("reproduce", "--only", "student-f", "--unpack", "nothing", "--out", "o"),
         ("prune", "w", "--keep-rate", "1", "--out", "o"), ("data", "--limit", "20", "--size", "32", "--out", "full"),
         ("data", "--limit", "20", "--size", "32", "--sheet", "full/training/a.jpg/sheet.png"),
+        ("quantize", "FILES/good.safetensors", "--data", "food11:gone", "--out", "q"),
     ],
 )  # fmt: skip
 def test_a_bad_argument_is_refused_before_anything_is_printed(
@@ -164,9 +164,43 @@ def test_a_bad_argument_is_refused_before_anything_is_printed(
     (tmp_path / "full" / "training" / "a.jpg").touch()
     code, out, err = hw7(*(word.replace("FILES", str(files)) for word in words))
     assert code in (1, 2)
+    assert not (tmp_path / "q").exists()
     assert out == ""
     assert err
-    assert "student-f" in err or "--unpack" not in words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "student_net", "--out", "note/run"), ("train", "student_net", "--from", "note", "--out", "run"),
+        ("train", "student_net", "--split", "testing", "--out", "run"),
+        ("distill", "final", "--teacher", "GOOD", "--out", "note"), ("prune", "GOOD", "--out", "note"),
+        ("data", "--out", "note"), ("data", "--out", "note/pictures"),
+    ],
+)  # fmt: skip
+def test_no_image_is_made_for_what_cannot_be_done(
+    hw7: Hw7, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("images were loaded")
+
+    monkeypatch.chdir(tmp_path)
+    for module in ("hw7.cli.shared", "hw7.data.load"):
+        monkeypatch.setattr(f"{module}.load_split", forbidden)
+    (tmp_path / "note").write_text("a file")
+    code, out, err = hw7(*(files / "good.safetensors" if word == "GOOD" else word for word in words))
+    assert code in (1, 2)
+    assert out == ""
+    assert re.search("note|training", err)
+    assert "Errno" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+
+
+def test_nothing_is_unpacked_for_an_experiment_that_is_not_there(hw7: Hw7, tmp_path: Path) -> None:
+    code, _, err = hw7("reproduce", "--out", tmp_path / "out", "--only", "student-z", "--unpack", tmp_path / "pack")
+    assert code == 1
+    assert "student-z" in err
+    assert not (tmp_path / "out").exists()
 
 
 # ---- data ------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def test_help_is_readable(cli: str, command: str, width: int) -> None:
     code, text = run(CLIS[cli], [*filter(None, [command]), "--help"], width)
     assert code == 0
     assert not re.search(r"\brange\b|[a-z][<>]=|x>", text)  # click's own words for bounds
+    assert not re.search(r"^  -.*<(str|int|float|list.*)>|\[\[", text, re.MULTILINE)  # Python's words for what it takes
     for shown in re.findall(r"<[^>]*>", text, re.DOTALL):
         assert not re.search(r"\s", shown)  # a list of choices, cut within
     assert max(map(len, text.splitlines())) <= max(width, 80)
@@ -89,6 +90,11 @@ def test_a_number_within_bounds(bounds: dict[str, Any], right: list[str], wrong:
         code, said = run(cli, ["once", "--value", text])
         assert code == 2
         assert f"{text} is not {words[0].lower()}{words[1:-1]}" in said
+
+
+def test_a_number_without_bounds() -> None:
+    assert re.search(r"<number>  How much\.  ", run(taking(), ["once", "--help"])[1])
+    assert run(taking(), ["once", "--value", "-7"]) == (0, "-7\n")
 
 
 def test_what_is_no_number_is_said_to_be_none() -> None:
