@@ -139,7 +139,7 @@ def test_training_in_bfloat16_is_another_run_and_learns_as_well(tmp_path: Path) 
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)  # 8 bits, over 21 steps
     assert all(tensor.dtype != torch.bfloat16 for tensor in lowered[1].values())
-    with pytest.raises(HW7Error, match="precision bfloat16, not float32"):
+    with pytest.raises(HW7Error, match="precision: bfloat16 there, float32 here"):
         run(tmp_path / "bfloat16", step=forbidden)
 
 

@@ -245,7 +245,7 @@ def test_clusters_that_are_not_there() -> None:
 def test_precision_is_part_of_what_a_folder_holds(tmp_path: Path, solution: Solution) -> None:
     results = reproduction(tmp_path, solution).run(["depthwise-1mb"])
     assert results["precision"] == "float32"  # on the CPU
-    with pytest.raises(HW7Error, match="precision float32, not bfloat16"):
+    with pytest.raises(HW7Error, match="precision: float32 there, bfloat16 here"):
         reproduction(tmp_path, solution, precision="bfloat16").run(["depthwise-1mb"])
     lowered = reproduction(tmp_path / "bfloat16", solution, precision="bfloat16").run(["depthwise-1mb"])
     exact, other = (run["experiments"]["depthwise-1mb"]["loss"] for run in (results, lowered))
