@@ -61,8 +61,8 @@ def counting(steps: list[int], stop_at: int | None = None) -> Step:
     return step
 
 
-def forbidden(*_: object) -> Tensor:
-    raise AssertionError("nothing is to be trained")
+def forbidden(*_: object, **__: object) -> Tensor:
+    raise AssertionError("nothing is to be trained, loaded or drawn")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

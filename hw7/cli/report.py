@@ -83,10 +83,12 @@ def data(
     from hw7.data.food11 import free_folder, write_food11
     from hw7.data.load import load_at_least, load_split
     from hw7.report.plots import sample_sheet
-    from hw7.support.files import write_file
+    from hw7.support.files import check_place, write_file
 
     if out:
-        free_folder(out, split)  # before any image is drawn
+        free_folder(out, split)
+    if sheet:
+        check_place(sheet)
     loaded = load_split(source, split, size, limit=limit)
     wrote = []
     if sheet:
@@ -135,8 +137,10 @@ def reproduce(
     solution: options.Solution = None,
 ) -> None:
     """Run the whole report. What is missing in OUT, then results.json, report.md and report.html there."""
-    from hw7.support.files import alone_in
+    from hw7.support.files import alone_in, check_place
 
+    if pack:
+        check_place(Path(f"{pack}.01"))  # now, and not after hours
     until = math.inf if minutes is None else time.time() + 60 * minutes
     pretraining = _pretraining(pretraining, source, profile)
     names = [name for names in only or () for name in names.split(",")]

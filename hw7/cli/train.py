@@ -141,12 +141,13 @@ def quantize(
     from hw7.cli.shared import load_network
     from hw7.data.load import load_split
     from hw7.solution import load_solution
-    from hw7.support.files import save_weights
+    from hw7.support.files import check_place, save_weights
     from hw7.training.epoch import evaluate
     from hw7.training.weights import quantized
 
     if bits != 16 and not 2 <= bits <= 8:
         raise HW7Error(f"--bits must be 16, or 2 to 8, not {bits}")
+    check_place(out)
     own = load_solution(solution)
     network, size = load_network(weights, own, "cpu")
     validation = load_split(source, "validation", size, limit=limit) if source else None  # refused before all else

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hw7 import HW7Error
 from hw7.data.source import Split, SplitPlan, broken_files, choose_subset, file_stamp, list_folder, name_some
+from hw7.support.files import check_place
 from hw7.support.system import cores, expanded
 from hw7.support.words import counted, reason
 
@@ -29,10 +30,8 @@ FOOD11_COUNTS = {"training": 9_866, "validation": 3_430, "testing": 3_347}
 def free_folder(directory: str | Path, split: str) -> Path:
     """Where `write_food11` writes a split of this name. Raises HW7Error where it cannot, as far as can be seen."""
     folder = expanded(directory) / split
-    above = next(path for path in folder.absolute().parents if path.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise HW7Error(f"cannot write the images to {folder}: {above} is no folder that you can write to")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    check_place(folder, folder=True)
+    if folder.exists() and any(folder.iterdir()):
         raise HW7Error(f"{folder} has files in it already; move them away, or write to another folder")
     return folder
 

@@ -51,6 +51,15 @@ def replacing(path: Path, size: int) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_place(path: Path, folder: bool = False) -> None:
+    """Before long work: raises HW7Error where a file (or a folder) cannot be written there, as far as can be seen."""
+    above = next(parent for parent in path.absolute().parents if os.path.exists(parent))  # False where not allowed
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise HW7Error(f"cannot write {path}: {above} is no folder that you can write to")
+    if os.path.exists(path) and path.is_dir() != folder:
+        raise HW7Error(f"cannot write {path}: it is a {'file' if folder else 'folder'}")
+
+
 def _remove_leftovers(folder: Path) -> None:
     """What killed runs left unfinished, once nobody can still be writing it."""
     for leftover in folder.glob(f".*{UNFINISHED}"):

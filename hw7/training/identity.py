@@ -33,8 +33,8 @@ def _differences(name: str, found: Any, wanted: Any) -> Iterator[str]:
     if name == "shapes":
         yield "a network of other shapes"
     elif isinstance(found, dict) and isinstance(wanted, dict):
-        for key in wanted:
-            yield from _differences(key.replace("_", " "), found.get(key), wanted[key])
+        for key in wanted | found:
+            yield from _differences(key.replace("_", " "), found.get(key), wanted.get(key))
     elif isinstance(found, list) and isinstance(wanted, list):
         if len(found) != len(wanted):
             yield f"{name}: {len(found)} there, {len(wanted)} here"
@@ -49,9 +49,10 @@ def _in_words(name: str, found: Any, wanted: Any) -> str:
     """Of texts in parts, "20 images, 32 px", only the parts that differ; of digests, which say nothing, no more than
     that they are others."""
     before, now = ("some" if isinstance(v, dict | list) else "none" if v is None else str(v) for v in (found, wanted))
-    pairs = list(zip(before.split(", "), now.split(", "), strict=False))
-    if before.count(", ") == now.count(", "):
-        before, now = (", ".join(side) for side in zip(*(pair for pair in pairs if len(set(pair)) > 1), strict=True))
+    parts = [text.split(", ") for text in (before, now)]
+    if len(parts[0]) == len(parts[1]):
+        pairs = [pair for pair in zip(*parts, strict=True) if pair[0] != pair[1]]
+        before, now = (", ".join(pair[side] for pair in pairs) for side in (0, 1))
     plain = [re.sub(rf" (?:by|from) (?={_DIGEST})|{_DIGEST}", "", text) for text in (before, now)]
     if plain[0] == plain[1]:
         return f"{name}: not the same"

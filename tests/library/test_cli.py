@@ -12,6 +12,7 @@ import filelock
 import pytest
 import torch
 from PIL import Image
+from tiny_training import forbidden
 
 from hw7 import __version__
 from hw7.cli import app, options
@@ -153,10 +154,6 @@ def test_a_bad_argument_is_refused_before_anything_is_printed(
     hw7: Hw7, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     """Nor are images drawn, which takes half a minute, or on Food-11 minutes; but for those that cannot be written."""
-
-    def forbidden(*_: object, **__: object) -> None:
-        raise AssertionError("nothing is to be drawn")
-
     monkeypatch.chdir(tmp_path)
     if words[0] != "data":
         monkeypatch.setattr("hw7.data.plates.render.draw", forbidden)
@@ -176,14 +173,15 @@ def test_a_bad_argument_is_refused_before_anything_is_printed(
         ("train", "student_net", "--split", "testing", "--out", "run"),
         ("distill", "final", "--teacher", "GOOD", "--out", "note"), ("prune", "GOOD", "--out", "note"),
         ("data", "--out", "note"), ("data", "--out", "note/pictures"),
+        ("data", "--sheet", "note/a.png"), ("data", "--sheet", "."),
+        ("quantize", "GOOD", "--data", "plates", "--out", "note/q"),
+        ("quantize", "GOOD", "--data", "plates", "--out", "."),
+        ("reproduce", "--out", "out", "--pack", "note/pack"),
     ],
 )  # fmt: skip
 def test_no_image_is_made_for_what_cannot_be_done(
     hw7: Hw7, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    def forbidden(*_: object, **__: object) -> None:
-        raise AssertionError("images were loaded")
-
     monkeypatch.chdir(tmp_path)
     for module in ("hw7.cli.shared", "hw7.data.load"):
         monkeypatch.setattr(f"{module}.load_split", forbidden)
@@ -191,7 +189,7 @@ def test_no_image_is_made_for_what_cannot_be_done(
     code, out, err = hw7(*(files / "good.safetensors" if word == "GOOD" else word for word in words))
     assert code in (1, 2)
     assert out == ""
-    assert re.search("note|training", err)
+    assert re.search("note|training|it is a folder", err)
     assert "Errno" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["note"]
 

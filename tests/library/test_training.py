@@ -161,8 +161,11 @@ def test_another_run_is_refused_and_nothing_changes(tmp_path: Path, finished: bo
         (f"by {'0a' * 8}, T = 2", f"by {'0b' * 8}, T = 2", "(step: not the same)"),
         (1234567890123456, 6, "1234567890123456 there, 6 here"),
         ([{"small epochs": 1}] * 2, [{"small epochs": 1}, {"small epochs": None}], "step 2: small epochs: 1 there, "),
+        ("6", 6, "(step: not the same)"),
+        ({"epochs": 1}, [1], "(step: not the same)"),
+        ({"epochs": 1, "small epochs": 2}, {"epochs": 1}, "(small epochs: 2 there, none here)"),
     ],
-    ids=["labels", "temperature", "digest", "a long number", "second of two"],
+    ids=["labels", "temperature", "digest", "a long number", "second of two", "a text", "a list", "one more"],
 )  # fmt: skip
 def test_what_differs_is_said_in_words(tmp_path: Path, found: object, wanted: object, says: str) -> None:
     with pytest.raises(HW7Error, match="holds another trial") as error:
