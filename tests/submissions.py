@@ -274,13 +274,15 @@ def own_weights(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission of a corpus. task: the one it is about, "" for all; mistakes: the known mistakes that it makes."""
+    """One submission of a corpus. task: the one it is about, "" for all; mistakes: the mistakes that it makes; says:
+    what stands in every diagnosis of it."""
 
     id: str
     task: str
     about: str  # what is wrong, or what is different
     mistakes: tuple[str, ...]
     files: Mapping[str, bytes] = field(repr=False)
+    says: tuple[str, ...] = ()
     weights_by: str = "reference"
 
     def weights(self) -> bytes | None:
@@ -302,6 +304,10 @@ def _changed(right: str, was: str | list[str], now: str | list[str], place: str)
     return right
 
 
+def _several(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 @cache
 def mutants() -> tuple[Entry, ...]:
     """The wrong solutions of all tasks."""
@@ -311,20 +317,19 @@ def mutants() -> tuple[Entry, ...]:
         for raw in table["mutant"]:
             task = path.stem.split("-")[1]
             name = f"{task}-{raw['name']}"
-            unknown = set(raw) - {"name", "wrong", "mistake", "was", "now", "code", "bytes", "weights"}
+            unknown = set(raw) - {"name", "wrong", "mistake", "says", "was", "now", "code", "bytes", "weights"}
             assert not unknown, f"{name}: {unknown}"
             assert ("code" in raw) + ("was" in raw) <= 1, f"{name}: either code or was and now"
             code = raw.get("code", table["right"])
             if "was" in raw:
                 code = _changed(code, raw["was"], raw["now"], name)
             code = code.replace("{padding}", "x" * 100_000)
-            mistakes = raw.get("mistake", [])
-            mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
+            mistakes, says = (_several(raw.get(key, [])) for key in ("mistake", "says"))
             weights = raw.get("weights", "reference")
             files = with_code({table["module"]: code})
             for change in raw.get("bytes", []):
                 files = BYTES[change](files)
-            entries.append(Entry(name, task, raw["wrong"], mistakes, files, weights))
+            entries.append(Entry(name, task, raw["wrong"], mistakes, files, says, weights))
     return tuple(entries)
 
 
@@ -337,7 +342,7 @@ def alternatives() -> tuple[Entry, ...]:
         about, files = "what the mutants of this task are made from", with_code({table["module"]: table["right"]})
         weights = "own" if table["module"] == "quantization.py" else "reference"
         name = path.stem.removeprefix("wrong-")
-        entries.append(Entry(f"{name}-right", name.partition("-")[0], about, (), files, weights))
+        entries.append(Entry(f"{name}-right", name.partition("-")[0], about, (), files, weights_by=weights))
     for path in sorted((HERE / "answers").glob("**/right.toml")):
         for raw in tomllib.loads(path.read_text())["alternative"]:
             name = f"{path.parent.name}-{raw['name']}"
@@ -346,7 +351,7 @@ def alternatives() -> tuple[Entry, ...]:
             files = with_code(raw.get("code", {}))
             for change in raw.get("bytes", []):
                 files = BYTES[change](files)
-            entries.append(Entry(name, "", raw["different"], (), files, raw.get("weights", "reference")))
+            entries.append(Entry(name, "", raw["different"], (), files, weights_by=raw.get("weights", "reference")))
     return tuple(entries)
 
 

@@ -98,10 +98,11 @@ def case(
     judge: str = "values",
     then: Call | None = None,
     needs: str = "",
+    evidence: Mistakes | Callable[[], Mistakes] | None = None,
 ) -> Case:
-    """A case that has no task yet; see `hw7.checks.cases.Case`. mistakes: the table, or a function that makes it."""
-    table = Lazy(mistakes) if callable(mistakes) else mistakes or {}
-    return Case("", part, name, call, judge, expected, table, then, needs)
+    """A case that has no task yet; see `hw7.checks.cases.Case`. mistakes, evidence: the table, or what makes it."""
+    tables = [Lazy(table) if callable(table) else table or {} for table in (mistakes, evidence)]
+    return Case("", part, name, call, judge, expected, tables[0], then, needs, tables[1])
 
 
 def refusal(part: str, name: str, call: Call, reason: str, mistake: str) -> Case:

@@ -88,6 +88,7 @@ class Outcome:
     fits: tuple[str, ...] = ()  # the keys of the case's mistakes that would give this answer: one of them is named
     equals: tuple[str, ...] = ()  # those whose values the answer has in every entry: it follows from them
     mistake: str = ""  # an id of checks/mistakes: the one that all answers agree with (`AnswerSheet.named`)
+    clear: bool = False  # whether the message, expected and got alone say what is wrong: another dtype, no tensor, …
     note: str = ""  # for the teacher only
     exact: str = ""  # for the teacher only: the figure that `got` has rounded
 
@@ -101,6 +102,7 @@ class Case:
     mistakes: for known mistakes, what replaces entries of `expected` if the mistake were none; None stands for any
     value, False for any but the right one, an entry `not_finite` for infinities or NaN anywhere, an entry `free` says
     that an answer may be right all the same. What follows a # in their names tells forms of one mistake apart.
+    evidence: what `hw7.checks.diagnosis` compares a wrong answer with, by names of its own: terms of a loss, rankings.
     then: a second call whose inputs are completed with the first answer's tensors (`judges.second_call`), run in a NEW
     process that got nothing else; the judge then sees both answers.
     needs: "CHECK: NAME; …", cases of earlier tasks, or of another part; where an answer to one is wrong, and paid for
@@ -116,6 +118,7 @@ class Case:
     mistakes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     then: Call | None = None
     needs: str = ""
+    evidence: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 ONCE = 0.2  # of a task's `seconds`: for all its questions, asked once

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,15 +59,24 @@ def allowed(name: str, wanted: Tensor, expected: Mapping[str, Value]) -> float:
     return atol + rtol * (finite.abs().max().item() if finite.numel() else 0.0)
 
 
-def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Value]) -> tuple[str, str, str] | None:
-    """(what is wrong, expected, got), or None where nothing is."""
+class Difference(NamedTuple):
+    """What is wrong, in words. clear: whether that is all there is to say, as of another dtype."""
+
+    what: str
+    expected: str
+    got: str
+    clear: bool = False
+
+
+def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Value]) -> Difference | None:
+    """What is wrong, or None where nothing is."""
     same_kind = wanted.dtype == got.dtype or (wanted.is_floating_point() and got.is_floating_point())
     if not same_kind or wanted.shape != got.shape:
-        return sentence(name, "has", "another shape or dtype"), kind(wanted), kind(got)
+        return Difference(sentence(name, "has", "another shape or dtype"), kind(wanted), kind(got), True)
     if got.is_floating_point() and not got.isfinite().all() and wanted.isfinite().all():
         bad = int((~got.isfinite()).sum())
         infinite = f"{bad:,} of {counted(got.numel(), 'value')} {'is' if bad == 1 else 'are'} NaN or infinite"
-        return sentence(name, "is", "not finite"), words(wanted), infinite
+        return Difference(sentence(name, "is", "not finite"), words(wanted), infinite)
     if not wanted.numel():
         return None
     off = (wanted.double() - got.double()).abs().nan_to_num(torch.inf)
@@ -74,14 +84,15 @@ def difference(name: str, wanted: Tensor, got: Tensor, expected: Mapping[str, Va
     if off.max().item() <= allowed(name, wanted, expected):
         return None
     if wanted.numel() == 1:
-        return sentence(name, "is", "wrong"), words(wanted), words(got)
+        return Difference(sentence(name, "is", "wrong"), words(wanted), words(got))
     place = int(off.argmax())
     index = [int(i) for i in torch.unravel_index(torch.tensor(place), wanted.shape)]
-    what = sentence(name, "is", f"wrong; furthest off at {index}")
+    pair = [tensor.flatten()[place].item() for tensor in (wanted, got)]
+    want, have = (f"{number:.6g}" if isinstance(number, float) else str(number) for number in pair)
+    what = sentence(name, "is", f"wrong; at {index}: expected {want}, got {have}")
     if wanted.numel() <= SHOWN:
-        return what, words(wanted), words(got)
-    want, have = (f"{tensor.flatten()[place].item():.6g} of {words(tensor)}" for tensor in (wanted, got))
-    return what, want, have
+        return Difference(what, words(wanted), words(got))
+    return Difference(what, f"at {index}: {want}, in {words(wanted)}", f"at {index}: {have}, in {words(got)}")
 
 
 def compared_names(expected: Mapping[str, Value]) -> list[str]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Value, Verdict
 from hw7.checks.chain import own_steps, steps_to_ask
 from hw7.checks.compare import (
+    Difference,
     compared_names,
     difference,
     equals_mistake,
@@ -50,7 +51,8 @@ def values(case: Case, answer: Answer) -> Outcome:
     if len(got) != len(names):
         returns = str(case.expected.get("returns", "tensors"))
         message = f"The function must return {returns}; what came back is something else."
-        return wrong_answer(message, returns, "something else", with_sign(case, "other_count"), answer.note)
+        signs = with_sign(case, "other_count")
+        return wrong_answer(message, returns, "something else", signs, answer.note, clear=True)
     by_name = dict(zip(names, got, strict=True))
     for name in compared_names(case.expected):
         wanted = case.expected[name]
@@ -60,13 +62,14 @@ def values(case: Case, answer: Answer) -> Outcome:
         if name in listed_in(case.expected, "moves"):
             if found is not None and value.shape == wanted.shape and value.isfinite().all():
                 continue
-            found = sentence(name, "is", "the same as before the call"), "another value", words(value)
+            unmoved = sentence(name, "is", "the same as before the call")
+            found = Difference(unmoved, "another value", words(value), True)
         if found is not None:
             fits, equals = (
                 [id_ for id_, change in case.mistakes.items() if gives(case.expected, change, by_name)]
                 for gives in (fits_mistake, equals_mistake)
             )
-            return wrong_answer(*found, fits, answer.note, equals)
+            return wrong_answer(*found[:3], fits, answer.note, equals, found.clear)
     return Outcome(Verdict.RIGHT)
 
 
@@ -76,11 +79,11 @@ def refuses(case: Case, answer: Answer) -> Outcome:
         return Outcome(Verdict.RIGHT)
     if answer.status is Status.RAISED:
         message = "Bad input must raise ValueError; another exception was raised."
-        return wrong_answer(message, "ValueError", "another exception", note=answer.note)
+        return wrong_answer(message, "ValueError", "another exception", note=answer.note, clear=True)
     if answer.status is not Status.RETURNED:
-        return outcome_of_status(answer, case)
+        return outcome_of_status(answer)
     message = f"Bad input must be refused: {case.expected['reason']}."
-    return wrong_answer(message, "ValueError", "no exception", case.mistakes)
+    return wrong_answer(message, "ValueError", "no exception", case.mistakes, clear=True)
 
 
 # ---- networks (tasks 1.1 to 1.3) ------------------------------------------------------------------------------
@@ -99,8 +102,9 @@ def _table(answer: Answer) -> tuple[list[tuple[int, ...]], Sequence[Tensor]] | N
 
 def _no_network(case: Case, answer: Answer) -> Outcome:
     if answer.status is not Status.RETURNED:
-        return outcome_of_status(answer, case)
-    return wrong_answer("The function must return an nn.Module.", "a network", "something else", note=answer.note)
+        return outcome_of_status(answer)
+    message = "The function must return an nn.Module."
+    return wrong_answer(message, "a network", "something else", note=answer.note, clear=True)
 
 
 def _rows(expected: Mapping[str, Value]) -> list[tuple[int, ...]]:
@@ -148,7 +152,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
 def outputs(case: Case, answer: Answer) -> Outcome:
     """The outputs that follow the parameters."""
     if answer.status is not Status.RETURNED:
-        return outcome_of_status(answer, case)
+        return outcome_of_status(answer)
     found = _table(answer)
     return _no_network(case, answer) if found is None else values(case, replace(answer, tensors=tuple(found[1])))
 
@@ -159,14 +163,15 @@ def outputs(case: Case, answer: Answer) -> Outcome:
 def shift(case: Case, answer: Answer) -> Outcome:
     """Task 2.1: the loss, the same loss once more, and another one."""
     if len(answer.tensors) != 3 or any(tensor.numel() != 1 for tensor in answer.tensors):
-        return wrong_answer("The loss must be a scalar.", "three losses", "something else", note=answer.note)
+        message = "The loss must be a scalar."
+        return wrong_answer(message, "three losses", "something else", note=answer.note, clear=True)
     loss, shifted, other = (tensor.double().item() for tensor in answer.tensors)
     allowed = float(case.expected["rtol"]) * max(1.0, abs(loss))  # type: ignore[arg-type]
     if not abs(loss - shifted) <= allowed:
         message = (
             "The loss changes where the same number is added to all logits of a sample: a softmax would not see it."
         )
-        return wrong_answer(message, f"{loss:.6g}", f"{shifted:.6g}")
+        return wrong_answer(message, f"{loss:.6g}", f"{shifted:.6g}", clear=True)
     if not abs(loss - other) > allowed:
         return wrong_answer("The loss does not depend on the logits.", f"not {loss:.6g}", f"{other:.6g}")
     return Outcome(Verdict.RIGHT)
@@ -228,12 +233,11 @@ def judge(case: Case, *answers: Answer) -> Outcome:
     RIGHT means: right so far."""
     first = answers[0]
     if first.status is not Status.RETURNED and case.judge not in _SEES_STATUS:
-        return outcome_of_status(first, case)
+        return outcome_of_status(first)
     for number, answer in enumerate(answers):
         known = _DTYPES | _OF_FILES if case.judge == "compressed" and number == 0 else _DTYPES
         if all(tensor.dtype in known for tensor in answer.tensors):
             continue
-        return wrong_answer(
-            "What came back has a dtype that nothing here needs.", "float, int or bool", "another dtype"
-        )
+        message = "What came back has a dtype that nothing here needs."
+        return wrong_answer(message, "float, int or bool", "another dtype", clear=True)
     return JUDGES[case.judge](case, *answers)

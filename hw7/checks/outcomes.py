@@ -17,21 +17,28 @@ _OF_STATUS: dict[Status, tuple[Verdict, str]] = {
     Status.FLOOD: (Verdict.OUTPUT, "Far more came back than the function should return."),
     Status.UNANSWERED: (Verdict.CRASH, "The process had ended before, so this could not be asked."),
 }
+_OBSCURE = (Status.DIED, Status.UNANSWERED)
 
 
-def outcome_of_status(answer: Answer, case: Case | None = None) -> Outcome:
+def outcome_of_status(answer: Answer) -> Outcome:
     """The outcome of a call that did not return."""
     verdict, message = _OF_STATUS[answer.status]
     if answer.most is not None:
         most = f"at most {answer.most.size:,} bytes in {counted(answer.most.tensors, 'tensor')}"
-        return Outcome(verdict, message, most, "more", note=answer.note)
-    return Outcome(verdict, message, case.name if case else "", "", note=answer.note)
+        return Outcome(verdict, message, most, "more", clear=True, note=answer.note)
+    return Outcome(verdict, message, clear=answer.status not in _OBSCURE, note=answer.note)
 
 
 def wrong_answer(
-    message: str, expected: str, got: str, fits: Iterable[str] = (), note: str = "", equals: Iterable[str] = ()
+    message: str,
+    expected: str,
+    got: str,
+    fits: Iterable[str] = (),
+    note: str = "",
+    equals: Iterable[str] = (),
+    clear: bool = False,
 ) -> Outcome:
-    return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), tuple(equals), note=note)
+    return Outcome(Verdict.WRONG, message, expected, got, tuple(fits), tuple(equals), clear=clear, note=note)
 
 
 def with_sign(case: Case, sign: str) -> list[str]:

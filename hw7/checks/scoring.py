@@ -4,7 +4,7 @@ An `AnswerSheet` takes a submission's answers to the cases of one task and judge
 part is all or nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -12,10 +12,13 @@ from typing import NamedTuple
 from hw7.checks.bounds import bound_of
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
+from hw7.checks.diagnosis import Asked, Diagnosis, diagnose
 from hw7.checks.final import HandedIn
 from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes
 from hw7.checks.outcomes import EARLIER
+
+KEPT = 8 * 2**20  # bytes of all answers of a task that are kept until they are explained: small questions
 
 
 class SecondHalf(NamedTuple):
@@ -34,7 +37,12 @@ class SecondHalf(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that are held for it."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.first.tensors)
+        return _size(self.first)
+
+
+def _size(answer: Answer) -> int:
+    """Its bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in answer.tensors)
 
 
 class AnswerSheet:
@@ -43,6 +51,9 @@ class AnswerSheet:
     def __init__(self, cases: Iterable[Case]) -> None:
         self.cases = tuple(cases)
         self.outcomes: dict[str, Outcome] = {}  # by the case's name
+        self._answers: dict[str, tuple[Answer, ...]] = {}  # those that were judged, for a diagnosis: KEPT bytes in all
+        self._kept = 0
+        self._named: dict[str, Outcome] | None = None
         self._looking: dict[int, list[Case]] = {}  # cases that look at one and the same call, which is asked once
         for case in self.cases:
             self._looking.setdefault(id(case.call), []).append(case)
@@ -62,12 +73,12 @@ class AnswerSheet:
                 if leads_on(case, outcome) and second_call(case, answer) is not None:
                     halves.append(SecondHalf(case, answer))
                 else:
-                    self._note(case, outcome)
+                    self._note(case, outcome, answer)
         return halves
 
     def add_second(self, halves: Sequence[SecondHalf], answers: Iterable[Answer]) -> None:
         for half, answer in zip(halves, answers, strict=True):
-            self._note(half.case, judge(half.case, half.first, answer))
+            self._note(half.case, judge(half.case, half.first, answer), half.first, answer)
 
     def bounded(self, calls: Iterable[Call]) -> list[Call]:
         """The same calls, with how much may come back."""
@@ -79,13 +90,17 @@ class AnswerSheet:
 
     def fill(self, answer: Answer) -> None:
         """The same answer to every question that has none yet."""
+        self._named = None
         for case in self.cases:
             self.outcomes.setdefault(case.name, judge(case, answer))
 
-    def _note(self, case: Case, outcome: Outcome) -> None:
+    def _note(self, case: Case, outcome: Outcome, *answers: Answer) -> None:
         known = self.outcomes.get(case.name)
-        if known is None or known.verdict is Verdict.RIGHT:
-            self.outcomes[case.name] = outcome
+        if known is None or (known.verdict is Verdict.RIGHT and outcome.verdict is not Verdict.RIGHT):
+            self.outcomes[case.name], self._named = outcome, None
+            self._kept += sum(map(_size, answers))
+            if self._kept <= KEPT:
+                self._answers[case.name] = answers
 
     @property
     def verdicts(self) -> set[Verdict]:
@@ -102,6 +117,12 @@ class AnswerSheet:
         return any(shown.values())
 
     def named(self) -> dict[str, Outcome]:
+        """What became of each case, with the mistake of each wrong one named, or what its answers tell of it."""
+        if self._named is None:
+            self._named = self._diagnosed(self._known())
+        return self._named
+
+    def _known(self) -> dict[str, Outcome]:
         """What became of each case, with the mistake of each wrong one named, if all answers agree with it.
 
         An answer disagrees with a mistake that would have given other values there: a function that rounds by chance
@@ -129,6 +150,16 @@ class AnswerSheet:
                 message = f"{mistake.title} {mistake.hint}"
                 named[case.name] = replace(named[case.name], mistake=mistake.id, message=message)
         return named
+
+    def _diagnosed(self, named: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """The same, with what is found out of wrong answers that show no known mistake."""
+        wrong = {name for name, each in named.items() if each.verdict is not Verdict.RIGHT and not each.mistake}
+        if not wrong:
+            return dict(named)
+        kept = [case for case in self.cases if case.name in self._answers]
+        found = diagnose([Asked(case, self._answers[case.name], named[case.name]) for case in kept])
+        told = {name: found[name] for name in wrong & found.keys()}
+        return {**named, **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()}}
 
 
 def score(
@@ -172,10 +203,17 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
         elif all(outcome.equals and _mistakes(outcome.equals) & charged() for _, outcome in wrong):
             message = "It follows from the mistake in an earlier task, and is right beside it."
             name, outcome = "", Outcome(Verdict.RIGHT, message)
-        else:  # one that shows a known mistake says most
-            name, outcome = next((pair for pair in wrong if pair[1].mistake), wrong[0])
-        parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=()), name))
+        else:
+            name, outcome = telling(wrong)
+        parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=(), clear=False), name))
     return tuple(parts)
+
+
+def telling(wrong: Sequence[tuple[str, Outcome]]) -> tuple[str, Outcome]:
+    """The one of these (case, outcome) that says most: the first that shows a mistake, else that is clear by itself."""
+    named = (pair for pair in wrong if pair[1].mistake)
+    clear = (pair for pair in wrong if pair[1].clear)
+    return next(named, None) or next(clear, None) or wrong[0]
 
 
 def _judged(case: Case, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> bool:

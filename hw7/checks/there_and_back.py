@@ -146,7 +146,7 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
     if back is None:
         return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
-        return _not_back(case, back)
+        return _not_back(back)
     if len(back.tensors) != 4 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
         got = kind(back.tensors[0]) if len(back.tensors) == 4 else "something else"
         signs = with_sign(case, "dtype") if "float" in got else []
@@ -159,9 +159,9 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
     return _back(case, {"weight": weight}, {"weight": back.tensors[0]})
 
 
-def _not_back(case: Case, back: Answer) -> Outcome:
+def _not_back(back: Answer) -> Outcome:
     """The second half failed, in a process that has nothing but what the first half returned."""
-    outcome = outcome_of_status(back, case)
+    outcome = outcome_of_status(back)
     if outcome.verdict is Verdict.CRASH:
         message = "The way back failed in a new process that has nothing but what came out of the first half."
         outcome = replace(outcome, message=message)
@@ -187,7 +187,7 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
     if back is None:
         return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
-        return _not_back(case, back)
+        return _not_back(back)
     held = case.then is not None and case.then.inputs.get("held")
     loaded = [bytes_of(tensor) for _, tensor in sorted(safetensors.torch.load(file).items())] if held else []
     names = _unpack_names(back.tensors[0]) if back.tensors else None

@@ -14,13 +14,15 @@ from hw7.solution import MODULES
 @dataclass(frozen=True)
 class Mistake:
     """id: what cases and grades call it. tasks: where it is looked for. title: what was done. hint: what to do.
-    source: where it is known from."""
+    source: where it is known from. diagnosed: whether it is found out (`hw7.checks.diagnosis`), in words of its own,
+    and not known by the values that it gives."""
 
     id: str
     tasks: tuple[str, ...]
     title: str
     hint: str
     source: str = "a likely slip"
+    diagnosed: bool = False
 
 
 @lru_cache(maxsize=1)
