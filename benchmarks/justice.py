@@ -37,7 +37,7 @@ from submissions import (
 )
 
 from autograder.grading import hidden_cases
-from hw7.checks.cases import Case, Outcome, Verdict
+from hw7.checks.cases import Outcome, Verdict
 from hw7.checks.judges import judge
 from hw7.checks.mistakes import load_mistakes
 from hw7.checks.scoring import AnswerSheet, telling
@@ -166,7 +166,8 @@ def as_page(looks: Sequence[Look], right: dict[str, tuple[str, ...]]) -> str:
                 name, len(some), share(all_of["named"], len(some)), share(all_of["clear"], len(some)),
                 all_of["not named"], all_of["named wrongly"], all_of["not found"],
                 share(sum(bool(told.named) or told.outcome.clear for told in parts), len(parts)),
-                len(out), share(without["named"], len(out)), without["clear"], share(without["named wrongly"], len(out)),
+                len(out), share(without["named"], len(out)), without["clear"],
+                share(without["named wrongly"], len(out)),
             )
         )  # fmt: skip
     head = (

@@ -29,8 +29,9 @@ from autograder.grading import Hidden, grade_submission
 from autograder.intake.submission import Submission
 from autograder.rubric import Rubric, load_rubric
 from hw7.checks.calls.contract import LazySolution
-from hw7.checks.calls.run import run_call
-from hw7.checks.cases import Answer, Call, Case, Outcome
+from hw7.checks.calls.run import module_of, run_call
+from hw7.checks.cases import Answer, Call, Case, Outcome, Status
+from hw7.checks.importable import import_trouble, installed, told
 from hw7.checks.scoring import AnswerSheet
 from hw7.solution import PROJECT, Solution, load_solution
 
@@ -133,6 +134,11 @@ def outcomes(files: Mapping[str, bytes], cases: Sequence[Case]) -> dict[str, Out
 def answered(files: Mapping[str, bytes], cases: Sequence[Case]) -> AnswerSheet:
     """The answers to the cases of a task; second halves are asked of a fresh import."""
     sheet = AnswerSheet(cases)
+    module = module_of(cases[0].call)
+    if trouble := import_trouble(files, module, installed):
+        sheet.not_imported = told(module, trouble)
+        sheet.fill(Answer(Status.RAISED))
+        return sheet
     with _random_numbers_of_a_child(), imported(files):
         halves = sheet.add(sheet.calls, [run_call(LazySolution(), call) for call in sheet.calls])
     with _random_numbers_of_a_child(), imported(files):

@@ -26,6 +26,7 @@ MISSING = Outcome(
     "There is no weights.safetensors beside `solution`. Train final_model, compress its state_dict, save it.",
 )
 
+NEEDED = ("models", "quantization")  # the modules that the network and its weights come from
 STEP = 0.05  # of accuracy on hidden images, as students read it
 
 

@@ -16,10 +16,13 @@ from typing import Self
 from tabulate import tabulate
 
 from hw7 import HW7Error
-from hw7.checks.calls.contract import LazySolution
-from hw7.checks.calls.run import run_call, start_call
-from hw7.checks.cases import Answer, Call, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import HandedIn, measure_accuracy
+from hw7.checks.calls.contract import LazySolution, plain
+from hw7.checks.calls.run import module_of, run_call, start_call
+from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
+from hw7.checks.final import NEEDED, HandedIn, measure_accuracy
+from hw7.checks.importable import import_trouble, installed, told
+from hw7.checks.judges import second_call
+from hw7.checks.outcomes import AT_HOME, NOT_IMPORTED, not_imported
 from hw7.checks.own_test import try_test
 from hw7.checks.scoring import AnswerSheet, score
 from hw7.checks.storage import load_cases
@@ -93,13 +96,14 @@ class Checks:
         task, outcome = self.task(task_id), part.outcome
         points = f"0 of {counted(part.out_of, 'point')}"
         lines = [f"Task {task.id}, {task.title}: {part.part}, {points}: {outcome.verdict}"]
-        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": outcome.message}
-        lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
         cases = self._sheet(task).cases if task.has_cases else ()
-        call = next((case.call for case in cases if case.name == part.case), None)
-        if call is not None and outcome.note and (trace := self._trace(call)):
-            lines += ["", trace]
-        return "\n".join(lines)
+        case = next((case for case in cases if case.name == part.case), None)
+        raised = case is not None and outcome.note and outcome.mistake != NOT_IMPORTED
+        trace, line = self._trace(case) if case and raised else ("", "")
+        hint = f"Your own line: {line}" if line and outcome.verdict is Verdict.CRASH else outcome.message.removesuffix(AT_HOME)
+        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": hint}
+        lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
+        return "\n".join([*lines, *(["", trace] if trace else [])])
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
@@ -112,6 +116,10 @@ class Checks:
         try:
             with limit:
                 select_solution(self.directory)
+                if why := self._not_imported(module_of(sheet.calls[0])):
+                    sheet.not_imported = why
+                    sheet.fill(Answer(Status.RAISED))
+                    return sheet
                 halves = sheet.add(sheet.calls, (run_call(LazySolution(), call) for call in sheet.calls))
                 if halves:
                     select_solution(self.directory)
@@ -123,17 +131,32 @@ class Checks:
                     sheet.outcomes[name] = replace(outcome, message=limit.message)
         return sheet
 
-    def _trace(self, call: Call) -> str:
-        """The traceback of what a call raises, from the first line of the solution on."""
+    def _not_imported(self, module: str) -> str:
+        """Why a module cannot be imported; "" where it can, or is not there."""
+        answer = run_call(LazySolution(), Call("import_module", {"module": module}))
+        if answer.status is Status.RETURNED or not (self.directory / SOURCE / f"{module}.py").is_file():
+            return ""
+        files = {path: (self.directory / path).read_bytes() for path in source_files(self.directory)}
+        trouble = import_trouble(files, module, installed)
+        return told(module, trouble) if trouble else f"{module}.py cannot be imported: {answer.note}"
+
+    def _trace(self, case: Case) -> tuple[str, str]:
+        """The traceback of what the question raises, from the first line of the solution on, and the last line of it
+        that is the solution's: "losses.py, line 14: `return loss.item`". Asked again, the way back in a new import."""
+        call: Call | None = case.call
         try:
-            for _ in start_call(LazySolution(), call):
-                pass
+            while call is not None:
+                select_solution(self.directory)
+                tensors = tuple(map(plain, start_call(LazySolution(), call)))
+                call = second_call(case, Answer(Status.RETURNED, tensors)) if call is case.call else None
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
-            inside = [i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(self.directory)]
-            shown = traceback.StackSummary.from_list(frames[inside[0] if inside else len(frames) :])
-            return "".join([*shown.format(), *traceback.format_exception_only(error)]).rstrip()
-        return ""
+            own = [i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(self.directory)]
+            shown = traceback.StackSummary.from_list(frames[own[0] if own else len(frames) :])
+            text = "".join([*shown.format(), *traceback.format_exception_only(error)]).rstrip()
+            last = frames[own[-1]] if own else None
+            return text, f"{Path(last.filename).name}, line {last.lineno}: `{last.line}`" if last else ""
+        return "", ""
 
     # ---- the network that is handed in ---------------------------------------------------------------------
 
@@ -159,7 +182,8 @@ class Checks:
         except OutOfTime:
             return Outcome(Verdict.TIME, limit.message)
         if isinstance(found, Outcome):
-            return replace(found, message=f"{found.message} {found.note}".strip())
+            why = next(filter(None, map(self._not_imported, NEEDED)), "")
+            return not_imported(found, why) if why else replace(found, message=f"{found.message} {found.note}".strip())
         return found
 
 
@@ -197,7 +221,9 @@ def format_overview(checks: Checks) -> str:
         parts = checks.check(task.id)
         state = ", ".join(f"{part.part}: {part.outcome.verdict}" for part in parts if not part.right) or "right"
         if all(part.outcome.verdict is Verdict.MISSING for part in parts):
-            state = "not done yet"
+            state = "not done yet" if task.has_cases else "no weights.safetensors yet"
+        elif any(part.outcome.mistake == NOT_IMPORTED for part in parts):
+            state = "its module cannot be imported"
         points = sum(part.points for part in parts)
         rows.append((task.id, task.title, f"{points:g} of {task.out_of:g}", state))
         earned, out_of = earned + points, out_of + task.out_of
