@@ -35,7 +35,7 @@ from autograder.tasks.table import CHAPTER, cases
 from hw7 import HW7Error
 from hw7.checks.bounds import bound
 from hw7.checks.cases import Answer, Bound, Call, Case, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import NEEDED, HandedIn, measure_accuracy
+from hw7.checks.final import NEEDED, HandedIn, Measured, hits, logits_of, why_low
 from hw7.checks.importable import RAISES, told
 from hw7.checks.outcomes import not_imported
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
@@ -297,7 +297,7 @@ class _Grading:
         count = int(task.parameters["images"]) if task else 0
         return HandedIn(sizes, self.accuracy, data, count, "hidden images", hidden=True)
 
-    def accuracy(self) -> Outcome | float:
+    def accuracy(self) -> Outcome | Measured:
         task, weights = self.rubric.of_check("accuracy"), self.submission.weights
         assert task is not None
         assert weights is not None
@@ -312,9 +312,16 @@ class _Grading:
                 left -= process.seconds
                 return answer
 
-            found = measure_accuracy(weights, hidden.images, hidden.labels, int(task.parameters["batch"]), ask)
-        why = next((self.not_imported[name] for name in NEEDED if name in self.not_imported), "")
-        return not_imported(found, why) if why and isinstance(found, Outcome) else found
+            logits = logits_of(weights, hidden.images, int(task.parameters["batch"]), ask)
+            if isinstance(logits, Outcome):
+                why = next((self.not_imported[name] for name in NEEDED if name in self.not_imported), "")
+                return not_imported(logits, why) if why else logits
+            share, enough = (
+                hits(logits, hidden.labels) / len(logits),
+                min(task.thresholds[self.handed_in.data].values()),
+            )
+            low = share < enough
+            return Measured(share, why_low(logits, hidden.images, hidden.labels, enough, ask) if low else None)
 
 
 def written_answers(notebook: bytes | None) -> tuple[str, ...]:

@@ -10,12 +10,9 @@ NOT_IMPORTED = "not-imported"  # the mistake of a module that cannot be imported
 EARLIER = "earlier functions"  # in `equals`: what the submission's own functions of earlier tasks lead to
 AT_HOME = " The public tests ask the like of it, and show your own line."  # left out where they do
 _OF_STATUS: dict[Status, tuple[Verdict, str]] = {
-    Status.VALUE_ERROR: (Verdict.CRASH, "The function refused (ValueError) an input that it must take."),
+    Status.VALUE_ERROR: (Verdict.CRASH, f"The function refused (ValueError) an input that it must take.{AT_HOME}"),
     Status.NOT_IMPLEMENTED: (Verdict.MISSING, "Not done yet: the function raises NotImplementedError."),
-    Status.RAISED: (
-        Verdict.CRASH,
-        "The function raised an exception. The public tests ask a like question, and show your line.",
-    ),
+    Status.RAISED: (Verdict.CRASH, f"The function raised an exception.{AT_HOME}"),
     Status.ABSENT: (Verdict.MISSING, "There is no such file or function in the submission."),
     Status.NO_MEMORY: (Verdict.MEMORY, "The function asked for more memory than there is."),
     Status.TIME: (Verdict.TIME, "The time limit was reached. Look for a loop that does not end."),

@@ -8,6 +8,7 @@ the same words, of other inputs.
 import json
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from hw7 import HW7Error
 from hw7.checks.calls.contract import LazySolution, plain
 from hw7.checks.calls.run import module_of, run_call, start_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import NEEDED, HandedIn, measure_accuracy
+from hw7.checks.final import NEEDED, HandedIn, Measured, hits, logits_of, why_low
 from hw7.checks.importable import import_trouble, installed, told
 from hw7.checks.judges import second_call
 from hw7.checks.outcomes import AT_HOME, NOT_IMPORTED, not_imported
@@ -100,7 +101,11 @@ class Checks:
         case = next((case for case in cases if case.name == part.case), None)
         raised = case is not None and outcome.note and outcome.mistake != NOT_IMPORTED
         trace, line = self._trace(case) if case and raised else ("", "")
-        hint = f"Your own line: {line}" if line and outcome.verdict is Verdict.CRASH else outcome.message.removesuffix(AT_HOME)
+        hint = (
+            f"Your own line: {line}"
+            if line and outcome.verdict is Verdict.CRASH
+            else outcome.message.removesuffix(AT_HOME)
+        )
         said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": hint}
         lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
         return "\n".join([*lines, *(["", trace] if trace else [])])
@@ -167,24 +172,33 @@ class Checks:
         sizes = {"weights": weights.stat().st_size if weights.is_file() else None, "source": source}
         return HandedIn(sizes, self._measured, DATA, IMAGES, "public images; the grader has others")
 
-    def _measured(self) -> Outcome | float:
+    def _measured(self) -> Outcome | Measured:
         """The share of right answers, or why there is none: here with the exception that was raised."""
         from hw7.data.plates.render import draw
 
-        seconds = next(task.seconds for task in self.tasks if task.check == "accuracy")
-        limit = TimeLimit(PATIENCE * seconds)
+        task = next(task for task in self.tasks if task.check == "accuracy")
+        enough = min(task.thresholds[DATA].values())
+        images, labels = draw("validation", IMAGES, 128)
+        limit = TimeLimit(PATIENCE * task.seconds)
         try:
             with limit:
                 select_solution(self.directory)
-                images, labels = draw("validation", IMAGES, 128)
                 weights = (self.directory / WEIGHTS).read_bytes()
-                found = measure_accuracy(weights, images, labels, BATCH, lambda call: run_call(LazySolution(), call))
+                logits = logits_of(weights, images, BATCH, self._ask)
         except OutOfTime:
             return Outcome(Verdict.TIME, limit.message)
-        if isinstance(found, Outcome):
+        if isinstance(logits, Outcome):
             why = next(filter(None, map(self._not_imported, NEEDED)), "")
-            return not_imported(found, why) if why else replace(found, message=f"{found.message} {found.note}".strip())
-        return found
+            note = f"{logits.message} {logits.note}".strip()
+            return not_imported(logits, why) if why else replace(logits, message=note)
+        share = hits(logits, labels) / len(labels)
+        with suppress(OutOfTime), TimeLimit(PATIENCE * task.seconds):
+            return Measured(share, why_low(logits, images, labels, enough, self._ask) if share < enough else None)
+        return Measured(share)
+
+    @staticmethod
+    def _ask(call: Call) -> Answer:
+        return run_call(LazySolution(), call)
 
 
 # ---- the test that students write ------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Mistake:
 def load_mistakes() -> dict[str, Mistake]:
     """All known mistakes by id, in the order of the tasks."""
     folder = resources.files("hw7.checks.mistakes")
-    names = ("common", *MODULES)
+    names = ("common", *MODULES, "final")
     chapters = [tomllib.loads(folder.joinpath(f"{name}.toml").read_text(encoding="utf-8")) for name in names]
     rows = [row | {"id": id_, "tasks": tuple(row["tasks"])} for chapter in chapters for id_, row in chapter.items()]
     return {row["id"]: Mistake(**row) for row in rows}
