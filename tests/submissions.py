@@ -4,7 +4,7 @@
 (mutants), `right.toml` right ones that are written differently (alternatives). Each gives `code` for a module: its
 functions, classes and constants take the place of the reference's of the same name, the rest of the module stays. A
 mutant may say instead what it changes in its file's `right` code (`was` -> `now`, each found exactly once): small
-differences that can be read.
+differences that can be read. `unseen.toml` has mistakes that were written before anybody looked at the messages.
 """
 
 import ast
@@ -336,6 +336,21 @@ def mutants() -> tuple[Entry, ...]:
             for change in raw.get("bytes", []):
                 files = BYTES[change](files)
             entries.append(Entry(name, task, raw["wrong"], mistakes, files, says, weights))
+    return tuple(entries)
+
+
+@cache
+def unseen() -> tuple[tuple[Entry, str], ...]:
+    """Wrong solutions that were written before anybody looked at what is said of them, and whether that is enough."""
+    entries = []
+    for raw in tomllib.loads((HERE / "answers" / "unseen.toml").read_text())["mutant"]:
+        if "append" in raw:
+            name = f"solution/{raw['module']}"
+            files = {**reference_files(), name: reference_files()[name] + raw["append"].encode()}
+        else:
+            files = with_code({raw["module"]: raw["code"]})
+        name = f"{raw['task']}-{raw['name']}"
+        entries.append((Entry(name, raw["task"], raw["wrong"], (), files), raw.get("enough", "")))
     return tuple(entries)
 
 
