@@ -16,7 +16,7 @@ from hw7.checks.diagnosis import Asked, diagnose
 from hw7.checks.final import HandedIn
 from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes
-from hw7.checks.outcomes import EARLIER, not_imported
+from hw7.checks.outcomes import EARLIER, NOT_IMPORTED, not_imported
 
 KEPT = 8 * 2**20  # bytes of all answers of a task that are kept until they are explained: small questions
 
@@ -216,6 +216,7 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
             name, outcome = "", Outcome(Verdict.RIGHT, message)
         else:
             name, outcome = telling(wrong)
+            name = "" if outcome.mistake == NOT_IMPORTED else name  # whatever is asked
         parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=(), clear=False), name))
     return tuple(parts)
 

@@ -8,9 +8,9 @@ def as_page() -> str:
     lines = [
         "# Known mistakes",
         "",
-        "Where a wrong answer is what one of these mistakes gives, the public tests and the grader say so. Some rows are",
-        "found out from all answers together, and are told in words of their own: what the function computes, which layer",
-        "is another, which tensor was left. This page is written from `hw7/checks/mistakes/` by",
+        "Where a wrong answer is what one of these mistakes gives, the public tests and the grader say so. Some rows",
+        "are found out from all answers together, and told in words of their own: what the function computes, which",
+        "layer is another, which tensor was left. This page is written from `hw7/checks/mistakes/` by",
         "`python -m hw7.checks.mistakes`.",
         "",
         "| id | tasks | what was done | hint | known from |",
