@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from hw7.checks.calls.contract import Unfit, as_table, expect, plain, whole_numbers
 from hw7.checks.calls.models import layer_table
 from hw7.checks.calls.quantization import can_be_saved
-from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
+from hw7.checks.cases import Answer, Outcome, Status, Verdict
 from hw7.checks.compare import compared_names, listed_in, words
 from hw7.checks.judges import judge
 from hw7.checks.storage import load_cases
@@ -91,7 +91,7 @@ class PublicCase:
     def compare_state_dict(
         self, made: Mapping[str, Any], left: Mapping[str, Tensor], back: Mapping[str, Any], file: Mapping[str, Tensor]
     ) -> None:
-        """Task 4.2: what `compress` made and left of its state_dict, and what `decompress` made and left of the file."""
+        """Task 4.2: what `compress` made and left of its state_dict, what `decompress` made and left of the file."""
         first = {"savable": torch.tensor(can_be_saved(made)), "names": pack_names(list(made))}
         first |= {f"made {name}": value for name, value in made.items()}
         first |= {f"left {name}": value for name, value in left.items()}
