@@ -120,13 +120,14 @@ def _number(tensor: Tensor) -> str:
     return short if torch.tensor(float(short), dtype=tensor.dtype).equal(tensor) else repr(value)
 
 
-def _comparison(case: Case, pairs: Sequence[tuple[str, str]], more: str = "") -> str:
-    """The last lines: what is expected, and the call that compares. pairs: (value, the expression that has it). more:
-    a dict of further values."""
+def _comparison(case: Case, pairs: Sequence[tuple[str, str]], returned: str = "", more: str = "") -> str:
+    """The last lines: what is expected, and the call that compares. pairs: (value, the expression that has it).
+    returned: what the function returns, which must be a tensor even where the case looks at others. more: a dict of
+    further values."""
     looked_at = compared_names(case.expected)
     told = [(name, value) for name in looked_at if isinstance(value := case.expected[name], Tensor)]
     comments = [f"# Expected: {name} = {words(value)}" for name, value in told]
-    lines = [f"{json.dumps(name)}: {code}," for name, code in pairs if name in looked_at]
+    lines = [f"{json.dumps(name)}: {code}," for name, code in pairs if name in (*looked_at, returned)]
     lines += [f"**{more},"] * bool(more)
     entries = "{\n" + textwrap.indent("\n".join(lines), "    ") + "\n}" if len(lines) > 1 else f"{{{lines[0][:-1]}}}"
     return "\n".join([*(comments if len(comments) <= SAID else []), f"case.compare({entries})"])

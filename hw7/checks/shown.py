@@ -39,26 +39,29 @@ class PublicCase:
     def compare(self, got: Mapping[str, Any]) -> None:
         """Prints each of these values beside the one that is expected, and whether all are right.
 
-        got: at least the values that this case looks at. One that the case does not know is one too many.
+        got: at least the values that this case looks at. Of others it is enough that they are tensors it knows.
         """
-        expected = self.case.expected
+        expected, looked_at = self.case.expected, compared_names(self.case.expected)
         options = {name: value for name, value in expected.items() if not isinstance(value, Tensor) and name != "only"}
-        looked_at = compared_names(expected)
-        right, hidden = True, 0
-        for number, name in enumerate([*looked_at, *(name for name in got if name not in expected)]):
-            wanted = {name: expected[name]} if name in expected else {}
-            case = replace(self.case, judge="values", expected={**options, **wanted}, mistakes={})
+        wrong = [name for name in got if name not in expected or len(answer({name: got[name]}).tensors) != 1]
+        for name in wrong:
+            _write(f"{name}: {_words(got[name])} does not belong there")
+        hidden = 0
+        for number, name in enumerate(looked_at):
+            if name in wrong:
+                continue
+            case = replace(self.case, judge="values", expected={**options, name: expected[name]}, mistakes={})
             outcome = judge(case, answer({name: got[name]} if name in got else {}))
-            right &= outcome.verdict is Verdict.RIGHT
-            if outcome.verdict is Verdict.RIGHT and len(looked_at) > MANY and number:
+            if outcome.verdict is not Verdict.RIGHT:
+                wrong.append(name)
+            elif number and len(looked_at) > MANY:
                 hidden += 1
-            else:
-                another = "another value than " * (name in listed_in(expected, "moves"))
-                wanted_words = another + _words(wanted[name]) if wanted else "no such value"
-                _print(name, outcome, wanted_words, _words(got.get(name)))
+                continue
+            another = "another value than " * (name in listed_in(expected, "moves"))
+            _print(name, outcome, another + _words(expected[name]), _words(got.get(name)))
         if hidden:
             print(f"{hidden} other values are as expected")
-        print("right" if right else "wrong")
+        print("wrong" if wrong else "right")
 
     def compare_all(self, got: Iterable[Any]) -> None:
         """All that a call yields, in order."""

@@ -12,8 +12,8 @@ EXAMPLE = """
 ...     return sum(parameter.numel() for parameter in network.parameters())
 ...
 >>> block = depthwise_separable(8, 16, stride=2)
->>> [parameter.numel() for parameter in block.parameters()], count(block)
-([72, 8, 8, 128, 16, 16], 248)
+>>> sorted(parameter.numel() for parameter in block.parameters()), count(block)
+([8, 8, 16, 16, 72, 128], 248)
 >>> block(torch.rand(1, 8, 5, 5)).shape
 torch.Size([1, 16, 3, 3])
 """
@@ -54,6 +54,6 @@ def test_a_pixel_sees_its_neighbours_only() -> None:
     changed = images.clone()
     changed[:, :, 4, 4] += 1
     with torch.no_grad():
-        moved = (block(changed) != block(images)).any(dim=1)[0]
+        moved = ((block(changed) - block(images)).abs() > 1e-5).any(dim=1)[0]
     moved[3:6, 3:6] = False  # these may
     assert not moved.any(), f"a change at (4, 4) is seen at {moved.nonzero().tolist()}"

@@ -7,8 +7,11 @@ from conftest import run_example, yours
 
 EXAMPLE = """
 >>> from solution.pruning import width_schedule
->>> width_schedule((16, 32, 64, 128, 256, 256, 256, 256), 0.95, 2)
-[(16, 32, 64, 121, 243, 243, 243, 256), (16, 32, 64, 115, 231, 231, 231, 256)]
+>>> for widths in width_schedule((16, 32, 64, 128, 256, 256, 256, 256), 0.95, 2):
+...     print(*widths)
+...
+16 32 64 121 243 243 243 256
+16 32 64 115 231 231 231 256
 """
 
 pytestmark = pytest.mark.task_3_4

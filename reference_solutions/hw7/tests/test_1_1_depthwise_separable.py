@@ -45,6 +45,6 @@ def test_a_pixel_sees_its_neighbours_only() -> None:
     changed = images.clone()
     changed[:, :, 4, 4] += 1
     with torch.no_grad():
-        moved = (block(changed) != block(images)).any(dim=1)[0]
+        moved = ((block(changed) - block(images)).abs() > 1e-5).any(dim=1)[0]
     moved[3:6, 3:6] = False  # these may
     assert not moved.any(), f"a change at (4, 4) is seen at {moved.nonzero().tolist()}"

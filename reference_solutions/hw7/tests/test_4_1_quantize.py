@@ -50,9 +50,3 @@ def test_a_weight_that_lies_far_from_0_has_no_larger_error() -> None:
     for shift in (-100, 0, 100):
         off = (dequantize(*quantize(weight + shift)) - (weight + shift)).abs().max().item()
         assert off <= 0.51 * step, f"shifted by {shift}: off by {off / step:.3f} of a step"
-
-
-@pytest.mark.parametrize("bits", [1, 9])
-def test_bits_that_do_not_fit_are_refused(bits: int) -> None:
-    with pytest.raises(ValueError):
-        quantize(WEIGHT, bits)
