@@ -5,6 +5,7 @@ tests (`tasks.json`, `cases/`) lie beside those tests; the reference is tried wi
 the same words, of other inputs.
 """
 
+import difflib
 import json
 import traceback
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from hw7.checks.judges import second_call
 from hw7.checks.outcomes import AT_HOME, NOT_IMPORTED, not_imported
 from hw7.checks.own_test import try_test
 from hw7.checks.scoring import AnswerSheet, score
+from hw7.checks.show import program, show_command
 from hw7.checks.storage import load_cases
 from hw7.checks.time_limit import OutOfTime, TimeLimit
 from hw7.solution import (
@@ -93,7 +95,15 @@ class Checks:
         return next(each for each in self.check(task_id) if each.part == part)
 
     def explain(self, task_id: str, part: PartScore) -> str:
-        """What a failing test prints."""
+        """What a failing test prints: what is wrong, and last how to see it as a program."""
+        return "\n\n".join(filter(None, [self.said(task_id, part), self.see(task_id, part)]))
+
+    def see(self, task_id: str, part: PartScore) -> str:
+        """How to see the case of a part that is wrong as a program; "" where it has none."""
+        return part.case and f"See it as a program: {show_command(task_id, part.case, self.directory)}"
+
+    def said(self, task_id: str, part: PartScore) -> str:
+        """What is wrong with a part."""
         task, outcome = self.task(task_id), part.outcome
         points = f"0 of {counted(part.out_of, 'point')}"
         lines = [f"Task {task.id}, {task.title}: {part.part}, {points}: {outcome.verdict}"]
@@ -109,6 +119,19 @@ class Checks:
         said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": hint}
         lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
         return "\n".join([*lines, *(["", trace] if trace else [])])
+
+    def show(self, task_id: str, name: str) -> str:
+        """A case of a task as a program. Raises HW7Error, with the names of all, where there is none of this name."""
+        task = self.task(task_id)
+        if not task.has_cases:
+            raise HW7Error(f"task {task_id} has no cases that could be shown: its network is judged as it is")
+        file = self.tests / "cases" / f"{task_id}.safetensors"
+        cases = {case.name: case for case in load_cases(file)}
+        if name not in cases:
+            first = [*difflib.get_close_matches(name, cases, n=3), *cases]
+            names = "\n  ".join(dict.fromkeys(first))
+            raise HW7Error(f"task {task_id} has no case {name!r}; it has\n  {names}")
+        return program(task, cases[name], file.resolve(), self.directory)
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
@@ -261,7 +284,8 @@ def next_step(checks: Checks, task_ids: Sequence[str]) -> str:
         for part in checks.check(task_id):
             if not part.right:
                 run = f"`hw7 check {task_id}` or `pytest -m {checks.task(task_id).mark}`"
-                return f"Next: {checks.explain(task_id, part)}\n\nRun it alone with {run}."
+                said, see = checks.said(task_id, part), checks.see(task_id, part)
+                return f"Next: {said}\n\nRun it alone with {run}.\n{see}".rstrip()
     return "Every public test passes. The grader asks the same of other inputs. Next: the report, hw7.ipynb."
 
 
