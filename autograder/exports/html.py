@@ -22,7 +22,8 @@ import jinja2
 from autograder.exports.common import aligned, display_name, file_name, hint, known, parts_of, points, printable
 from autograder.grades import Grade, TaskGrade
 from autograder.rubric import Rubric
-from hw7.checks.cases import Outcome, PartScore, Verdict
+from hw7.checks.cases import PartScore, Verdict
+from hw7.checks.scoring import findings
 from hw7.support.files import write_file
 
 ADVICE: Mapping[Verdict, str] = {
@@ -90,15 +91,6 @@ def unexplained(task: TaskGrade) -> set[Verdict]:
     """The verdicts of a task that no known mistake explains, and whose message needs advice beside it."""
     wrong = [part.outcome for part in task.parts if not part.right]
     return {outcome.verdict for outcome in wrong if outcome.verdict in ADVICE and not known(outcome.mistake)}
-
-
-def findings(task: TaskGrade) -> list[tuple[PartScore, ...]]:
-    """The wrong parts of a task; those of which the very same is said stand together."""
-    groups: dict[tuple[str, Outcome], list[PartScore]] = {}
-    for part in task.parts:
-        if not part.right:
-            groups.setdefault((part.case, part.outcome), []).append(part)
-    return [tuple(parts) for parts in groups.values()]
 
 
 def next_steps(grade: Grade) -> list[Step]:

@@ -26,7 +26,7 @@ from hw7.checks.importable import import_trouble, installed, told
 from hw7.checks.judges import second_call
 from hw7.checks.outcomes import AT_HOME, NOT_IMPORTED, not_imported
 from hw7.checks.own_test import try_test
-from hw7.checks.scoring import AnswerSheet, score
+from hw7.checks.scoring import AnswerSheet, findings, score
 from hw7.checks.show import program, show_command
 from hw7.checks.storage import load_cases
 from hw7.checks.time_limit import OutOfTime, TimeLimit
@@ -94,19 +94,20 @@ class Checks:
     def part(self, task_id: str, part: str) -> PartScore:
         return next(each for each in self.check(task_id) if each.part == part)
 
-    def explain(self, task_id: str, part: PartScore) -> str:
-        """What a failing test prints: what is wrong, and last how to see it as a program."""
-        return "\n\n".join(filter(None, [self.said(task_id, part), self.see(task_id, part)]))
+    def explain(self, task_id: str, *parts: PartScore) -> str:
+        """What a failing test prints of parts that are wrong alike: what is wrong, and how to see it as a program."""
+        return "\n\n".join(filter(None, [self.said(task_id, *parts), self.see(task_id, parts[0])]))
 
     def see(self, task_id: str, part: PartScore) -> str:
         """How to see the case of a part that is wrong as a program; "" where it has none."""
         return part.case and f"See it as a program: {show_command(task_id, part.case, self.directory)}"
 
-    def said(self, task_id: str, part: PartScore) -> str:
-        """What is wrong with a part."""
+    def said(self, task_id: str, part: PartScore, *alike: PartScore) -> str:
+        """What is wrong with a part, and with others of which the same is said."""
         task, outcome = self.task(task_id), part.outcome
-        points = f"0 of {counted(part.out_of, 'point')}"
-        lines = [f"Task {task.id}, {task.title}: {part.part}, {points}: {outcome.verdict}"]
+        points = f"0 of {counted(sum(each.out_of for each in (part, *alike)), 'point')}"
+        names = ", ".join(each.part for each in (part, *alike))
+        lines = [f"Task {task.id}, {task.title}: {names}, {points}: {outcome.verdict}"]
         cases = self._sheet(task).cases if task.has_cases else ()
         case = next((case for case in cases if case.name == part.case), None)
         raised = case is not None and outcome.note and outcome.mistake != NOT_IMPORTED
@@ -274,7 +275,7 @@ def format_task(checks: Checks, task_id: str) -> str:
     task, parts = checks.task(task_id), checks.check(task_id)
     rows = [(part.part, f"{part.points:g} of {part.out_of:g}", part.outcome.verdict) for part in parts]
     table = tabulate(rows, ("part", "points", ""), disable_numparse=True)
-    wrong = [checks.explain(task_id, part) for part in parts if not part.right]
+    wrong = [checks.explain(task_id, *alike) for alike in findings(parts)]
     return "\n\n".join([f"Task {task.id}, {task.title}", table, *wrong])
 
 

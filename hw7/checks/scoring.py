@@ -221,6 +221,15 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
     return tuple(parts)
 
 
+def findings(parts: Iterable[PartScore]) -> list[tuple[PartScore, ...]]:
+    """The wrong ones of these parts; those of which the very same is said stand together."""
+    groups: dict[tuple[str, Outcome], list[PartScore]] = {}
+    for part in parts:
+        if not part.right:
+            groups.setdefault((part.case, part.outcome), []).append(part)
+    return [tuple(group) for group in groups.values()]
+
+
 def telling(wrong: Sequence[tuple[str, Outcome]]) -> tuple[str, Outcome]:
     """The one of these (case, outcome) that says most: the first that shows a mistake, else that is clear by itself."""
     named = (pair for pair in wrong if pair[1].mistake)
