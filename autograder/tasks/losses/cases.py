@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autograder.tasks.builder import Lazy, Mistakes, Numbers, case, only_these
-from autograder.tasks.losses import oracle, terms
+from autograder.tasks.losses import oracle, steps, terms
 from hw7.checks.cases import Call, Case, Value
 from hw7.checks.diagnosis.formula import projected
 from hw7.checks.diagnosis.terms import DEFAULTS
@@ -186,7 +186,7 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
             **_options(options),
         }
         right = oracle.distillation_step(inputs)
-        mistakes = Lazy(partial(_wrong_steps, inputs))
+        mistakes, evidence = Lazy(partial(_wrong_steps, inputs)), Lazy(partial(steps.of_one_step, inputs))
         call = Call("distillation_step", inputs)
         for part, names in STEP_PARTS.items():
             expected: dict[str, Value] = {
@@ -198,7 +198,8 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
             }
             if part == "teacher":
                 expected |= {"the student after": inputs["student"], "moves": "the student after"}
-            yield case(part, f"{part}, {name}", call, expected, partial(only_these, mistakes, names))
+            wrong = partial(only_these, mistakes, names)
+            yield case(part, f"{part}, {name}", call, expected, wrong, evidence=evidence if part == "loss" else None)
 
     yield from _many_steps(rng, student, teacher, classes)
 
@@ -230,6 +231,7 @@ def _many_steps(rng: Numbers, student: tuple[int, ...], teacher: tuple[int, ...]
         return {**found, "step-student-twice": {"how often the student saw images": False}}
 
     call, mistakes = Call("distillation_steps", inputs), Lazy(wrong_steps)
+    evidence = Lazy(partial(steps.of_many_steps, inputs))
     for part, names in (
         ("student", ("the student after", "how often the student saw images")),
         ("loss", ("the losses",)),
@@ -237,7 +239,8 @@ def _many_steps(rng: Numbers, student: tuple[int, ...], teacher: tuple[int, ...]
     ):
         options: dict[str, Value] = {"only": "; ".join(names), "exact": "the teacher after", "rtol": STEP_TOLERANCE}
         expected: dict[str, Value] = {**right, **options, "returns": "the loss"}
-        yield case(part, f"{part}, {name}", call, expected, partial(only_these, mistakes, names))
+        wrong = partial(only_these, mistakes, names)
+        yield case(part, f"{part}, {name}", call, expected, wrong, evidence=evidence if part == "student" else None)
 
 
 # Mistakes of kd_loss that follow into the step.
@@ -256,6 +259,5 @@ def _wrong_steps(inputs: Mapping[str, Any]) -> Mistakes:
             found[f"{mode}#always"] = found.pop(mode)
     for wrong in HANDED_ON:
         found[wrong] = oracle.distillation_step(inputs, oracle.KD_MISTAKES[wrong])
-    found["step-teacher-changed"] = {"the teacher after": None}
     found["changes-its-input"] = {"the images after": None, "the labels after": None}
     return found

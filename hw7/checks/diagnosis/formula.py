@@ -19,6 +19,7 @@ from hw7.checks.tensors import noise
 PROJECTIONS = 6  # numbers that stand for a gradient
 MOST = 4  # differences from the right formula
 PAIRS = 4_000_000  # that one look-up may give: more of them prove nothing
+ZERO = 1e-9  # a term that is no larger anywhere is none
 UNUSUAL = 1.1  # differences that something less likely counts for: of two explanations the other one is taken
 
 # What may stand for alpha or 1 - alpha, and how that is worked out.
@@ -157,15 +158,15 @@ class _Rows:
 
 
 class Search:
-    """All formulas, against one set of columns."""
+    """All formulas that differ from the right one in so many ways, against one set of columns."""
 
-    def __init__(self, columns: Columns) -> None:
-        self.columns = columns
+    def __init__(self, columns: Columns, most: int = MOST) -> None:
+        self.columns, self.most = columns, most
         self._rows: dict[tuple[int, int], _Rows] = {}
 
     def formulas(self) -> list[Formula]:
         """Those that fit and differ least from the right one; none, one, or several between which nothing decides."""
-        for level in range(MOST + 1):
+        for level in range(self.most + 1):
             found = [each for ways in range(level + 1) for each in self._sums(ways, level - ways)]
             if found:
                 least = min(each.cost for each in found)
@@ -183,7 +184,7 @@ class Search:
         terms: dict[tuple[Factor, int], list[int]] = {}
         for number, term in enumerate((FIRST, SECOND)[place]):
             numbers = columns.terms[place][number]
-            if term.cost <= level and numbers.isfinite().all() and numbers.any():
+            if term.cost <= level and numbers.isfinite().all() and numbers.abs().max() > ZERO:
                 terms.setdefault((expected(place, term), term.cost), []).append(number)
         groups: list[tuple[list[int], int, Sequence[tuple[Factor | None, float]]]] = []
         for (right, cost), some in terms.items():
@@ -293,7 +294,7 @@ def _differences(place: int, part: Part, told: bool) -> list[str]:
     """Those of one part; told: what T and alpha are is said already."""
     which, head = (("the first term", "The first term"), ("the second term", "The second term"))[place]
     if part.factor is None:
-        return [f"{head} is missing."]
+        return [f"{head} is missing, or always 0."]
     term, found = (FIRST, SECOND)[place][part.term], []
     factor, right_factor = part.factor, expected(place, term)
     if part.term and factor.number != OF_20:

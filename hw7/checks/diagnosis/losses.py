@@ -9,10 +9,12 @@ from torch import Tensor
 from hw7.checks.cases import Answer, Case, Status, Verdict
 from hw7.checks.compare import allowed, tensor_names
 from hw7.checks.diagnosis import Asked, Diagnosis, Finder
-from hw7.checks.diagnosis.terms import DEFAULTS
 from hw7.checks.diagnosis.formula import Columns, Formula, Search, differences, fits, in_words, projected
+from hw7.checks.diagnosis.steps import many_steps, one_step
+from hw7.checks.diagnosis.terms import DEFAULTS
 
 ALPHAS = tuple(number / 100 for number in range(0, 101, 5))  # that may be somebody's default
+COARSE = 5e-3  # how far all of a loss in float16 may be off, relative
 FEWEST = 4  # questions that a formula must answer before it is believed
 
 
@@ -86,13 +88,13 @@ def loss_formula(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
         return found
     if slope and slope.cost:
         head = "The value of your loss is right; its gradient is that of" if value else "The gradient of your loss is that of"
-        return _said(slopes, _told(head, slope))
+        return _said(slopes, _told(head, slope)) | _alike(of_values)
     if found := _special(asked):
         return found
-    if slope and not value and all(map(_wrong, ordinary)) and not any(map(_wrong, slopes)):
+    if slope and not value and sum(map(_wrong, ordinary)) >= FEWEST and not any(map(_wrong, slopes)):
         told = "The gradient of your loss is right, its value is not: what is wrong does not depend on the student's logits."
         return _said(of_values, told)
-    return _constant(of_values)
+    return _coarse([*ordinary, *slopes]) or _alike(of_values)
 
 
 def _said(questions: Sequence[Asked], message: str, mistake: str = "kd-formula") -> dict[str, Diagnosis]:
@@ -162,16 +164,35 @@ def _special(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
             what = "Your loss" if universe is asked or of is None else of
             raises = all(each.answers[0].status is not Status.RETURNED for each in wrong)
             there = " There the function raises an exception." if raises else ""
-            return _said(wrong, f"{what} is right for all questions but those {common[0]}.{there}")
+            unclear = [each for each in wrong if raises or not each.outcome.clear]
+            return _said(unclear, f"{what} is right for all questions but those {common[0]}.{there}")
     return {}
 
 
-def _constant(of_values: Sequence[Asked]) -> dict[str, Diagnosis]:
+def _alike(of_values: Sequence[Asked]) -> dict[str, Diagnosis]:
     """A loss that is one and the same number."""
-    numbers = {tensor.double().item() for each in of_values for tensor in each.answers[0].tensors if tensor.numel() == 1}
-    if len(numbers) != 1 or len(of_values) < FEWEST:
+    got = [usable(each.answers[0], torch.zeros(())) for each in of_values]
+    numbers = {f"{number.item():.5g}" for number in got if number is not None}
+    if any(number is None for number in got) or len(numbers) != 1 or len(got) < FEWEST:
         return {}
-    return _said(of_values, f"Your loss is {numbers.pop():g} for all questions: it does not depend on what it is given.")
+    return _said(of_values, f"Your loss is {numbers.pop()} for all questions: it does not depend on what it is given.")
+
+
+def _coarse(questions: Sequence[Asked]) -> dict[str, Diagnosis]:
+    """What is nearly right everywhere."""
+    off = []
+    for each in questions:
+        (name,) = tensor_names(each.case.expected)
+        wanted = each.case.expected[name]
+        assert isinstance(wanted, Tensor)
+        got = usable(each.answers[0], wanted)
+        if got is None:
+            return {}
+        off.append(float((got - wanted).abs().max() / wanted.abs().max()))
+    if max(off, default=1) > COARSE or sum(map(_wrong, questions)) < FEWEST:
+        return {}
+    told = f"Your loss and its gradient are nearly right, and off by up to {max(off):.1g} of their size: they have too few digits."
+    return _said(questions, f"{told} Something is computed in a lower precision, or a small number is added somewhere.")
 
 
 def _other_defaults(asked: Sequence[Asked]) -> str:
@@ -204,6 +225,33 @@ def _is_that_of(each: Asked, temperature: float, alpha: float) -> bool:
     return bool(((numbers - by_hand).abs() <= room).all())
 
 
+# ---- what a call leaves behind -----------------------------------------------------------------------------------
+
+
+def arguments(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
+    """What became of the tensors that were given."""
+    found = {}
+    for case, (answer, *_), _ in asked:
+        names = tensor_names(case.expected)
+        if answer.status is not Status.RETURNED or len(answer.tensors) != len(names):
+            continue
+        told = []
+        for name, got in zip(names, answer.tensors, strict=True):
+            wanted = case.expected[name]
+            assert isinstance(wanted, Tensor)
+            if name == "the teacher's gradient" and got.shape == wanted.shape and got.any():
+                told.append("A gradient reaches the teacher's logits.")
+            elif name.endswith(" after") and not (got.shape == wanted.shape and torch.equal(got, wanted)):
+                what = {"labels": "labels"}.get(name.split()[1], f"{name.split()[1]}'s logits")
+                told.append(f"The {what} that were given are others after the call.")
+        if told:
+            found[case.name] = Diagnosis("kd-formula", " ".join(told))
+    return found
+
+
 FINDERS: dict[Finder, tuple[str, ...]] = {  # with the calls whose answers each looks at
     loss_formula: ("kd_value", "kd_gradient"),
+    arguments: ("kd_teacher", "kd_arguments"),
+    one_step: ("distillation_step",),
+    many_steps: ("distillation_step", "distillation_steps"),
 }

@@ -94,3 +94,51 @@ SECOND = (
     Term("cross entropy of the first sample alone"),
     Term("cross entropy of the label counted one further"),
 )
+
+# ---- what a step may do in another way ---------------------------------------------------------------------------
+
+SCENES = (
+    "the teacher in train mode",
+    "the student in eval mode",
+    "the student in eval mode and the teacher in train mode",
+    "a teacher that sees mirrored images",
+    "a student that sees mirrored images",
+    "networks that see mirrored images",
+    "a teacher that sees images upside down",
+    "a teacher that sees images in [-1, 1]",
+    "a student that sees images in [-1, 1]",
+    "networks that see images in [-1, 1]",
+    "the teacher's probabilities where its logits belong",
+    "the student's probabilities where its logits belong",
+    "the probabilities of both networks where their logits belong",
+    "the teacher's logits divided by T twice",
+    "the student's logits divided by T, which kd_loss does itself",
+    "the logits of both networks divided by T, which kd_loss does itself",
+    "the student's own logits where the teacher's belong",
+    "the teacher's logits in reversed order of the images",
+    "the labels in reversed order of the images",
+    "the last image left out",
+    "the first image left out",
+    "the second half of the batch left out",
+)
+OPTIONS = (
+    "temperature and alpha exchanged",
+    "temperature and alpha left at their defaults, whatever is given",
+    "the temperature left at its default, whatever is given",
+    "alpha left at its default, whatever is given",
+)
+OPTIMIZERS = {  # a step …
+    "momentum": "that remembers nothing of earlier ones: the given optimizer's momentum never builds up",
+    "momentum and decay": "of plain SGD at the rates of the groups: without the given optimizer's momentum and decay",
+    "rates": "of plain SGD at the first group's rate: without the given optimizer's momentum, decay and other rates",
+    "decay": "without the given optimizer's weight decay",
+    "groups": "of plain SGD at the first group's rate for all parameters: without the given optimizer's momentum, decay and groups",
+    "groups but momentum": "of SGD with momentum at the first group's rate for all parameters: without the given optimizer's groups",
+    "twice": "made twice along each gradient",
+    **{
+        f"{kind} {rate:g}": f"of {kind} with a learning rate of {rate:g}, made anew each time: not of the given optimizer"
+        for kind in ("SGD", "Adam", "AdamW")
+        for rate in (0.1, 0.01, 0.001)
+    },
+}
+ACCUMULATED = "along the sum of all gradients so far: those of the steps before are never zeroed"
