@@ -211,9 +211,11 @@ def test_every_failure_ends_with_the_command_that_shows_it(task: str, tmp_path: 
         compile(shown.output, "case.py", "exec")
 
 
-def test_a_folder_is_named_only_where_it_is_not_ones_own(tmp_path: Path) -> None:
+def test_a_folder_is_named_only_where_it_is_not_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert show.show_command("2.1", "a case", default_directory()) == 'hw7 check 2.1 --show "a case"'
     assert show.show_command("2.1", "a case", tmp_path) == f'hw7 check 2.1 --show "a case" --solution "{tmp_path}"'
+    monkeypatch.setattr("hw7.solution.PROJECT", tmp_path)  # installed without an assignment: no folder is one's own
+    assert "--solution" in show.show_command("2.1", "a case", tmp_path)
 
 
 def test_names_can_be_pasted_into_any_shell() -> None:

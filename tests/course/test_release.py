@@ -327,7 +327,8 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_stubs_fail_every_test_with_a_message_that_names_the_task(folder: Path) -> None:
     ran = pytest_in(folder)
     parts = [(task.id, part) for task in load_rubric().tasks for part in task.points]
-    plain = [name for task in TASKS if task not in NETWORK for name in plain_tests(task)]
+    files = (PROJECT / REFERENCE / "tests").glob("test_[0-9]*.py")
+    plain = [name for path in files for name in plain_tests("{}.{}".format(*path.name.split("_")[1:3]))]
     assert f"{len(parts) + len(plain)} failed" in ran.stdout
     assert " passed" not in ran.stdout
     assert "Bug " not in ran.stdout  # the exercises without points
