@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import pytest
 import torch
 import torch.nn.functional as F
-from submissions import HIDDEN, outcomes, rubric, with_code
+from submissions import outcomes, with_code
 from torch import Tensor
 
-from autograder.grading import hidden_cases
 from autograder.tasks.losses import terms as values
+from autograder.tasks.table import cases
 from hw7.checks.cases import Answer, Case, Status, Verdict
 from hw7.checks.diagnosis import Asked, Diagnosis
 from hw7.checks.diagnosis import terms as words
@@ -20,8 +21,10 @@ from hw7.checks.judges import judge
 Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
 
 
+@cache
 def cases_of(task: str) -> Sequence[Case]:
-    return hidden_cases(rubric(), HIDDEN)[task]
+    """Those of one task only: quick to make."""
+    return tuple(cases(task, {"2.1": "kd_loss", "2.2": "distillation_step"}[task], {}, b"a seed for this file"))
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
