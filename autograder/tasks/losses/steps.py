@@ -1,4 +1,4 @@
-"""What a step would do in other ways than the right one: the evidence that a wrong `distillation_step` is compared with."""
+"""What a step would do in other ways than the right one: the evidence for a wrong `distillation_step`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,20 +35,17 @@ class _Run:
         train: tuple[bool, bool] = (True, False),
         student: Callable[[Tensor], Tensor] = lambda x: x,
         teacher: Callable[[Tensor], Tensor] = lambda x: x,
+        part: slice = slice(None),
     ) -> Logits:
-        """With these modes, of student and teacher, and these changes of the images that each sees."""
-        s = self.logits(self.student, student(self.images), train[0])
-        return s, self.logits(self.teacher, teacher(self.images), train[1]).detach(), self.labels
+        """With these modes, of student and teacher, and these changes of what each sees; of a part of the images."""
+        s = self.logits(self.student, student(self.images[part]), train[0])
+        return s, self.logits(self.teacher, teacher(self.images[part]), train[1]).detach(), self.labels[part]
 
 
 def _scenes(run: _Run, T: float) -> list[Logits]:
     """The logits and labels of each of `SCENES`, in their order."""
     s, t, y = run.seen()
     halves, mirrored, upside_down = (lambda x: 2 * x - 1), (lambda x: x.flip(-1)), (lambda x: x.flip(-2))
-    fewer = []
-    for part in (slice(0, -1), slice(1, None), slice(0, len(y) // 2)):
-        some = run.seen(student=lambda x, part=part: x[part], teacher=lambda x, part=part: x[part])
-        fewer.append((*some[:2], y[part]))
     return [
         run.seen(train=(True, True)),
         run.seen(train=(False, False)),
@@ -69,7 +66,9 @@ def _scenes(run: _Run, T: float) -> list[Logits]:
         (s, s.detach(), y),
         (s, t.flip(0), y),
         (s, t, y.flip(0)),
-        *fewer,
+        run.seen(part=slice(0, -1)),
+        run.seen(part=slice(1, None)),
+        run.seen(part=slice(0, len(y) // 2)),
     ]
 
 
@@ -165,7 +164,11 @@ _MADE: dict[str, tuple[Made, bool, int]] = {
     "rates": (lambda net, given: torch.optim.SGD(_owned(given), lr=_rate(given)), True, 1),
     "decay": (lambda net, given: _given(given, weight_decay=0.0), False, 1),
     "groups": (lambda net, given: torch.optim.SGD(net.parameters(), lr=_rate(given)), True, 1),
-    "groups but momentum": (lambda net, given: torch.optim.SGD(net.parameters(), lr=_rate(given), momentum=0.9), False, 1),
+    "groups but momentum": (
+        lambda net, given: torch.optim.SGD(net.parameters(), lr=_rate(given), momentum=0.9),
+        False,
+        1,
+    ),
     "twice": (lambda net, given: given, False, 2),
     **{
         f"{kind.__name__} {rate:g}": (
@@ -180,16 +183,17 @@ _MADE: dict[str, tuple[Made, bool, int]] = {
 
 
 def of_many_steps(inputs: Mapping[str, Any]) -> Evidence:
-    """Projections of the student after three steps [n, 2, PROJECTIONS], made by each of `OPTIMIZERS`, the given one last
-    without zeroing; with the gradients of all of the student's parameters zeroed, or of those the optimizer has."""
+    """Projections of the student after three steps [n, 2, PROJECTIONS], made by each of `OPTIMIZERS`, with the
+    gradients of all of its parameters zeroed, or of those that the given optimizer has; and, last, with none zeroed."""
     assert list(_MADE) == list(OPTIMIZERS)
-    made = [(*_MADE[name], (True, False)) for name in OPTIMIZERS] + [(*_MADE["twice"][:2], 1, (None, None))]
-    after = [projected(torch.stack([_after(inputs, *how, zero) for zero in zeros])) for *how, zeros in made]
-    return {"optimizers": {"after": torch.stack(after)}, "modes": _modes(inputs)}
+    after = [torch.stack([_after(inputs, *_MADE[name], zero) for zero in (True, False)]) for name in OPTIMIZERS]
+    given, anew, _ = _MADE["twice"]
+    after.append(_after(inputs, given, anew, 1, None).expand(2, -1))
+    return {"optimizers": {"after": torch.stack([projected(pair) for pair in after])}, "modes": _modes(inputs)}
 
 
 def _modes(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The first loss with 1, 2, … modules of the teacher's, or the student's, in the wrong mode, as `Watchful` has it."""
+    """The first loss with 1, 2, … modules of one network in the wrong mode: see `Watchful`."""
     run = _Run({**inputs, "images": inputs["images"][0], "labels": inputs["labels"][0]})
     s, t, y = run.seen()
     T, alpha = inputs["temperature"], inputs["alpha"]

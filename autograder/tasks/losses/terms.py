@@ -9,7 +9,6 @@ from torch import Tensor
 from hw7.checks.diagnosis import terms
 
 
-
 def first_terms(s: Tensor, t: Tensor, y: Tensor, T: float, alpha: float) -> list[Tensor]:
     """Values [] of all of `terms.FIRST` for the logits s, t [N, C] of student and teacher, in their order."""
     divisors = dict(zip(terms.TEMPERATURES, (T, 1.0, T**2, T**0.5, 1 / T if T else torch.inf, 20.0), strict=True))

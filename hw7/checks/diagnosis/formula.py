@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,17 +111,20 @@ def _cost(factor: Factor, right: Factor) -> float:
     if factor.number == OF_20:  # one thing with the power of T that is missing
         power = False
     likely = factor.share in LIKELY[0], factor.power in LIKELY[1], factor.number in LIKELY[2]
-    unusual = sum(UNUSUAL - 1 for off, is_likely in zip((share, power, number), likely, strict=True) if off and not is_likely)
+    unusual = sum(
+        UNUSUAL - 1 for off, is_likely in zip((share, power, number), likely, strict=True) if off and not is_likely
+    )
     return share + power + samples + classes + number + unusual
 
 
 @cache
 def _factors(right: Factor) -> dict[int, tuple[tuple[Factor, float], ...]]:
     """The factors that differ from this one in two ways at most, with what they cost, by the number of ways."""
-    choices: tuple[Iterable[object], ...] = (SHARES, POWERS, (0, 1, -1), (0, 1, -1), NUMBERS)
-    single = [{name: value} for name, values in zip(Factor._fields, choices, strict=True) for value in values]
-    pairs = combinations([*single, {"power": 0, "number": OF_20}], 2)
-    changed = {right._replace(**one, **other) for one, other in pairs if one.keys().isdisjoint(other)}  # type: ignore[arg-type]
+    choices: tuple[Iterable[Any], ...] = (SHARES, POWERS, (0, 1, -1), (0, 1, -1), NUMBERS)
+    changes: list[dict[str, Any]] = [{"power": 0, "number": OF_20}]
+    changes += [{name: value} for name, values in zip(Factor._fields, choices, strict=True) for value in values]
+    pairs = combinations(changes, 2)
+    changed = {right._replace(**one, **other) for one, other in pairs if one.keys().isdisjoint(other)}
     found: dict[int, list[tuple[Factor, float]]] = {}
     for factor in sorted(changed):
         cost = _cost(factor, right)
@@ -317,7 +320,7 @@ def _differences(place: int, part: Part, told: bool) -> list[str]:
 
 
 def _of_share(which: str, got: str, wanted: str) -> str:
-    got, wanted = got.strip("()"), wanted.strip("()")
+    got, wanted = (share[1:-1] if share.endswith(")") and share[0] == "(" else share for share in (got, wanted))
     if not got:
         return f"{which[0].upper()}{which[1:]} has no weight; {wanted} belongs there."
     return f"The weight of {which} is {got}, not {wanted}." if wanted else f"{got} multiplies {which} once more."

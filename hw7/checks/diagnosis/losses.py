@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from hw7.checks.diagnosis.steps import many_steps, one_step
 from hw7.checks.diagnosis.terms import DEFAULTS
 
 ALPHAS = tuple(number / 100 for number in range(0, 101, 5))  # that may be somebody's default
+OF_ARGUMENTS = ("kd_teacher", "kd_arguments")
 COARSE = 5e-3  # how far all of a loss in float16 may be off, relative
 FEWEST = 4  # questions that a formula must answer before it is believed
 
@@ -30,7 +32,7 @@ def usable(answer: Answer, like: Tensor) -> Tensor | None:
 
 def _columns(asked: Sequence[Asked]) -> Columns | None:
     """What came back, with the terms that it may be made of; None where it is too little."""
-    first, second, settings, target, atol, rtol = [], [], [], [], [], []
+    names, first, second, settings, target, atol, rtol = set(), [], [], [], [], [], []
     for case, answers, _ in asked:
         (name,) = tensor_names(case.expected)
         wanted = case.expected[name]
@@ -38,20 +40,22 @@ def _columns(asked: Sequence[Asked]) -> Columns | None:
         got = usable(answers[0], wanted)
         if got is None:
             continue
-        terms = case.evidence["terms"]
+        terms: Mapping[str, Any] = case.evidence["terms"]
+        options: Mapping[str, Any] = case.expected
         gradient = got.ndim > 0
         numbers = projected(got[None])[0] if gradient else got[None]
-        off = got.numel() ** 0.5 * (allowed(name, wanted, case.expected) if gradient else float(case.expected["atol"]))
+        off = got.numel() ** 0.5 * (allowed(name, wanted, case.expected) if gradient else float(options["atol"]))
         logits = case.call.inputs["student"]
         assert isinstance(logits, Tensor)
+        names.add(case.name)
         first.append(terms["first"])
         second.append(terms["second"])
         given = torch.tensor([[terms["temperature"]], [terms["alpha"]], [len(logits)], [logits.shape[1]]])
         settings.append(given.double().expand(4, len(numbers)))
         target.append(numbers)
         atol.append(torch.full_like(numbers, off))
-        rtol.append(torch.full_like(numbers, 0.0 if gradient else float(case.expected["rtol"])))
-    if len(target) < FEWEST:
+        rtol.append(torch.full_like(numbers, 0.0 if gradient else float(options["rtol"])))
+    if len(names) < FEWEST:
         return None
     return Columns(
         (torch.cat(first, 1).double(), torch.cat(second, 1).double()),
@@ -79,22 +83,34 @@ def loss_formula(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
         value = None if columns is None else _one(columns, gradients)
         if value is not None:
             break
-    slope = value if value and gradients and fits(value, gradients) else gradients and _one(gradients, None)
+    slope = value if value and gradients and fits(value, gradients) else None
+    if slope is None and gradients is not None:
+        slope = _one(gradients, None)
     if value and value.cost:
-        head = "Your loss is" if slope == value or not gradients else "The value of your loss is"
-        found = _said(questions, _told(head, value))
+        alone = slope != value and gradients is not None
+        found = _said(questions, _told("The value of your loss is" if alone else "Your loss is", value))
         if slope and slope.cost:
-            found |= _said(slopes, _told("Your loss is" if slope == value else "The gradient of your loss is that of", slope))
+            found |= _said(slopes, _told("The gradient of your loss is that of" if alone else "Your loss is", slope))
         return found
     if slope and slope.cost:
-        head = "The value of your loss is right; its gradient is that of" if value else "The gradient of your loss is that of"
-        return _said(slopes, _told(head, slope)) | _alike(of_values)
-    if found := _special(asked):
+        head = "The value of your loss is right; its gradient is" if value else "The gradient of your loss is"
+        return _same(of_values, slopes) or _said(slopes, _told(f"{head} that of", slope))
+    return _special(asked) or _in_general(ordinary, slopes, slope)
+
+
+def _in_general(ordinary: Sequence[Asked], slopes: Sequence[Asked], slope: Formula | None) -> dict[str, Diagnosis]:
+    """What can be said of a loss that follows no formula that is known here."""
+    wrong = [each for each in ordinary if _wrong(each)]
+    if slope and len(wrong) >= FEWEST and not any(map(_wrong, slopes)):
+        told = "The gradient of your loss is right, its value is not"
+        return _said(wrong, f"{told}: what is wrong does not depend on the student's logits.")
+    if found := _coarse([*ordinary, *slopes]) or _same(ordinary, slopes):
         return found
-    if slope and not value and sum(map(_wrong, ordinary)) >= FEWEST and not any(map(_wrong, slopes)):
-        told = "The gradient of your loss is right, its value is not: what is wrong does not depend on the student's logits."
-        return _said(of_values, told)
-    return _coarse([*ordinary, *slopes]) or _alike(of_values)
+    without = [each for each in ordinary if _given(each.case, "alpha") == 0]
+    if len(wrong) >= FEWEST and without and not any(map(_wrong, without)):
+        told = "Where alpha is 0 your loss is right: its cross entropy is the right one."
+        return _said(wrong, f"{told} What is wrong is the first term, or a weight.")
+    return {}
 
 
 def _said(questions: Sequence[Asked], message: str, mistake: str = "kd-formula") -> dict[str, Diagnosis]:
@@ -125,6 +141,7 @@ def _logits(case: Case) -> Tensor:
     return logits
 
 
+AGAIN = "where the same tensors come again with other numbers in them"
 SITUATIONS: dict[str, Callable[[Case], bool]] = {
     "where the batch holds one sample": lambda case: len(_logits(case)) == 1,
     "where the batch holds several samples": lambda case: len(_logits(case)) > 1,
@@ -140,42 +157,54 @@ SITUATIONS: dict[str, Callable[[Case], bool]] = {
     "where temperature and alpha are given": lambda case: _given(case, "temperature") is not None,
     "for logits in float64": lambda case: _logits(case).dtype == torch.float64,
     "for logits in float32": lambda case: _logits(case).dtype == torch.float32,
-    "where the same tensors come again with other numbers in them": lambda case: bool(case.call.inputs.get("again")),
+    AGAIN: lambda case: bool(case.call.inputs.get("again")),
 }
 
 
 def _special(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
     """Where all wrong answers, and no right ones, have one thing in common."""
+    left_behind = arguments([each for each in asked if each.case.call.program in OF_ARGUMENTS])
+    asked = [each for each in asked if each.case.call.program not in OF_ARGUMENTS]
     wrong = [each for each in asked if _wrong(each)]
     if wrong and all(each.case.part == "confident" for each in wrong):
-        message = "Your loss is right for logits of ordinary size, and another number for confident ones: "
-        if any(not tensor.isfinite().all() for each in wrong for tensor in each.answers[0].tensors):
-            message = "Your loss is right for logits of ordinary size. For confident ones it, or its gradient, is not finite: "
-            return _said(wrong, f"{message}a probability there is exactly 0 or 1, or an exponential overflows.")
-        return _said(wrong, f"{message}a bound, a number added to a probability, or a lower precision shows there.")
+        return _said(wrong, _confident(wrong))
     if told := _other_defaults(asked):
         return _said(wrong, told)
     kinds = {each.case.call.program for each in wrong}
     for universe in (asked, [each for each in asked if each.case.call.program in kinds]):
         names = {each.case.name for each in wrong}
-        common = [words for words, is_so in SITUATIONS.items() if {e.case.name for e in universe if is_so(e.case)} == names]
-        if len(common) == 1:
-            of = {1: "The value of your loss" if "kd_value" in kinds else "The gradient of your loss"}.get(len(kinds))
-            what = "Your loss" if universe is asked or of is None else of
-            raises = all(each.answers[0].status is not Status.RETURNED for each in wrong)
-            there = " There the function raises an exception." if raises else ""
-            unclear = [each for each in wrong if raises or not each.outcome.clear]
-            return _said(unclear, f"{what} is right for all questions but those {common[0]}.{there}")
+        fitting = [w for w, is_so in SITUATIONS.items() if {e.case.name for e in universe if is_so(e.case)} == names]
+        if len(fitting) != 1:
+            continue
+        if fitting[0] == AGAIN and left_behind:
+            return _said(wrong, next(iter(left_behind.values())).message)
+        whole = universe is asked or len(kinds) > 1
+        what = "Your loss" if whole else f"The {'value' if 'kd_value' in kinds else 'gradient'} of your loss"
+        raises = all(each.answers[0].status is not Status.RETURNED for each in wrong)
+        there = " There the function raises an exception." if raises else ""
+        unclear = [each for each in wrong if raises or not each.outcome.clear]
+        return _said(unclear, f"{what} is right for all questions but those {fitting[0]}.{there}")
     return {}
 
 
-def _alike(of_values: Sequence[Asked]) -> dict[str, Diagnosis]:
+def _confident(wrong: Sequence[Asked]) -> str:
+    """Of a loss that is wrong for confident logits only."""
+    message = "Your loss is right for logits of ordinary size"
+    if all(tensor.isfinite().all() for each in wrong for tensor in each.answers[0].tensors):
+        why = "a bound, a number added to a probability, or a lower precision shows there."
+        return f"{message}, and another number for confident ones: {why}"
+    why = "a probability there is exactly 0 or 1, or an exponential overflows."
+    return f"{message}. For confident ones it, or its gradient, is not finite: {why}"
+
+
+def _same(of_values: Sequence[Asked], slopes: Sequence[Asked]) -> dict[str, Diagnosis]:
     """A loss that is one and the same number."""
     got = [usable(each.answers[0], torch.zeros(())) for each in of_values]
     numbers = {f"{number.item():.5g}" for number in got if number is not None}
-    if any(number is None for number in got) or len(numbers) != 1 or len(got) < FEWEST:
+    if any(number is None for number in got) or len(numbers) != 1 or len({e.case.name for e in of_values}) < FEWEST:
         return {}
-    return _said(of_values, f"Your loss is {numbers.pop()} for all questions: it does not depend on what it is given.")
+    told = f"Your loss is {numbers.pop()} for all questions: it does not depend on what it is given."
+    return _said([*of_values, *slopes], told)
 
 
 def _coarse(questions: Sequence[Asked]) -> dict[str, Diagnosis]:
@@ -191,7 +220,7 @@ def _coarse(questions: Sequence[Asked]) -> dict[str, Diagnosis]:
         off.append(float((got - wanted).abs().max() / wanted.abs().max()))
     if max(off, default=1) > COARSE or sum(map(_wrong, questions)) < FEWEST:
         return {}
-    told = f"Your loss and its gradient are nearly right, and off by up to {max(off):.1g} of their size: they have too few digits."
+    told = f"Your loss and its gradient are nearly right, and off by up to {max(off):.1g} of their size."
     return _said(questions, f"{told} Something is computed in a lower precision, or a small number is added somewhere.")
 
 
@@ -212,7 +241,8 @@ def _other_defaults(asked: Sequence[Asked]) -> str:
 def _is_that_of(each: Asked, temperature: float, alpha: float) -> bool:
     evidence = each.case.evidence["defaults"]
     first, second = evidence["first"], evidence["second"]
-    assert isinstance(first, Tensor) and isinstance(second, Tensor)
+    assert isinstance(first, Tensor)
+    assert isinstance(second, Tensor)
     (name,) = tensor_names(each.case.expected)
     wanted = each.case.expected[name]
     assert isinstance(wanted, Tensor)
@@ -250,8 +280,8 @@ def arguments(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
 
 
 FINDERS: dict[Finder, tuple[str, ...]] = {  # with the calls whose answers each looks at
-    loss_formula: ("kd_value", "kd_gradient"),
-    arguments: ("kd_teacher", "kd_arguments"),
+    loss_formula: ("kd_value", "kd_gradient", *OF_ARGUMENTS),
+    arguments: OF_ARGUMENTS,
     one_step: ("distillation_step",),
     many_steps: ("distillation_step", "distillation_steps"),
 }

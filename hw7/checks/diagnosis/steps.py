@@ -6,6 +6,7 @@ the same loss seen otherwise: networks in other modes, other images, other logit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from hw7.checks.compare import tensor_names
 from hw7.checks.diagnosis import Asked, Diagnosis
 from hw7.checks.diagnosis.formula import Columns, Formula, Search, differences, fits, in_words, projected
 from hw7.checks.diagnosis.terms import ACCUMULATED, FIRST, OPTIMIZERS, OPTIONS, SCENES, SECOND
-from hw7.checks.diagnosis.updates import CLOSE, Step, near, of_statistics, otherwise, steps_of
+from hw7.checks.diagnosis.updates import CLOSE, Step, alike, near, of_statistics, otherwise, steps_of
 
 MOST = 2  # differences of a formula from the right one
 MODES = SCENES[:3]  # what hangs on how the networks come
@@ -44,12 +45,14 @@ def _columns(steps: Sequence[Step], of_gradient: bool, scene: int | None) -> Col
     for step in steps:
         numbers = projected(step.update[None])[0] if of_gradient else step.got["the loss"].double()[None]
         terms = step.evidence["terms"]
-        options = (terms["temperature"], terms["alpha"])
-        pair = terms["first"][:, chosen], terms["second"][:, chosen]
+        options: tuple[float, ...] = (terms["temperature"], terms["alpha"])
+        pair: tuple[Tensor, ...] = terms["first"][:, chosen], terms["second"][:, chosen]
         if scene is not None:
             scenes = step.evidence["scenes"]
             options = tuple(scenes["options"][scene].tolist())
-            pair = tuple(_alone(scenes[name][scene, chosen], n) for name, n in (("first", len(FIRST)), ("second", len(SECOND))))
+            pair = tuple(
+                _alone(scenes[name][scene, chosen], n) for name, n in (("first", len(FIRST)), ("second", len(SECOND)))
+            )
         first.append(pair[0])
         second.append(pair[1])
         size = torch.tensor([[*options, *step.sizes]], dtype=torch.float64).T
@@ -129,14 +132,21 @@ def _later(step: Step) -> bool:
 
 def _of_student(step: Step) -> list[str]:
     """What the student's own counters say."""
-    count, all_of = step.told("the batches that the student's batch norm counted"), "how many of the student's parameters can still be trained"
+    count, all_of = (
+        step.told("the batches that the student's batch norm counted"),
+        "how many of the student's parameters can still be trained",
+    )
     found = []
     if count == 0:
         found.append("The student's batch norms count no batch in a step: they are not in train mode.")
     elif count > 1:
-        found.append(f"The student's batch norms count {count} batches in one step: the student sees more than one in train mode.")
+        found.append(
+            f"The student's batch norms count {count} batches in one step: it runs more than once in train mode."
+        )
     if step.told(all_of) != int(step.expected(all_of)):
-        found.append(f"After the step {step.told(all_of)} of the student's {int(step.expected(all_of))} parameters can be trained.")
+        found.append(
+            f"After the step {step.told(all_of)} of the student's {step.expected(all_of)} parameters can be trained."
+        )
     return found or [of_statistics(step)]
 
 
@@ -174,7 +184,7 @@ def one_step(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
 
 
 def many_steps(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
-    """What several steps do that one does not show: the optimizer's memory and groups, what is kept, modes of modules."""
+    """What several steps show and one does not: the optimizer's memory and groups, what is kept, modes of modules."""
     singles = [each for each in asked if each.case.call.program == "distillation_step"]
     many = [each for each in asked if each.case.call.program == "distillation_steps"]
     evidence = {name: each.case.evidence[name] for each in many for name in each.case.evidence}
@@ -185,15 +195,20 @@ def many_steps(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
     if answer.status is not Status.RETURNED or len(answer.tensors) != len(names):
         return {}
     got = dict(zip(names, answer.tensors, strict=True))
-    for name, wanted in ((name, case.expected[name]) for name in names):
-        if not isinstance(wanted, Tensor) or got[name].shape != wanted.shape or not got[name].isfinite().all():
-            return {}
-    right = {name: case.expected[name] for name in names}
+    right: dict[str, Any] = {name: case.expected[name] for name in names}
+    if not all(alike(got[name], right[name]) for name in names):
+        return {}
     parts = {each.case.part for each in singles if each.outcome.verdict is not Verdict.RIGHT}
     if parts:
         by_name = one_step(singles)
-        why = [by_name[each.case.name].message for each in singles if each.case.part == "student" and each.case.name in by_name]
-        return {} if "loss" in parts or not why else _follows(many, got["the losses"].double(), right["the losses"], why[0])  # type: ignore[arg-type]
+        why = [
+            by_name[each.case.name].message
+            for each in singles
+            if each.case.part == "student" and each.case.name in by_name
+        ]
+        if "loss" in parts or not why:
+            return {}
+        return _follows(many, got["the losses"].double(), right["the losses"], why[0])
     told = _of_many(got, right, evidence)  # type: ignore[arg-type]
     return {each.case.name: Diagnosis("step-update", told) for each in many} if told else {}
 
@@ -206,7 +221,9 @@ def _follows(many: Sequence[Asked], got: Tensor, right: Tensor, why: str) -> dic
     return {each.case.name: Diagnosis("step-update", told) for each in many if each.case.part == "loss"}
 
 
-def _of_many(got: Mapping[str, Tensor], right: Mapping[str, Tensor], evidence: Mapping[str, Mapping[str, Tensor]]) -> str:
+def _of_many(
+    got: Mapping[str, Tensor], right: Mapping[str, Tensor], evidence: Mapping[str, Mapping[str, Tensor]]
+) -> str:
     after = projected(got["the student after"][None])[0]
     table = evidence["optimizers"]["after"]
     words = [f"Each step is one {each}." for each in OPTIMIZERS.values()] + [f"Each step goes {ACCUMULATED}."]
@@ -223,5 +240,7 @@ def _of_many(got: Mapping[str, Tensor], right: Mapping[str, Tensor], evidence: M
     if seen != int(right["how often the student saw images"]):
         return f"In {len(losses)} steps the student sees images {seen} times; once in a step is right."
     if near(losses[0], wanted[0]) and not near(losses, wanted):
-        return "A first step is right, and those after it are not: something of an earlier batch or step is kept, or lost."
+        return (
+            "A first step is right, and those after it are not: something of an earlier batch or step is kept, or lost."
+        )
     return ""

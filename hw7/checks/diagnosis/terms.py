@@ -132,11 +132,11 @@ OPTIMIZERS = {  # a step …
     "momentum and decay": "of plain SGD at the rates of the groups: without the given optimizer's momentum and decay",
     "rates": "of plain SGD at the first group's rate: without the given optimizer's momentum, decay and other rates",
     "decay": "without the given optimizer's weight decay",
-    "groups": "of plain SGD at the first group's rate for all parameters: without the given optimizer's momentum, decay and groups",
-    "groups but momentum": "of SGD with momentum at the first group's rate for all parameters: without the given optimizer's groups",
+    "groups": "of plain SGD at the first group's rate for all parameters: without the optimizer's momentum and groups",
+    "groups but momentum": "of SGD with momentum at the first group's rate for all parameters: without the groups",
     "twice": "made twice along each gradient",
     **{
-        f"{kind} {rate:g}": f"of {kind} with a learning rate of {rate:g}, made anew each time: not of the given optimizer"
+        f"{kind} {rate:g}": f"of {kind} with a learning rate of {rate:g}, made anew each time, not of the given one"
         for kind in ("SGD", "Adam", "AdamW")
         for rate in (0.1, 0.01, 0.001)
     },

@@ -1,7 +1,7 @@
 """What came back of a step of distillation, and how its update differs from the right one.
 
-The right update is the difference of the student's parameters before and after. Another one may be so many times as far,
-cut, with older gradients in it, of some tensors only.
+The right update is the difference of the student's parameters before and after. Another one may be so many times as
+far, cut, with older gradients in it, of some tensors only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,7 +88,6 @@ class Step:
         assert isinstance(value, Tensor)
         return value
 
-
     def told(self, name: str) -> int:
         """A number or truth that came back."""
         return int(self.got[name].item())
@@ -131,12 +130,12 @@ def steps_of(asked: Sequence[Asked], program: str, part: str) -> list[Step]:
                 continue
             got = dict(zip(names, answer.tensors, strict=True))
             pairs = [(got[name], case.expected[name]) for name in names]
-            if all(_alike(tensor, wanted) for tensor, wanted in pairs):
+            if all(alike(tensor, wanted) for tensor, wanted in pairs):
                 found.append(Step(case, got, evidence))
     return found
 
 
-def _alike(got: Tensor, wanted: Any) -> bool:
+def alike(got: Tensor, wanted: Any) -> bool:
     """Whether they may be compared."""
     same = got.shape == wanted.shape and got.is_floating_point() == wanted.is_floating_point()
     return same and bool(got.isfinite().all())
@@ -189,7 +188,9 @@ def as_cut(steps: Sequence[Step]) -> str:
     if not all(near(step.right * factor, step.update, 1e-4) for step, factor in zip(steps, times, strict=True)):
         return ""
     longest = max(float(step.update.norm()) for step in steps)
-    cut = all(abs(min(1, longest / float(step.right.norm())) - f) < 1e-3 * f for step, f in zip(steps, times, strict=True))
+    cut = all(
+        abs(min(1, longest / float(step.right.norm())) - f) < 1e-3 * f for step, f in zip(steps, times, strict=True)
+    )
     if cut:
         return f"The gradient is cut to a length of {longest:.3g} before the step; nothing is cut in the task."
     return ""
