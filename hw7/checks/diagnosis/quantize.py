@@ -1,0 +1,360 @@
+"""Task 4.1: which of its four parts is wrong: the step, the zero point, how q is rounded, what dequantize makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from hw7.checks.cases import Status
+from hw7.checks.diagnosis import Asked, Diagnosis
+from hw7.checks.diagnosis.levels import (
+    CLOSE,
+    FORMS,
+    RIGHT,
+    Seen,
+    axes_back,
+    close,
+    rows_of,
+    seen_in,
+    ways_back,
+    zero_points,
+)
+from hw7.checks.diagnosis.steps import steps_found
+from hw7.checks.tensors import reorder
+
+AGREE = {  # a zero point that stands for such a weight, and the way back that goes with it
+    "scale · (q - zero_point)": "-min / scale",
+    "scale · q + zero_point": "min",
+    "scale · q - zero_point": "-min",
+    "scale · (q + zero_point)": "min / scale",
+}
+WHOLE = ("", ", rounded", ", rounded down", ", rounded up", ", cut off to a whole number")  # any of these will do
+ASKED = "zero_point is the level that stands for 0, and a weight is scale · (q - zero_point)"
+EDGE = 2e-3  # of a level
+
+
+def quantize_found(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
+    """What is wrong in each answer, by the case's name: two things at most."""
+    seen = seen_in(asked)
+    moved = _moved(seen)
+    rest = [each for each in seen if each.name not in moved]
+    steps, backs, zeros = steps_found(rest), *_zero_and_back(rest)
+    varied = [each for each in rest if each.varied.any() and each.name not in backs]
+    zeros = {name: words for name, words in zeros.items() if name not in steps}  # it may follow from the step
+    rounded = _rounding(varied, {*steps, *zeros})
+    constants = _constants([each for each in rest if each.name not in {*steps, *backs, *zeros, *rounded}])
+    told: dict[str, list[tuple[str, str]]] = {}
+    for mistake, found in (
+        ("another-order", moved),
+        ("another-step", steps),
+        ("another-zero-point", zeros),
+        ("another-way-back", backs),
+        ("another-rounding", rounded),
+        ("another-constant", constants),
+    ):
+        for name, words in found.items():
+            told.setdefault(name, []).append((mistake, words))
+    return _failures(asked) | {
+        name: Diagnosis(each[0][0], " ".join(words for _, words in each[:2])) for name, each in told.items()
+    }
+
+
+# ---- the right numbers at other places ----------------------------------------------------------------------------
+
+
+def _moved(seen: Sequence[Seen]) -> dict[str, str]:
+    """Where what comes back is near the weight's numbers, in another order."""
+    found = {}
+    for each in seen:
+        if each.back is None or not each.wrong or not each.back.isfinite().all() or not each.varied.all():
+            continue
+        allowed = each.case.expected["allowed:weight"]
+        assert isinstance(allowed, Tensor)
+        bound = allowed.max()
+        there, here = each.weight.flatten().sort().values, each.back.flatten().sort().values
+        if each.axis is not None or ((there - here).abs() > bound).any():
+            continue
+        weight = each.case.expected["weight"]
+        assert isinstance(weight, Tensor)
+        other = weight.clone()
+        reorder(other)
+        if each.case.call.inputs.get("again") and ((rows_of(other, None) - each.back).abs() <= bound).all():
+            found[each.name] = "What comes back are the numbers that the same tensor held in an earlier call."
+        else:
+            where = (
+                " The weight lies in memory column by column here." if each.case.call.inputs.get("by_columns") else ""
+            )
+            found[each.name] = (
+                f"What comes back are the right numbers in another order.{where} Its entries are to be taken in the "
+                "order of their indices."
+            )
+    return found
+
+
+# ---- zero points, and the way back --------------------------------------------------------------------------------
+
+
+def _zero_and_back(seen: Sequence[Seen]) -> tuple[dict[str, str], dict[str, str]]:
+    """What is wrong with the way back, and with zero points, by the case's name."""
+    there = [
+        each for each in seen if each.back is not None and each.scale.isfinite().all() and each.zero.isfinite().all()
+    ]
+    wrong = [each for each in there if each.wrong]
+    if not wrong:
+        return {}, {}
+    forms = {each.name: ways_back(each) for each in there}
+    kinds = {
+        each.name: [words for words, same in zero_points(each).items() if same[each.varied].all()] for each in there
+    }
+    form = _common([(forms[each.name], each.wrong) for each in there])
+    kind = _common([(kinds[each.name], each.wrong) for each in there if each.varied.any()])
+    base = kind.partition(",")[0]
+    if AGREE.get(form) == base and kind.removeprefix(base) in WHOLE:
+        return {}, {}
+    if kind.endswith("float16"):  # what a byte and a float16 make is a float16
+        return {}, {each.name: _zero_in_words(kind, base) for each in wrong if kind in kinds[each.name]}
+    if form in AGREE and base in AGREE.values() and AGREE[form] != base and base != AGREE[RIGHT]:
+        both = f"zero_point is {base}, and dequantize gives {form}: these two do not go together. {ASKED}."
+        return {each.name: both for each in wrong}, {}
+    astray = [each for each in wrong if RIGHT not in forms[each.name]]
+    backs = _way_back(astray, forms, base) if form != RIGHT else {}
+    held = [each for each in wrong if RIGHT in forms[each.name] and kind in kinds[each.name]]
+    return backs, {each.name: _zero_in_words(kind, base) for each in held} if kind not in _fine() else {}
+
+
+def _fine() -> list[str]:
+    """The zero points that go with what is asked for."""
+    return [f"{AGREE[RIGHT]}{way}" for way in WHOLE]
+
+
+def _common(some: Sequence[tuple[Sequence[str], bool]]) -> str:
+    """The first name that all have; else the first that all wrong ones have; "" where there is none."""
+    for among in (some, [each for each in some if each[1]]):
+        lists = [names for names, _ in among]
+        for name in lists[0] if lists else ():
+            if all(name in names for names in lists):
+                return name
+    return ""
+
+
+def _formula(form: str) -> str:
+    return f"dequantize gives {form.removesuffix(',')}. What is asked for is {RIGHT}."
+
+
+def _zero_in_words(kind: str, base: str) -> str:
+    if base == AGREE[RIGHT]:
+        more = {
+            ", rounded to float16": "It has too few digits for a fraction of a level.",
+            ", rounded to bfloat16": "It has too few digits for a fraction of a level.",
+        }.get(
+            kind.removeprefix(base), "Where all entries have one sign, the level that stands for 0 is outside of that."
+        )
+        return f"zero_point is {kind}. {more}"
+    return f"zero_point is {kind}. It is the level that stands for 0: scale · (q - zero_point) is to be the weight."
+
+
+def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]], base: str) -> dict[str, str]:
+    """What dequantize computes in these answers; where no formula gives it, for one entry."""
+    form = _common([(forms[each.name], True) for each in astray])
+    found = {}
+    for each in astray:
+        if form:
+            found[each.name] = _formula(form)
+        elif axes := axes_back(each):
+            found[each.name] = (
+                f"dequantize lets scale and zero_point of the channels fall on axis {axes[0]}, and channel_axis is "
+                f"{each.axis}."
+            )
+        elif base == AGREE[RIGHT] and each.varied.all() and not forms[each.name]:
+            found[each.name] = _other_numbers(each)
+    return found
+
+
+def _other_numbers(seen: Seen) -> str:
+    assert seen.back is not None
+    wanted = FORMS[RIGHT](seen.q, seen.scale[:, None], seen.zero[:, None])
+    rounded = [
+        dtype for dtype in (torch.float16, torch.bfloat16) if torch.equal(seen.back.to(dtype).double(), seen.back)
+    ]
+    if rounded and close(seen.back, wanted, 0.02).double().mean() > 0.5:
+        name = str(rounded[0]).removeprefix("torch.")
+        return f"dequantize computes in {name}, which has too few digits for 2^bits levels."
+    place = int((seen.back - wanted).abs().nan_to_num(torch.inf).argmax())
+    numbers = [
+        each.expand_as(seen.q).flatten()[place].item() for each in (seen.q, seen.scale[:, None], seen.zero[:, None])
+    ]
+    q, scale, zero = (f"{number:.6g}" for number in numbers)
+    return (
+        f"q, scale and zero_point are right, and what dequantize makes of them is not: of q = {q}, scale = {scale} and "
+        f"zero_point = {zero} it makes {seen.back.flatten()[place]:.6g}. What is asked for is {RIGHT}."
+    )
+
+
+# ---- rounding -----------------------------------------------------------------------------------------------------
+
+
+def _rounding(seen: Sequence[Seen], others: set[str]) -> dict[str, str]:
+    """How q is made of weight / scale + zero_point, where scale and zero point are right. others: where not."""
+    kinds: dict[str, str] = {}
+    wrong = [each for each in seen if each.wrong and each.name not in others]
+    for each in wrong:
+        kinds[each.name] = _rounded(each)
+    named = {words for words in kinds.values() if words}
+    if len(named) != 1:
+        return {}
+    return {name: words for name, words in kinds.items() if words}
+
+
+def _rounded(seen: Seen) -> str:
+    place = _places(seen)
+    if place is None:
+        return ""
+    top = 2**seen.bits - 1
+    off, inside = seen.q - place, (place > -0.5) & (place < top + 0.5)
+    inside &= seen.varied[:, None]
+    if not inside.any() or not off.isfinite().all():
+        return ""
+    low, high = off[inside].min().item(), off[inside].max().item()
+    asked = "Half a level is allowed: round to the nearest one."
+    if low >= -0.5 - EDGE and high <= 0.5 + EDGE:
+        return ""
+    if low > -1 - EDGE and high <= EDGE:
+        return f"q is rounded down, not to the nearest level. {asked}"
+    if high < 1 + EDGE and low >= -EDGE:
+        return f"q is rounded up, not to the nearest level. {asked}"
+    zero = _towards(seen, off)
+    if zero:
+        return f"q is rounded {zero}, not to the nearest level. {asked}"
+    if low > -1 - EDGE and high < 1 + EDGE:
+        return f"q is off by up to a whole level, up and down: it is not the nearest level everywhere. {asked}"
+    if high - low <= 1 + 2 * EDGE:
+        return (
+            f"q is shifted by {(low + high) / 2:.3g} levels against scale and zero_point: all three must be made of the "
+            "same step and the same zero point."
+        )
+    return _cut(seen, place, inside)
+
+
+def _places(seen: Seen) -> Tensor | None:
+    """Which level each entry lies on, not rounded: by the zero point, read as the way back reads it."""
+    kinds = zero_points(seen)
+    s, z = seen.scale[:, None], seen.zero[:, None]
+    step = close(seen.scale, seen.range / (2**seen.bits - 1), 2e-3) | ~seen.varied
+    if not step.all() or not seen.zero.isfinite().all():
+        return None
+    if any(kinds[f"-min / scale{way}"][seen.varied].all() for way in WHOLE):
+        return torch.where(seen.varied[:, None], seen.weight / s + z, 0.0)
+    if kinds["min"][seen.varied].all():
+        return torch.where(seen.varied[:, None], (seen.weight - z) / s, 0.0)
+    return None
+
+
+def _towards(seen: Seen, off: Tensor) -> str:
+    """Rounded towards the level that stands for 0, or away from it."""
+    sign = (off * seen.weight.sign())[seen.varied]
+    if sign.max() <= EDGE and sign.min() > -1 - EDGE:
+        return "towards 0"
+    return "away from 0" if sign.min() >= -EDGE and sign.max() < 1 + EDGE else ""
+
+
+def _cut(seen: Seen, place: Tensor, inside: Tensor) -> str:
+    """Levels at the ends that are not used, or that wrap around."""
+    near = (seen.q - place).abs() <= 0.5 + EDGE
+    low, high = seen.q.min().item(), seen.q.max().item()
+    top = 2**seen.bits - 1
+    if (near | (seen.q == low) | (seen.q == high) | ~inside).all() and (low > 0 or high < top):
+        return f"q uses the levels {low:.0f} to {high:.0f} only, of 0 to {top}: what lies outside is cut off."
+    for around in (256, 128, 2**seen.bits, top):
+        if (((seen.q - place) / around - ((seen.q - place) / around).round()).abs() * around <= 0.5 + EDGE)[
+            inside
+        ].all():
+            return f"q wraps around: levels come back {around} too low or too high. Cut off what lies outside, before."
+    return ""
+
+
+# ---- constants ----------------------------------------------------------------------------------------------------
+
+
+def _constants(seen: Sequence[Seen]) -> dict[str, str]:
+    """Where all entries of a weight or channel are equal: what was returned for it."""
+    found = {}
+    for each in seen:
+        rows = [row for row, varied in enumerate(each.varied.tolist()) if not varied]
+        if not each.wrong or not rows:
+            continue
+        given = each.weight[rows, 0]
+        if each.back is None:
+            bad = [row for row in rows if not (each.scale[row].isfinite() and each.zero[row].isfinite())]
+            found |= {each.name: _constant(each, bad[0], None)} if bad else {}
+            continue
+        off = (each.back[rows] - each.weight[rows]).abs().nan_to_num(torch.inf).amax(dim=1)
+        place = int((off - 4 * CLOSE / 100 * given.abs()).argmax())
+        if off[place] > CLOSE / 10 * given[place].abs():
+            found[each.name] = _constant(each, rows[place], each.back[rows[place]])
+    return found
+
+
+def _constant(seen: Seen, row: int, back: Tensor | None) -> str:
+    value, scale, zero = seen.weight[row, 0].item(), seen.scale[row].item(), seen.zero[row].item()
+    q = seen.q[row, 0].item()
+    made = f"Where all entries are {value:.6g}, scale is {scale:.6g}, zero_point {zero:.6g} and q {q:.0f}"
+    if scale == 0 or back is None or not torch.isfinite(back).all():
+        return f"{made}: where max equals min the step is 0, and a division by it gives no number."
+    return (
+        f"{made}, and {back[0].item():.6g} comes back. Any step will do there, but scale · (q - zero_point) must give "
+        "the number again, to float32's precision."
+    )
+
+
+# ---- what fails ---------------------------------------------------------------------------------------------------
+
+KINDS: dict[str, Callable[[Asked], bool]] = {
+    "where the weight requires a gradient": lambda each: bool(each.case.call.inputs.get("parameter")),
+    "where the weight lies in memory column by column": lambda each: bool(each.case.call.inputs.get("by_columns")),
+    "where bits is not given": lambda each: "bits" not in each.case.call.inputs,
+    "where the weight has one dimension": lambda each: _ndim(each) == 1,
+    "where a vector has channels": lambda each: _ndim(each) == 1 and _axis(each) is not None,
+    "where channel_axis is given": lambda each: _axis(each) is not None,
+    "where channel_axis is not given": lambda each: _axis(each) is None,
+    "where channel_axis is 0": lambda each: _axis(each) == 0,
+    "where channel_axis is not 0": lambda each: _axis(each) not in (None, 0),
+    "where channel_axis is neither the first axis nor the last": lambda each: _axis(each) not in (None, 0, _ndim(each) - 1),
+    "where channel_axis is the last axis": lambda each: _axis(each) is not None and _axis(each) == _ndim(each) - 1,
+    "where there is one channel": lambda each: _axis(each) is not None and _shape(each)[_axis(each) or 0] == 1,
+    "where all entries are equal": lambda each: each.case.part == "constant",
+    "where the weight has one entry": lambda each: _shape(each).numel() == 1,
+}  # fmt: skip
+
+
+def _shape(asked: Asked) -> torch.Size:
+    weight = asked.case.expected["weight"]
+    assert isinstance(weight, Tensor)
+    return weight.shape
+
+
+def _ndim(asked: Asked) -> int:
+    return len(_shape(asked))
+
+
+def _axis(asked: Asked) -> int | None:
+    axis = asked.case.call.inputs.get("channel_axis")
+    return axis if isinstance(axis, int) else None
+
+
+def _failures(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
+    """For which kind of weight a function raises an exception, if it returns for all others."""
+    failed = [each for each in asked if each.answers[-1].status in (Status.RAISED, Status.VALUE_ERROR)]
+    others = [each for each in asked if each not in failed and each.answers[-1].status is Status.RETURNED]
+    kinds = [
+        words
+        for words, holds in KINDS.items()
+        if all(holds(each) for each in failed) and not any(holds(each) for each in others)
+    ]
+    function = {len(each.answers) for each in failed}
+    if len(kinds) != 1 or len(function) != 1:
+        return {}
+    name = "quantize" if function == {1} else "dequantize"
+    message = f"{name} raises an exception {kinds[0]}, and only there. Run the public tests: they show it in full."
+    return {each.case.name: Diagnosis("fails-for-some", message) for each in failed}
