@@ -1,4 +1,4 @@
-"""What keeps safetensors from saving a dict of tensors: found where a submission runs, put into words where it is judged."""
+"""What keeps safetensors from saving a dict of tensors: found where a submission runs, and put into words."""
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -41,7 +41,7 @@ _WORDS = {
     Obstacle.NAME: ("{0} of the dict has a name that is no str.", "names that are str", "another type"),
     Obstacle.NESTED: ("{0} is a dict in the dict: safetensors takes a flat one.", "a tensor", "a dict"),
     Obstacle.LIST: ("{0} is a tuple or a list: each value must be one tensor.", "a tensor", "a tuple or a list"),
-    Obstacle.TEXT: ("{0} is text: a file holds tensors only. Store its bytes as a tensor.", "a tensor", "a str or bytes"),
+    Obstacle.TEXT: ("{0} is text: a file holds tensors only. Store its bytes as one.", "a tensor", "a str or bytes"),
     Obstacle.NUMBER: ("{0} is a number: a file holds tensors only.", "a tensor", "a Python number"),
     Obstacle.NO_TENSOR: ("{0} is no tensor: an array, or something else.", "a tensor", "something else"),
     Obstacle.RESERVED: (
@@ -52,7 +52,7 @@ _WORDS = {
         "a contiguous tensor", "another memory layout",
     ),
     Obstacle.KIND: (
-        "{0} has a dtype, a layout or a name that safetensors cannot save.", "a plain tensor", "one that cannot be saved"
+        "{0} has a dtype, a layout or a name that safetensors cannot save.", "a plain tensor", "another one"
     ),
     Obstacle.SHARED: (
         "{1} and {0} lie in the same memory, and safetensors does not save that: give each its own copy.",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hw7.checks.bounds import bound_of
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
-from hw7.checks.diagnosis import Asked, diagnose
+from hw7.checks.diagnosis import Asked, Diagnosis, diagnose
 from hw7.checks.final import HandedIn
 from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes
@@ -159,10 +159,7 @@ class AnswerSheet:
         kept = [case for case in self.cases if case.name in self._answers]
         found = diagnose([Asked(case, self._answers[case.name], named[case.name]) for case in kept])
         told = {name: found[name] for name in wrong & found.keys()}
-        return {
-            **named,
-            **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()},
-        }
+        return {**named, **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()}}
 
 
 def score(

@@ -54,8 +54,9 @@ def compress(
     parameters: bool = False,
     **tensors: Tensor,
 ) -> Iterator[Any]:
-    """Task 4.2: what keeps safetensors from saving the result as it is (`obstacle_to`), its names and, where nothing does,
-    its tensors, and the state_dict after. parameters: what can have a gradient requires one, as with `keep_vars`."""
+    """Task 4.2: what keeps safetensors from saving the result as it is (`obstacle_to`), its names and, where nothing
+    does, its tensors, and the state_dict after. parameters: what can have a gradient requires one, as with
+    `keep_vars`."""
     state_dict = named(names, tensors)
     if channels_last:
         for name, tensor in state_dict.items():

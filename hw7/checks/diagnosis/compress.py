@@ -167,7 +167,8 @@ def _bytes(each: Returned, big: Sequence[Entry]) -> str:
             dtype, beside = str(stored.dtype).removeprefix("torch."), narrow[stored.numel()]
             return (
                 f"{entry.name} has {entry.tensor.numel():,} numbers, and the file holds as many {dtype}"
-                f"{' beside its levels' if beside else ''}: {stored.element_size()} bytes a number. At most 1.1 are allowed."
+                f"{' beside its levels' if beside else ''}: {stored.element_size()} bytes a number. "
+                "At most 1.1 are allowed."
             )
     if any(narrow[entry.tensor.numel()] == 0 for entry in big):
         return ""
@@ -175,8 +176,9 @@ def _bytes(each: Returned, big: Sequence[Entry]) -> str:
     small = {name: t for name, t in each.given.items() if name not in {entry.name for entry in big}}
     rest = sum(t.numel() * t.element_size() for t in file) - sum(t.numel() * t.element_size() for t in small.values())
     return (
-        f"The levels take one byte a number, and what belongs to them (scales, zero points, …) {rest / levels - 1:.2f} bytes "
-        "more. At most 0.1 are allowed: let more numbers share a scale, or store it in fewer bytes."
+        f"The levels take one byte a number, and what belongs to them (scales, zero points, …) "
+        f"{rest / levels - 1:.2f} bytes more. At most 0.1 are allowed: let more numbers share a scale, or store it in "
+        "fewer bytes."
     )
 
 

@@ -49,14 +49,14 @@ KINDS: dict[str, Holds] = {
     "entries of one number that have dimensions": lambda e: e.tensor.numel() == 1 and e.tensor.ndim > 0,
     "entries of one number and more than one dimension": lambda e: e.tensor.numel() == 1 and e.tensor.ndim > 1,
     "entries of shape [1]": lambda e: list(e.tensor.shape) == [1],
-    "entries whose numbers are all equal": lambda e: e.tensor.numel() > 0 and bool((e.tensor == e.tensor.flatten()[0]).all()),
+    "entries whose numbers are all equal": lambda e: bool(e.tensor.numel()) and len(e.tensor.unique()) == 1,
     "names with capitals": lambda e: e.name != e.name.lower(),
     "names with letters that are not ASCII": lambda e: not e.name.isascii(),
     "numbers of steps": lambda e: e.name.endswith("num_batches_tracked"),
 }  # fmt: skip
 BIG: dict[str, Holds] = {
     "floating entries of 1,024 numbers or more": lambda e: e.floating and not e.statistic and e.tensor.numel() >= 1024,
-    "floating entries of fewer than 1,024 numbers": lambda e: e.floating and not e.statistic and e.tensor.numel() < 1024,
+    "floating entries of fewer than 1,024": lambda e: e.floating and not e.statistic and e.tensor.numel() < 1024,
     "entries of 1,024 numbers or more": lambda e: e.tensor.numel() >= 1024,
     "entries of exactly 1,024 numbers": lambda e: e.tensor.numel() == 1024,
 }  # fmt: skip

@@ -96,10 +96,11 @@ def _seen(asked: Asked) -> Seen | None:
         if back.dtype != torch.float32 or back.shape != weight.shape or not all(map(torch.equal, first.tensors, left)):
             return None
     bits = int(case.expected["levels"]).bit_length() - 1  # type: ignore[arg-type]
-    pair = [each.detach().double().reshape(-1) for each in (scale, zero)]
+    flat_scale, flat_zero = (each.detach().double().reshape(-1) for each in (scale, zero))
     cut = None if back is None else rows_of(back, channel)
     wrong = asked.outcome.verdict != "RIGHT"
-    return Seen(case, wrong, bits, channel, rows_of(weight, channel), rows_of(q, channel), *pair, cut)
+    rows = [rows_of(each, channel) for each in (weight, q)]
+    return Seen(case, wrong, bits, channel, rows[0], rows[1], flat_scale, flat_zero, cut)
 
 
 def close(got: Tensor, wanted: Tensor, share: float = CLOSE) -> Tensor:

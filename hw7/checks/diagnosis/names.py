@@ -12,6 +12,16 @@ from hw7.checks.diagnosis.entries import Entry, Returned, file_of, in_common, ki
 from hw7.checks.there_and_back import state_dict_of
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
+
+
+def _without(head: str) -> Callable[[str], str]:
+    return lambda name: name.removeprefix(head)
+
+
+def _without_any(head: str) -> Callable[[str], str]:
+    return lambda name: name if not name.startswith(head) else _without_any(head)(name.removeprefix(head))
+
+
 RENAMED: dict[str, Callable[[str], str]] = {
     "in small letters": str.lower,
     "in capitals": str.upper,
@@ -20,19 +30,9 @@ RENAMED: dict[str, Callable[[str], str]] = {
     "with nothing but their last part": lambda name: name.rpartition(".")[2],
     "without spaces": lambda name: name.replace(" ", ""),
     "without quotes": lambda name: name.replace('"', "").replace("'", ""),
-    **{f"without {head} in front": lambda name, h=head: name.removeprefix(h) for head in WRAPPERS},
-    **{
-        f"without every {head} in front": lambda name, h=head: name[len(h) * _times(name, h) :]
-        for head in WRAPPERS
-    },
-}  # fmt: skip
-
-
-def _times(name: str, head: str) -> int:
-    count = 0
-    while name.startswith(head * (count + 1)):
-        count += 1
-    return count
+    **{f"without {head} in front": _without(head) for head in WRAPPERS},
+    **{f"without any {head} in front": _without_any(head) for head in WRAPPERS},
+}
 
 
 def names_found(returned: Sequence[Returned]) -> dict[str, str]:
@@ -135,7 +135,8 @@ def names_taken(asked: Sequence[Asked]) -> dict[str, str]:
         parts = [(name, name + tail) for name in names for tail in tails if name + tail in names]
         alone = [name for name in names if name in own]
         if parts:
-            pair = f"{parts[0][1]} is an entry of its own here, and compress stores a part of {parts[0][0]} under this name"
+            name, part = parts[0]
+            pair = f"{part} is an entry of its own here, and compress stores a part of {name} under this name"
         elif alone:
             pair = f"{alone[0]} is an entry here, and compress stores something of its own under this name"
         else:

@@ -1,4 +1,4 @@
-"""Task 4.1: which of its four parts is wrong: the step, the zero point, how q is rounded, what dequantize makes of it."""
+"""Task 4.1: which of its parts is wrong: the step, the zero point, how q is rounded, what dequantize makes of it."""
 
 from __future__ import annotations
 
@@ -231,8 +231,8 @@ def _rounded(seen: Seen) -> str:
         return f"q is off by up to a whole level, up and down: it is not the nearest level everywhere. {asked}"
     if high - low <= 1 + 2 * EDGE:
         return (
-            f"q is shifted by {(low + high) / 2:.3g} levels against scale and zero_point: all three must be made of the "
-            "same step and the same zero point."
+            f"q is shifted by {(low + high) / 2:.3g} levels against scale and zero_point: all three must be made of "
+            "the same step and the same zero point."
         )
     return _cut(seen, place, inside)
 
@@ -279,7 +279,7 @@ def _cut(seen: Seen, place: Tensor, inside: Tensor) -> str:
 
 def _constants(seen: Sequence[Seen]) -> dict[str, str]:
     """Where all entries of a weight or channel are equal: what was returned for it."""
-    found = {}
+    found: dict[str, str] = {}
     for each in seen:
         rows = [row for row, varied in enumerate(each.varied.tolist()) if not varied]
         if not each.wrong or not rows:
@@ -320,7 +320,7 @@ KINDS: dict[str, Callable[[Asked], bool]] = {
     "where channel_axis is not given": lambda each: _axis(each) is None,
     "where channel_axis is 0": lambda each: _axis(each) == 0,
     "where channel_axis is not 0": lambda each: _axis(each) not in (None, 0),
-    "where channel_axis is neither the first axis nor the last": lambda each: _axis(each) not in (None, 0, _ndim(each) - 1),
+    "where channel_axis is neither the first nor the last": lambda each: _axis(each) not in (None, 0, _ndim(each) - 1),
     "where channel_axis is the last axis": lambda each: _axis(each) is not None and _axis(each) == _ndim(each) - 1,
     "where there is one channel": lambda each: _axis(each) is not None and _shape(each)[_axis(each) or 0] == 1,
     "where all entries are equal": lambda each: each.case.part == "constant",
