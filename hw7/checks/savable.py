@@ -38,7 +38,7 @@ _WORDS = {
     Obstacle.NO_DICT: (
         "compress must return a dict: safetensors takes no other mapping.", "a dict of tensors", "another mapping"
     ),
-    Obstacle.NAME: ("{0} of the dict has a name that is no str.", "names that are str", "another type"),
+    Obstacle.NAME: ("{0} has a name that is no str.", "names that are str", "another type"),
     Obstacle.NESTED: ("{0} is a dict in the dict: safetensors takes a flat one.", "a tensor", "a dict"),
     Obstacle.LIST: ("{0} is a tuple or a list: each value must be one tensor.", "a tensor", "a tuple or a list"),
     Obstacle.TEXT: ("{0} is text: a file holds tensors only. Store its bytes as one.", "a tensor", "a str or bytes"),
@@ -75,7 +75,7 @@ def in_words(obstacle: Obstacle, entries: Sequence[str]) -> tuple[str, str, str]
 def obstacle_to(made: Any) -> tuple[Obstacle, int, int]:
     """What keeps safetensors from taking these tensors as they are, and the places of one or two entries in the dict,
     -1 where it is none. It is believed for what a student reads, and for nothing else."""
-    if _saved(made):
+    if _saved(made) and "__metadata__" not in made:
         return Obstacle.NONE, -1, -1
     if not isinstance(made, dict):
         return (Obstacle.NO_DICT if isinstance(made, Mapping) else Obstacle.NO_MAPPING), -1, -1

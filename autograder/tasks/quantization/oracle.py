@@ -82,7 +82,7 @@ def ranges(weight: Tensor, channel_axis: int | None = None) -> dict[str, Tensor]
         "-min": -low,
         "the range stretched to hold 0": high.clamp(min=0) - low.clamp(max=0),
         "the standard deviation": mine.std(dim=1, correction=0),
-        "the standard deviation, n - 1,": mine.std(dim=1) if mine.shape[1] > 1 else torch.zeros(channels),
+        "the standard deviation (by n - 1)": mine.std(dim=1) if mine.shape[1] > 1 else torch.zeros(channels),
         "the mean |weight|": mine.abs().mean(dim=1),
     }
     for share in (0.001, 0.005, 0.01, 0.02, 0.05):
@@ -90,6 +90,8 @@ def ranges(weight: Tensor, channel_axis: int | None = None) -> dict[str, Tensor]
         found[f"the range without the outermost {share:.1%} at each end"] = cut
     if channel_axis is not None:
         found["max - min of the whole tensor"] = (whole.max() - whole.min()).expand(channels)
+        found["max - min of the first channel"] = (high - low)[:1].expand(channels)
+        found["the largest max - min of all channels"] = (high - low).max().expand(channels)
         found["the largest |weight| of the whole tensor"] = whole.abs().max().expand(channels)
         others = {axis: each for axis, each in rows.items() if axis != own}
         found |= {f"max - min of rows cut along axis {a}": r.amax(dim=1) - r.amin(dim=1) for a, r in others.items()}

@@ -12,6 +12,9 @@ from hw7.checks.diagnosis.entries import Entry
 from hw7.checks.diagnosis.levels import CLOSE, close
 
 MOST_LEVELS = 256
+FLOATING = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2
+)  # fmt: skip
 DIVISORS = (127, 127.5, 128, 254, 256)  # of a range, beside 2^bits - 1
 
 
@@ -28,13 +31,15 @@ def became(entry: Entry, got: Tensor, ranges: Mapping[str, Value]) -> list[str]:
 
 
 def _casts(wanted: Tensor, got: Tensor) -> list[str]:
-    """As a dtype of fewer digits holds it."""
+    """As another dtype, of fewer digits or numbers, holds it."""
+    floating = wanted.is_floating_point()
     if torch.equal(wanted, got.to(wanted.dtype)):
-        return ["with another sign of 0: -0.0 is not 0.0, bit for bit"] if wanted.is_floating_point() else []
-    more = "" if wanted.is_floating_point() else ": that does not hold all whole numbers"
+        return ["with another sign of 0: -0.0 is not 0.0, bit for bit"] if floating else []
+    whole = () if floating else (torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+    more = "" if floating else ": that does not hold all whole numbers"
     return [
         f"as {str(dtype).removeprefix('torch.')} holds it{more}"
-        for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+        for dtype in (*whole, *FLOATING)
         if torch.equal(wanted.to(dtype).to(wanted.dtype), got.to(wanted.dtype))
     ]
 
@@ -59,7 +64,12 @@ def _otherwise(wanted: Tensor, got: Tensor, ranges: Mapping[str, Value]) -> list
         return [f"multiplied by {ratio.median():.4g}"]
     if off.numel() > 2 and close(off, off.median(), 1e-3).all() and off.abs().min() > 1e-4 * wanted.abs().max():
         return [f"shifted by {off.median():.4g}"]
-    return _on_levels(wanted, got, ranges) or _elsewhere(wanted, got)
+    return (
+        _multiplied(wanted, got, ranges)
+        or _clipped(wanted, got, ranges)
+        or _on_levels(wanted, got, ranges)
+        or _elsewhere(wanted, got)
+    )
 
 
 def _spacing(got: Tensor) -> float:
@@ -90,7 +100,8 @@ def steps_of(got: Tensor, ranges: Mapping[str, Value]) -> list[str]:
             if step and abs(step * (2**bits - 1) / number - 1) < CLOSE * 5:
                 found.append(f"in steps of {bits} bits" if place == 0 else f"in steps of {name} / {2**bits - 1}")
     parts = {f"in steps of {name} / {n}": number / n for name, number in names for n in DIVISORS}
-    return found + [words for words, number in parts.items() if step and abs(step / number - 1) < CLOSE * 5]
+    found += [words for words, number in parts.items() if step and abs(step / number - 1) < CLOSE * 5]
+    return list(dict.fromkeys(found))
 
 
 def _on_levels(wanted: Tensor, got: Tensor, ranges: Mapping[str, Value]) -> list[str]:
@@ -126,6 +137,29 @@ def _dropped(wanted: Tensor, got: Tensor, own: float) -> str:
     if largest > 0.5 * most or not (got[wanted.abs() <= largest].abs() <= half).all():
         return ""
     return f"with 0 for small numbers, up to {largest:.3g} ({largest / most:.1%} of the largest)"
+
+
+def _multiplied(wanted: Tensor, got: Tensor, ranges: Mapping[str, Value]) -> list[str]:
+    """All by one number, up to the rounding that is allowed."""
+    if not ranges or wanted.numel() < 8:
+        return []
+    factor = (wanted * got).sum() / wanted.square().sum()
+    step = float(next(iter(ranges.values()))) / 255  # type: ignore[arg-type]
+    if (factor - 1).abs() < 0.02 or factor == 0 or ((got / factor - wanted).abs() > 0.55 * step).any():
+        return []
+    return [f"multiplied by {factor:.3g}"]
+
+
+def _clipped(wanted: Tensor, got: Tensor, ranges: Mapping[str, Value]) -> list[str]:
+    """The largest and smallest numbers cut off, the others as they should be."""
+    if not ranges:
+        return []
+    step = float(next(iter(ranges.values()))) / 255  # type: ignore[arg-type]
+    low, high = got.min(), got.max()
+    cut = [f"{end:.4g}" for end, most in ((low, wanted.min()), (high, wanted.max())) if (end - most).abs() > step]
+    if not cut or ((wanted.clamp(low, high) - got).abs() > 0.51 * step).any():
+        return []
+    return [f"cut off at {' and at '.join(cut)}"]
 
 
 def _elsewhere(wanted: Tensor, got: Tensor) -> list[str]:

@@ -100,13 +100,14 @@ def listed(names: Iterable[str]) -> str:
 @dataclass(frozen=True)
 class Returned:
     """A state_dict that was asked of, and the one that came back. file: what compress made, by name. loaded: these
-    names in the order in which safetensors loads them."""
+    names in the order in which safetensors loads them. size: the file's bytes."""
 
     case: Case
     wrong: bool
     file: dict[str, Tensor]
     got: dict[str, Tensor]
     loaded: list[str]
+    size: int
 
     @cached_property
     def given(self) -> dict[str, Tensor]:
@@ -149,7 +150,9 @@ def returned_of(asked: Asked) -> Returned | None:
     if not all(map(torch.equal, state_dict_of(asked.case).values(), after)):
         return None  # it was changed: that is said by the judge
     got = dict(zip(names, back.tensors[1:], strict=False))
-    return Returned(asked.case, asked.outcome.verdict != "RIGHT", file, got, list(safetensors.torch.load(data)))
+    return Returned(
+        asked.case, asked.outcome.verdict != "RIGHT", file, got, list(safetensors.torch.load(data)), len(data)
+    )
 
 
 def file_of(asked: Asked) -> dict[str, Tensor] | None:

@@ -183,6 +183,13 @@ FORMS: dict[str, Form] = {
     "zero_point · q + scale": lambda q, s, z: z * q + s,
 }  # fmt: skip
 RIGHT = next(iter(FORMS))
+AGREE = {  # a zero point that stands for such a weight, and the way back that goes with it
+    "scale · (q - zero_point)": "-min / scale",
+    "scale · q + zero_point": "min",
+    "scale · q - zero_point": "-min",
+    "scale · (q + zero_point)": "min / scale",
+}
+WHOLE = ("", ", rounded", ", rounded down", ", rounded up", ", cut off to a whole number")  # any of these will do
 
 
 def ways_back(seen: Seen) -> list[str]:

@@ -91,6 +91,8 @@ def _rewritten(returned: Sequence[Returned]) -> str:
         changes["with something in front that was not there"] = lambda each: back.removesuffix(name) + each
     if back.startswith(name):
         changes["with something at the end that was not there"] = lambda each: each + back.removeprefix(name)
+    if longest := max((len(back) for each in returned for back in each.got), default=0):
+        changes[f"cut off after {longest} letters"] = lambda each: each[:longest]
     if len(back) == len(name) and "." in name:
         changes["with every . turned into another sign"] = lambda each: each.replace(".", back[name.index(".")])
     return next((words for words, change in changes.items() if all(_are(change, each) for each in returned)), "")

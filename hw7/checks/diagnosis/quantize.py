@@ -10,9 +10,11 @@ from torch import Tensor
 from hw7.checks.cases import Status
 from hw7.checks.diagnosis import Asked, Diagnosis
 from hw7.checks.diagnosis.levels import (
+    AGREE,
     CLOSE,
     FORMS,
     RIGHT,
+    WHOLE,
     Seen,
     axes_back,
     close,
@@ -21,18 +23,12 @@ from hw7.checks.diagnosis.levels import (
     ways_back,
     zero_points,
 )
+from hw7.checks.diagnosis.rounding import rounding_found
 from hw7.checks.diagnosis.steps import steps_found
 from hw7.checks.tensors import reorder
 
-AGREE = {  # a zero point that stands for such a weight, and the way back that goes with it
-    "scale · (q - zero_point)": "-min / scale",
-    "scale · q + zero_point": "min",
-    "scale · q - zero_point": "-min",
-    "scale · (q + zero_point)": "min / scale",
-}
-WHOLE = ("", ", rounded", ", rounded down", ", rounded up", ", cut off to a whole number")  # any of these will do
 ASKED = "zero_point is the level that stands for 0, and a weight is scale · (q - zero_point)"
-EDGE = 2e-3  # of a level
+FEW = 16  # entries, to say what happened to all
 
 
 def quantize_found(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
@@ -43,8 +39,9 @@ def quantize_found(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
     steps, backs, zeros = steps_found(rest), *_zero_and_back(rest)
     varied = [each for each in rest if each.varied.any() and each.name not in backs]
     zeros = {name: words for name, words in zeros.items() if name not in steps}  # it may follow from the step
-    rounded = _rounding(varied, {*steps, *zeros})
-    constants = _constants([each for each in rest if each.name not in {*steps, *backs, *zeros, *rounded}])
+    rounded = rounding_found([each for each in rest if each.name not in backs], {*steps, *zeros})
+    others = _others([each for each in varied if each.name not in {*steps, *zeros, *rounded}])
+    constants = _constants([each for each in rest if each.name not in {*steps, *backs, *zeros, *rounded, *others}])
     told: dict[str, list[tuple[str, str]]] = {}
     for mistake, found in (
         ("another-order", moved),
@@ -52,6 +49,7 @@ def quantize_found(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
         ("another-zero-point", zeros),
         ("another-way-back", backs),
         ("another-rounding", rounded),
+        ("another-weight", others),
         ("another-constant", constants),
     ):
         for name, words in found.items():
@@ -119,7 +117,7 @@ def _zero_and_back(seen: Sequence[Seen]) -> tuple[dict[str, str], dict[str, str]
         both = f"zero_point is {base}, and dequantize gives {form}: these two do not go together. {ASKED}."
         return {each.name: both for each in wrong}, {}
     astray = [each for each in wrong if RIGHT not in forms[each.name]]
-    backs = _way_back(astray, forms, base) if form != RIGHT else {}
+    backs = _way_back(astray, forms) if form != RIGHT else {}
     held = [each for each in wrong if RIGHT in forms[each.name] and kind in kinds[each.name]]
     return backs, {each.name: _zero_in_words(kind, base) for each in held} if kind not in _fine() else {}
 
@@ -155,7 +153,7 @@ def _zero_in_words(kind: str, base: str) -> str:
     return f"zero_point is {kind}. It is the level that stands for 0: scale · (q - zero_point) is to be the weight."
 
 
-def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]], base: str) -> dict[str, str]:
+def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]]) -> dict[str, str]:
     """What dequantize computes in these answers; where no formula gives it, for one entry."""
     form = _common([(forms[each.name], True) for each in astray])
     found = {}
@@ -167,9 +165,20 @@ def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]], base: str) ->
                 f"dequantize lets scale and zero_point of the channels fall on axis {axes[0]}, and channel_axis is "
                 f"{each.axis}."
             )
-        elif base == AGREE[RIGHT] and each.varied.all() and not forms[each.name]:
+        elif _would_do(each):
             found[each.name] = _other_numbers(each)
     return found
+
+
+def _would_do(seen: Seen) -> bool:
+    """Whether q, scale and zero_point are right: what is asked for would give the weight."""
+    allowed = seen.case.expected["allowed:weight"]
+    assert isinstance(allowed, Tensor)
+    weight = seen.case.expected["weight"]
+    assert isinstance(weight, Tensor)
+    bound = seen.rows(allowed.expand(weight.shape))
+    wanted = FORMS[RIGHT](seen.q, seen.scale[:, None], seen.zero[:, None])
+    return bool(((wanted - seen.weight).abs() <= 1.01 * bound).all())
 
 
 def _other_numbers(seen: Seen) -> str:
@@ -192,86 +201,23 @@ def _other_numbers(seen: Seen) -> str:
     )
 
 
-# ---- rounding -----------------------------------------------------------------------------------------------------
-
-
-def _rounding(seen: Sequence[Seen], others: set[str]) -> dict[str, str]:
-    """How q is made of weight / scale + zero_point, where scale and zero point are right. others: where not."""
-    kinds: dict[str, str] = {}
-    wrong = [each for each in seen if each.wrong and each.name not in others]
-    for each in wrong:
-        kinds[each.name] = _rounded(each)
-    named = {words for words in kinds.values() if words}
-    if len(named) != 1:
-        return {}
-    return {name: words for name, words in kinds.items() if words}
-
-
-def _rounded(seen: Seen) -> str:
-    place = _places(seen)
-    if place is None:
-        return ""
-    top = 2**seen.bits - 1
-    off, inside = seen.q - place, (place > -0.5) & (place < top + 0.5)
-    inside &= seen.varied[:, None]
-    if not inside.any() or not off.isfinite().all():
-        return ""
-    low, high = off[inside].min().item(), off[inside].max().item()
-    asked = "Half a level is allowed: round to the nearest one."
-    if low >= -0.5 - EDGE and high <= 0.5 + EDGE:
-        return ""
-    if low > -1 - EDGE and high <= EDGE:
-        return f"q is rounded down, not to the nearest level. {asked}"
-    if high < 1 + EDGE and low >= -EDGE:
-        return f"q is rounded up, not to the nearest level. {asked}"
-    zero = _towards(seen, off)
-    if zero:
-        return f"q is rounded {zero}, not to the nearest level. {asked}"
-    if low > -1 - EDGE and high < 1 + EDGE:
-        return f"q is off by up to a whole level, up and down: it is not the nearest level everywhere. {asked}"
-    if high - low <= 1 + 2 * EDGE:
-        return (
-            f"q is shifted by {(low + high) / 2:.3g} levels against scale and zero_point: all three must be made of "
-            "the same step and the same zero point."
-        )
-    return _cut(seen, place, inside)
-
-
-def _places(seen: Seen) -> Tensor | None:
-    """Which level each entry lies on, not rounded: by the zero point, read as the way back reads it."""
-    kinds = zero_points(seen)
-    s, z = seen.scale[:, None], seen.zero[:, None]
-    step = close(seen.scale, seen.range / (2**seen.bits - 1), 2e-3) | ~seen.varied
-    if not step.all() or not seen.zero.isfinite().all():
-        return None
-    if any(kinds[f"-min / scale{way}"][seen.varied].all() for way in WHOLE):
-        return torch.where(seen.varied[:, None], seen.weight / s + z, 0.0)
-    if kinds["min"][seen.varied].all():
-        return torch.where(seen.varied[:, None], (seen.weight - z) / s, 0.0)
-    return None
-
-
-def _towards(seen: Seen, off: Tensor) -> str:
-    """Rounded towards the level that stands for 0, or away from it."""
-    sign = (off * seen.weight.sign())[seen.varied]
-    if sign.max() <= EDGE and sign.min() > -1 - EDGE:
-        return "towards 0"
-    return "away from 0" if sign.min() >= -EDGE and sign.max() < 1 + EDGE else ""
-
-
-def _cut(seen: Seen, place: Tensor, inside: Tensor) -> str:
-    """Levels at the ends that are not used, or that wrap around."""
-    near = (seen.q - place).abs() <= 0.5 + EDGE
-    low, high = seen.q.min().item(), seen.q.max().item()
-    top = 2**seen.bits - 1
-    if (near | (seen.q == low) | (seen.q == high) | ~inside).all() and (low > 0 or high < top):
-        return f"q uses the levels {low:.0f} to {high:.0f} only, of 0 to {top}: what lies outside is cut off."
-    for around in (256, 128, 2**seen.bits, top):
-        if (((seen.q - place) / around - ((seen.q - place) / around).round()).abs() * around <= 0.5 + EDGE)[
-            inside
-        ].all():
-            return f"q wraps around: levels come back {around} too low or too high. Cut off what lies outside, before."
-    return ""
+def _others(seen: Sequence[Seen]) -> dict[str, str]:
+    """Where what comes back are the weights, multiplied and shifted."""
+    found = {}
+    for each in seen:
+        if not each.wrong or each.back is None or each.axis is not None or each.weight.numel() < FEW:
+            continue
+        x, y = each.weight[0], each.back[0]
+        factor = ((x - x.mean()) * (y - y.mean())).mean() / (x - x.mean()).square().mean()
+        shift = y.mean() - factor * x.mean()
+        off = (y - factor * x - shift).abs().max()
+        moved = (y - x).abs().max()
+        if bool(off <= 0.6 * each.scale.abs()[0]) and bool(moved > 3 * off) and bool(factor > 0):
+            found[each.name] = (
+                f"What comes back is {factor:.4g} times the weight, shifted by {shift:.4g}, and rounded: quantize "
+                "works on other numbers than the weight's, and dequantize does not undo that."
+            )
+    return found
 
 
 # ---- constants ----------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def _part_of_a_range(seen: Sequence[Seen], wrong: Sequence[Seen]) -> str:
     if len(best) != 1:
         return ""
     message = f"scale is {best[0][1]}."
-    if "max - min" in parts and best[0][2] == parts["max - min"]:
+    if "max - min" in parts and best[0][2] == parts["max - min"] and "times" not in message:
         levels = "2^bits levels have 2^bits - 1 steps between them, whatever bits is."
         return f"{message} {levels}"
     return f"{message} {asked_step(wrong)}"
@@ -139,9 +139,9 @@ def _in_words(divisors: dict[int, float], only: bool = False) -> str:
     for number in (255, 256, 254, 127, 128, 127.5, 1):
         if len(divisors) > 1 and fit(dict.fromkeys(divisors, number)):
             return f"{number:g}, whatever bits is"
-    for part in (0.5, 2, 1 / 3, 3, 0.25, 4, 1 / 6, 1 / 8, 0.2, 0.1):
-        if fit({bits: part * (2**bits - 1) for bits in divisors}):
-            return f"{part:.3g} · (2^bits - 1)"
+    times = {(2**bits - 1) / number for bits, number in divisors.items()}
+    if len(divisors) > 1 and max(times) - min(times) <= CLOSE * max(times):
+        return f"{'twice' if abs(max(times) - 2) < CLOSE else f'{max(times):.4g} times'} · (2^bits - 1)"
     if len(divisors) == 1:
         ((bits, number),) = divisors.items()
         if abs(number - round(number)) < CLOSE * number and number < 2**10:
@@ -150,11 +150,10 @@ def _in_words(divisors: dict[int, float], only: bool = False) -> str:
 
 
 def _quotient(name: str, words: str) -> str:
-    ratio, _, rest = words.partition(" · ")
-    if not rest:
-        return f"({name}) / {words}" if name == "max - min" or " - " in name else f"{name} / {words}"
-    times = 1 / float(ratio)
-    return f"{'twice' if times == 2 else f'{times:.3g} times'} {name}, divided by {rest}"
+    times, _, rest = words.partition(" · ")
+    if rest:
+        return f"{times} {name}, divided by {rest}"
+    return f"({name}) / {words}" if " - " in name or "," in name else f"{name} / {words}"
 
 
 def _foretold(seen: Seen, name: str, divisors: dict[int, float]) -> bool:
