@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -99,14 +98,13 @@ def listed(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Returned:
-    """A state_dict that was asked of, and the one that came back. file: what compress made, by name. loaded: these
-    names in the order in which safetensors loads them. size: the file's bytes."""
+    """A state_dict that was asked of, and the one that came back. file: what compress made, by name. size: of
+    that, as bytes of a file."""
 
     case: Case
     wrong: bool
     file: dict[str, Tensor]
     got: dict[str, Tensor]
-    loaded: list[str]
     size: int
 
     @cached_property
@@ -150,9 +148,7 @@ def returned_of(asked: Asked) -> Returned | None:
     if not all(map(torch.equal, state_dict_of(asked.case).values(), after)):
         return None  # it was changed: that is said by the judge
     got = dict(zip(names, back.tensors[1:], strict=False))
-    return Returned(
-        asked.case, asked.outcome.verdict != "RIGHT", file, got, list(safetensors.torch.load(data)), len(data)
-    )
+    return Returned(asked.case, asked.outcome.verdict != "RIGHT", file, got, len(data))
 
 
 def file_of(asked: Asked) -> dict[str, Tensor] | None:

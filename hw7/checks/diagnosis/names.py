@@ -117,9 +117,6 @@ def _order(each: Returned) -> str:
     ]
     if len(first) == 1:
         return f"with {first[0]} first"
-    places = [next((place for place, key in enumerate(each.loaded) if key.startswith(name)), -1) for name in got]
-    if -1 not in places and places == sorted(places):
-        return "in the order in which safetensors loads the file"
     return "in another order"
 
 

@@ -72,7 +72,8 @@ def _moved(seen: Sequence[Seen]) -> dict[str, str]:
         assert isinstance(allowed, Tensor)
         bound = allowed.max()
         there, here = each.weight.flatten().sort().values, each.back.flatten().sort().values
-        if each.axis is not None or ((there - here).abs() > bound).any():
+        in_place = bool(((each.weight - each.back).abs() <= bound).all())
+        if in_place or each.axis is not None or ((there - here).abs() > bound).any():
             continue
         weight = each.case.expected["weight"]
         assert isinstance(weight, Tensor)
@@ -246,8 +247,10 @@ def _constant(seen: Seen, row: int, back: Tensor | None) -> str:
     value, scale, zero = seen.weight[row, 0].item(), seen.scale[row].item(), seen.zero[row].item()
     q = seen.q[row, 0].item()
     made = f"Where all entries are {value:.6g}, scale is {scale:.6g}, zero_point {zero:.6g} and q {q:.0f}"
-    if scale == 0 or back is None or not torch.isfinite(back).all():
+    if scale == 0:
         return f"{made}: where max equals min the step is 0, and a division by it gives no number."
+    if back is None or not torch.isfinite(back).all():
+        return f"{made}: with these no number comes back. Any step will do there, and all must be finite."
     return (
         f"{made}, and {back[0].item():.6g} comes back. Any step will do there, but scale · (q - zero_point) must give "
         "the number again, to float32's precision."
