@@ -27,7 +27,7 @@ def became(entry: Entry, got: Tensor, ranges: Mapping[str, Value]) -> list[str]:
     if got.numel() != wanted.numel() or not wanted.numel() or got.is_complex():
         return []
     got = got.reshape(wanted.shape)
-    return _casts(wanted, got) or _constant(wanted, got) or _otherwise(wanted.double(), got.double(), ranges)
+    return _casts(wanted, got) + _constant(wanted, got) or _otherwise(wanted.double(), got.double(), ranges)
 
 
 def _casts(wanted: Tensor, got: Tensor) -> list[str]:

@@ -36,7 +36,8 @@ def quantize_found(asked: Sequence[Asked]) -> dict[str, Diagnosis]:
     seen = seen_in(asked)
     moved = _moved(seen)
     rest = [each for each in seen if each.name not in moved]
-    steps, backs, zeros = steps_found(rest), *_zero_and_back(rest)
+    steps = steps_found(rest)
+    backs, zeros = _zero_and_back(rest, set(steps))
     varied = [each for each in rest if each.varied.any() and each.name not in backs]
     zeros = {name: words for name, words in zeros.items() if name not in steps}  # it may follow from the step
     rounded = rounding_found([each for each in rest if each.name not in backs], {*steps, *zeros})
@@ -95,8 +96,8 @@ def _moved(seen: Sequence[Seen]) -> dict[str, str]:
 # ---- zero points, and the way back --------------------------------------------------------------------------------
 
 
-def _zero_and_back(seen: Sequence[Seen]) -> tuple[dict[str, str], dict[str, str]]:
-    """What is wrong with the way back, and with zero points, by the case's name."""
+def _zero_and_back(seen: Sequence[Seen], steps: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What is wrong with the way back, and with zero points, by the case's name. steps: where the step is not right."""
     there = [
         each for each in seen if each.back is not None and each.scale.isfinite().all() and each.zero.isfinite().all()
     ]
@@ -118,8 +119,10 @@ def _zero_and_back(seen: Sequence[Seen]) -> tuple[dict[str, str], dict[str, str]
         both = f"zero_point is {base}, and dequantize gives {form}: these two do not go together. {ASKED}."
         return {each.name: both for each in wrong}, {}
     astray = [each for each in wrong if RIGHT not in forms[each.name]]
-    backs = _way_back(astray, forms) if form != RIGHT else {}
+    backs = _way_back(astray, forms, steps) if form != RIGHT else {}
     held = [each for each in wrong if RIGHT in forms[each.name] and kind in kinds[each.name]]
+    if base == AGREE[RIGHT]:  # where rounding or cutting off changes nothing, the zero point is right
+        held = [each for each in held if not each.varied.any() or not set(_fine()) & set(kinds[each.name])]
     return backs, {each.name: _zero_in_words(kind, base) for each in held} if kind not in _fine() else {}
 
 
@@ -154,7 +157,7 @@ def _zero_in_words(kind: str, base: str) -> str:
     return f"zero_point is {kind}. It is the level that stands for 0: scale · (q - zero_point) is to be the weight."
 
 
-def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]]) -> dict[str, str]:
+def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]], steps: set[str]) -> dict[str, str]:
     """What dequantize computes in these answers; where no formula gives it, for one entry."""
     form = _common([(forms[each.name], True) for each in astray])
     found = {}
@@ -166,7 +169,7 @@ def _way_back(astray: Sequence[Seen], forms: dict[str, list[str]]) -> dict[str, 
                 f"dequantize lets scale and zero_point of the channels fall on axis {axes[0]}, and channel_axis is "
                 f"{each.axis}."
             )
-        elif _would_do(each):
+        elif each.name not in steps and _would_do(each):
             found[each.name] = _other_numbers(each)
     return found
 
@@ -213,7 +216,11 @@ def _others(seen: Sequence[Seen]) -> dict[str, str]:
         shift = y.mean() - factor * x.mean()
         off = (y - factor * x - shift).abs().max()
         moved = (y - x).abs().max()
-        if bool(off <= 0.6 * each.scale.abs()[0]) and bool(moved > 3 * off) and bool(factor > 0):
+        if (
+            bool(off <= 0.6 * each.scale.abs()[0])
+            and bool(moved > 3 * off)
+            and bool(0.02 < (factor - 1).abs() < 1e3 and y.max() > y.min())
+        ):
             found[each.name] = (
                 f"What comes back is {factor:.4g} times the weight, shifted by {shift:.4g}, and rounded: quantize "
                 "works on other numbers than the weight's, and dequantize does not undo that."

@@ -36,13 +36,7 @@ def steps_found(seen: Sequence[Seen]) -> dict[str, str]:
     wrong = [each for each in seen if each.wrong and not _right(each).all()]
     if not wrong:
         return {}
-    message = (
-        _rounded(seen)
-        or _smallest(seen, wrong)
-        or _part_of_a_range(seen, wrong)
-        or _other_way_up(wrong)
-        or _near(wrong)
-    )
+    message = _rounded(seen) or _smallest(seen) or _part_of_a_range(seen, wrong) or _other_way_up(wrong) or _near(wrong)
     return {each.name: message for each in wrong} if message else {}
 
 
@@ -67,20 +61,25 @@ def _rounded(seen: Sequence[Seen]) -> str:
     return ""
 
 
-def _smallest(seen: Sequence[Seen], wrong: Sequence[Seen]) -> str:
-    """One number where steps are smaller than it, and the step everywhere else."""
-    off = [(each.scale[bad], _step(each)[bad]) for each in wrong for bad in [~_right(each)]]
-    scales, steps = (torch.cat(part) for part in zip(*off, strict=True))
-    number = scales[0]
-    fine = torch.cat([_step(each)[_right(each) & each.varied] for each in seen])
-    if not (close(scales, number, 0.01).all() and number > 0 and (steps < number).all() and len(fine) >= ENOUGH):
+def _smallest(seen: Sequence[Seen]) -> str:
+    """The step, and a number that is added to each, or that none is below."""
+    pairs = [(each.scale[each.varied], _step(each)[each.varied]) for each in seen if each.varied.any()]
+    scales, steps = (torch.cat(part) for part in zip(*pairs, strict=True))
+    place = steps.argmin()
+    least, step = scales[place], steps[place]
+    if len(steps) < ENOUGH or not (least.isfinite() and least > 100 * step):
         return ""
-    if not (fine > number).all() or steps.max() > fine.min() or not (steps < 0.01 * fine.min()).all():
+    added, kept = close(scales, steps + least).all(), close(scales, steps.clamp(min=least)).all()
+    if not (added or kept):
         return ""
+    what = (
+        "a smallest step, or a small number that is added to each,"
+        if added and kept
+        else ("a small number that is added to each" if added else "a smallest step")
+    )
     return (
-        f"scale is {number:.3g} for a weight whose step is {steps[0]:.3g}: a smallest step, or a small number that is "
-        "added to each, is larger than that step. Small weights are no constants: only where max equals min is the "
-        "step not to be divided by."
+        f"scale is {least:.3g} for a weight whose step is {step:.3g}: {what} is larger than that step. Small weights "
+        "are no constants: only where max equals min is the step not to be divided by."
     )
 
 
@@ -177,7 +176,7 @@ def _near(wrong: Sequence[Seen]) -> str:
     if (ratios == 0).all():
         return f"scale is 0 for weights whose step is not. {asked_step(wrong)}"
     low, high = ratios.min().item(), ratios.max().item()
-    if len(ratios) < 2 or not (0 < high < 1 or low > 1):
+    if len(ratios) < 2 or not (0 < high < 0.999 or low > 1.001):
         return ""
     size = "smaller" if high < 1 else "larger"
     return (
