@@ -6,6 +6,7 @@
     held               networks and tensors as they are, whatever they say of themselves
     judges, compare    the side that compares what came back with what is expected; runs no submission
     there_and_back     the judges of chapter 4; chain is task 3.5 beside wrong earlier tasks, outcomes what judges share
+    savable, renamed   words for what keeps a dict from being saved, and for names that came back as others
     mistakes           the known mistakes, and what is said of each
     scoring            from answers to the parts of a task; final is the network that is handed in
     public             the public tests on a student's own machine; time_limit ends what does not end

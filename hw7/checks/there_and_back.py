@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from hw7.checks.cases import Answer, Case, Outcome, Status, Value, Verdict
-from hw7.checks.compare import SHOWN, kind, words
+from hw7.checks.compare import kind, words
 from hw7.checks.outcomes import outcome_of_status, with_sign, wrong_answer
+from hw7.checks.renamed import listed, renamed
 from hw7.checks.savable import Obstacle, in_words
 from hw7.checks.tensors import bytes_of, pack_names
 from hw7.support.words import counted
@@ -102,7 +103,8 @@ def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -
             wanted_entry, got_entry = (float(tensor.double().flatten()[place]) for tensor in (right, got[name]))
             bound_words = f"within {bound:.3g}" if bound else "bit for bit"
             what = "What comes back is too far from what was given."
-            wrong[name] = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
+            called = f"{name}: " if case.judge == "compressed" else ""
+            wrong[name] = (what, f"{called}{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
     if not wrong:
         return Outcome(Verdict.RIGHT)
     fits, equals = (
@@ -233,7 +235,8 @@ def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcom
     most = case.expected.get("most_bytes")
     if outcome.verdict is Verdict.RIGHT and isinstance(most, int) and len(file) > most:
         message = "The file is too large."
-        return wrong_answer(message, f"at most {most:,} bytes", f"{len(file):,} bytes", ["not-compressed"])
+        got_words = f"{len(file):,} bytes: {_bytes(wanted, safetensors.torch.load(file))}"
+        return wrong_answer(message, f"at most {most:,} bytes", got_words, ["not-compressed"], clear=True)
     return outcome
 
 
@@ -244,17 +247,31 @@ def _same_entries(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Te
     entries = list(wanted) if everything else list(_judged(case, wanted))
     if list(got) != entries if everything else not set(entries) <= set(got):
         mistake = "order-lost" if sorted(got) == sorted(wanted) else "names-lost"
-        known = [name if name in wanted else "(another name)" for name in got]
-        want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
-        return wrong_answer("The names or their order did not come back.", want, have, [mistake])
+        how = renamed(list(wanted), list(got))
+        message = f"The names or their order did not come back: they come back {how}."
+        want = listed(list(wanted))
+        return wrong_answer(message, want, f"the names {how}", [mistake], clear=True)
     for name in entries:
         right, back = wanted[name], got[name]
         same_shape = right.shape == back.shape if everything else right.numel() == back.numel()
         same_dtype = right.dtype == back.dtype or not (everything or _bit_for_bit(case, name))
         if not same_shape or not same_dtype:
             mistake = "dtype-lost" if same_shape else "shape-lost"
-            return wrong_answer(f"{name} came back with another shape or dtype.", kind(right), kind(back), [mistake])
+            message = f"{name} came back with another {'dtype' if same_shape else 'shape'}."
+            pair = [f"{name}: {kind(tensor)}" for tensor in (right, back)]
+            return wrong_answer(message, pair[0], pair[1], [mistake], clear=True)
     return Outcome(Verdict.RIGHT)
+
+
+def _bytes(wanted: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
+    """What takes them: the first weight of which the file holds more than a byte a number, or what lies beside."""
+    big = {name: t.numel() for name, t in wanted.items() if t.is_floating_point() and t.numel() >= 1024}
+    wide = {tensor.numel(): tensor for tensor in file.values() if tensor.element_size() > 1}
+    for name, count in big.items():
+        if count in wide and not name.endswith(("running_mean", "running_var")):
+            return f"{count:,} numbers of {str(wide[count].dtype).removeprefix('torch.')} for {name}"
+    beside = [t for t in file.values() if t.numel() not in big.values()]
+    return f"{sum(t.numel() * t.element_size() for t in beside):,} of them beside the levels"
 
 
 def _judged(case: Case, wanted: Mapping[str, Tensor]) -> list[str]:

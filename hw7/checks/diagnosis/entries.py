@@ -14,8 +14,6 @@ from hw7.checks.cases import Case, Status
 from hw7.checks.diagnosis import Asked
 from hw7.checks.there_and_back import names_in, parts_of, state_dict_of
 
-FEW = 3  # names in a message
-
 
 class Entry(NamedTuple):
     name: str
@@ -88,33 +86,26 @@ def in_common(bad: Iterable[Entry], good: Iterable[Entry]) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
-
-
 # ---- what came back -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Returned:
-    """A state_dict that was asked of, and the one that came back. file: what compress made, by name. size: of
-    that, as bytes of a file."""
+    """A state_dict that was asked of, and the one that came back."""
 
     case: Case
     wrong: bool
-    file: dict[str, Tensor]
     got: dict[str, Tensor]
-    size: int
 
     @cached_property
     def given(self) -> dict[str, Tensor]:
         return state_dict_of(self.case)
 
     @cached_property
-    def exact(self) -> bool:
-        """Whether names, order, shapes and dtypes are asked for."""
-        return bool(self.case.expected.get("in_order"))
+    def kept(self) -> bool:
+        """Whether all names came back, and with their dtypes what is judged bit for bit: else that is what is wrong."""
+        exact = [entry for entry in self.judged() if not entry.floating or entry.statistic]
+        return self.given.keys() <= self.got.keys() and all(self.got[e.name].dtype == e.tensor.dtype for e in exact)
 
     def judged(self) -> list[Entry]:
         """The entries whose values are."""
@@ -139,16 +130,15 @@ def returned_of(asked: Asked) -> Returned | None:
     if len(asked.answers) != 2 or any(answer.status is not Status.RETURNED for answer in asked.answers):
         return None
     first, back = asked.answers
-    file = file_of(asked)
     names = names_in(back.tensors[0]) if back.tensors else None
     parts = parts_of(asked.case, first)
-    if file is None or parts is None or names is None or len(names) > len(back.tensors) - 1:
+    if parts is None or names is None or len(names) > len(back.tensors) - 1:
         return None
-    data, after = parts
+    _, after = parts
     if not all(map(torch.equal, state_dict_of(asked.case).values(), after)):
         return None  # it was changed: that is said by the judge
     got = dict(zip(names, back.tensors[1:], strict=False))
-    return Returned(asked.case, asked.outcome.verdict != "RIGHT", file, got, len(data))
+    return Returned(asked.case, asked.outcome.verdict != "RIGHT", got)
 
 
 def file_of(asked: Asked) -> dict[str, Tensor] | None:

@@ -1,126 +1,15 @@
-"""Task 4.2: names that are lost or another, entries in another order, and names that compress takes for itself."""
+"""Task 4.2: names that compress takes for itself, and that are an entry's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from hw7.checks.cases import Case
 from hw7.checks.diagnosis import Asked
-from hw7.checks.diagnosis.entries import Entry, Returned, file_of, in_common, kinds_of, listed
+from hw7.checks.diagnosis.entries import file_of
 from hw7.checks.there_and_back import state_dict_of
-
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-
-
-def _without(head: str) -> Callable[[str], str]:
-    return lambda name: name.removeprefix(head)
-
-
-def _without_any(head: str) -> Callable[[str], str]:
-    return lambda name: name if not name.startswith(head) else _without_any(head)(name.removeprefix(head))
-
-
-RENAMED: dict[str, Callable[[str], str]] = {
-    "in small letters": str.lower,
-    "in capitals": str.upper,
-    "without letters that are not ASCII": lambda name: name.encode("ascii", "ignore").decode(),
-    "without their last part": lambda name: name.rpartition(".")[0],
-    "with nothing but their last part": lambda name: name.rpartition(".")[2],
-    "without spaces": lambda name: name.replace(" ", ""),
-    "without quotes": lambda name: name.replace('"', "").replace("'", ""),
-    **{f"without {head} in front": _without(head) for head in WRAPPERS},
-    **{f"without any {head} in front": _without_any(head) for head in WRAPPERS},
-}
-
-
-def names_found(returned: Sequence[Returned]) -> dict[str, str]:
-    """What is wrong with the names of each answer, or with their order, by the case's name."""
-    wrong = [each for each in returned if each.wrong and _is_wrong(each)]
-    if not wrong:
-        return {}
-    if not any(each.got for each in returned):
-        none = "No entry comes back: whatever decompress needs must be in the file, since it runs in a new process."
-        return {each.case.name: none for each in wrong}
-    if words := _renamed(returned):
-        asked = "They are to come back as they were, every letter."
-        return {each.case.name: f"Names come back {words}. {asked}" for each in wrong}
-    entries = [(each, Entry(name, tensor)) for each in returned for name, tensor in each.given.items()]
-    lost = [entry for each, entry in entries if entry.name not in each.got]
-    common = in_common(lost, [entry for each, entry in entries if entry.name in each.got])
-    found = {}
-    for each in wrong:
-        if missing := [name for name in each.given if name not in each.got]:
-            kind = f" Lost are {common}, and no others." if common else ""
-            found[each.case.name] = f"These entries do not come back under their names: {listed(missing)}.{kind}"
-        elif len(each.got) > len(each.given):
-            found[each.case.name] = (
-                f"{len(each.got) - len(each.given)} entries come back that were not in the state_dict."
-            )
-        else:
-            found[each.case.name] = (
-                f"The entries come back {_order(each)}. They are to keep the order of the state_dict."
-            )
-    return found
-
-
-def _is_wrong(each: Returned) -> bool:
-    if each.exact:
-        return list(each.got) != list(each.given)
-    return not {entry.name for entry in each.judged()} <= set(each.got)
-
-
-def _renamed(returned: Sequence[Returned]) -> str:
-    """What was done to all names, in words."""
-    found = [words for words, change in RENAMED.items() if all(_are(change, each) for each in returned)]
-    return found[0] if found else _rewritten(returned)
-
-
-def _are(change: Callable[[str], str], each: Returned) -> bool:
-    return list(each.got) == list(dict.fromkeys(map(change, each.given)))
-
-
-def _rewritten(returned: Sequence[Returned]) -> str:
-    """With something in front of all, at the end of all, or in the place of every dot."""
-    name, back = next(
-        ((name, back) for each in returned for name, back in zip(each.given, each.got, strict=False)), ("", "")
-    )
-    changes: dict[str, Callable[[str], str]] = {}
-    if back.endswith(name):
-        changes["with something in front that was not there"] = lambda each: back.removesuffix(name) + each
-    if back.startswith(name):
-        changes["with something at the end that was not there"] = lambda each: each + back.removeprefix(name)
-    if longest := max((len(back) for each in returned for back in each.got), default=0):
-        changes[f"cut off after {longest} letters"] = lambda each: each[:longest]
-    if len(back) == len(name) and "." in name:
-        changes["with every . turned into another sign"] = lambda each: each.replace(".", back[name.index(".")])
-    return next((words for words, change in changes.items() if all(_are(change, each) for each in returned)), "")
-
-
-def _order(each: Returned) -> str:
-    given, got = list(each.given), list(each.got)
-    sizes = {name: tensor.numel() for name, tensor in each.given.items()}
-    for words, order in (
-        ("in alphabetical order", sorted(given)),
-        ("backwards", given[::-1]),
-        ("by size, small ones first", sorted(given, key=lambda name: sizes[name])),
-        ("by size, large ones first", sorted(given, key=lambda name: -sizes[name])),
-    ):
-        if got == order:
-            return words
-    entries = [Entry(name, each.given[name]) for name in given]
-    first = [
-        words
-        for words, holds in kinds_of(entries).items()
-        if got == [e.name for e in entries if holds(e)] + [e.name for e in entries if not holds(e)]
-    ]
-    if len(first) == 1:
-        return f"with {first[0]} first"
-    return "in another order"
-
-
-# ---- names that are taken -----------------------------------------------------------------------------------------
 
 
 def names_taken(asked: Sequence[Asked]) -> dict[str, str]:
