@@ -24,7 +24,7 @@ from hw7.checks.diagnosis.levels import (
     zero_points,
 )
 from hw7.checks.diagnosis.rounding import rounding_found
-from hw7.checks.diagnosis.steps import steps_found
+from hw7.checks.diagnosis.scales import steps_found
 from hw7.checks.tensors import reorder
 
 ASKED = "zero_point is the level that stands for 0, and a weight is scale · (q - zero_point)"
