@@ -33,8 +33,11 @@ from autograder.tasks.final.images import hidden_images
 from autograder.tasks.hidden import Hidden
 from autograder.tasks.table import CHAPTER, cases
 from hw7 import HW7Error
+from hw7.checks.bounds import bound
 from hw7.checks.cases import Answer, Bound, Call, Case, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import HandedIn, measure_accuracy
+from hw7.checks.final import NEEDED, HandedIn, Measured, hits, logits_of, why_low
+from hw7.checks.importable import RAISES, told
+from hw7.checks.outcomes import not_imported
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
 from hw7.solution import MODULES, source_size
 from hw7.support.bounded_json import TooMuchError, read_bounded
@@ -45,6 +48,12 @@ STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 HELD = 64 * 2**20  # bytes of first answers that wait for their second halves
 MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTPUT_KEPT = 4_000
+MAX_REASON = 2_000  # bytes of what is said of a module that cannot be imported
+_ENDED = {
+    Status.TIME: "the import does not come to an end",
+    Status.DIED: "the import ends the process",
+    Status.NO_MEMORY: "the import asks for more memory than there is",
+}
 UNGRADABLE = "The grader failed on these files, and does not fail without them: a teacher has to look at them."
 
 
@@ -140,6 +149,7 @@ class _Grading:
     sheets: dict[str, AnswerSheet] = field(default_factory=dict)  # by task id
     once: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of first rounds, by task id
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all rounds, by task id
+    not_imported: dict[str, str] = field(default_factory=dict)  # why, by module, of those whose import failed
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -171,6 +181,9 @@ class _Grading:
                     self.ask([self.open(task)], process)
                 if self.late(task):  # there was too little time left
                     self.sheets[task.id] = earlier
+        for task in self.rubric.tasks:
+            if task.has_cases:
+                self.sheets[task.id].not_imported = self.not_imported.get(CHAPTER[task.check], "")
 
     def open(self, task: Task) -> Task:
         """With an empty sheet."""
@@ -190,7 +203,8 @@ class _Grading:
         """The modules whose import does not come to an end, with what came instead. The time is that of the first task
         that needs the module.
 
-        A module that raises is not among them: that costs nothing, and each task says so for itself.
+        A module that raises is not among them: that costs nothing, and each task finds out for itself. But why it does
+        is asked here, for all of its tasks.
         """
         asked = [task for task in self.rubric.tasks if task.has_cases]
         broken: dict[str, Answer] = {}
@@ -200,11 +214,24 @@ class _Grading:
                 continue
             call = Call("import_module", {"module": module}, Bound(0, 0))
             (answer,) = self.answers(process, task, [call], first=True)
+            if answer.status not in (Status.RETURNED, Status.ABSENT):
+                self.find_out(module, answer)
             if answer.status in STOPPED:
                 broken[module] = answer
                 if module == "":
                     return dict.fromkeys(MODULES, answer)
         return broken
+
+    def find_out(self, module: str, answer: Answer) -> None:
+        """Why the import of a module failed, in words, from a process in which nothing of the submission runs."""
+        ended = _ENDED.get(answer.status, RAISES)
+        with closing(_Process(self)) as process:
+            call = Call("why_not_imported", {"module": module, "ended": ended}, bound(1, MAX_REASON))
+            (found,) = process.ask([call], MIN_SECONDS, resume=False)
+        text = told(module, None, ended)
+        if found.status is Status.RETURNED and found.tensors[0].numel() <= MAX_REASON:
+            text = bytes(found.tensors[0].tolist()).decode(errors="replace")
+        self.not_imported |= dict.fromkeys([module] if module else MODULES, text)
 
     def ask(self, tasks: Sequence[Task], process: _Process) -> None:
         """Puts all questions of these tasks in this process, and closes it. Then what is right so far is asked again in
@@ -270,7 +297,7 @@ class _Grading:
         count = int(task.parameters["images"]) if task else 0
         return HandedIn(sizes, self.accuracy, data, count, "hidden images", hidden=True)
 
-    def accuracy(self) -> Outcome | float:
+    def accuracy(self) -> Outcome | Measured:
         task, weights = self.rubric.of_check("accuracy"), self.submission.weights
         assert task is not None
         assert weights is not None
@@ -285,7 +312,16 @@ class _Grading:
                 left -= process.seconds
                 return answer
 
-            return measure_accuracy(weights, hidden.images, hidden.labels, int(task.parameters["batch"]), ask)
+            logits = logits_of(weights, hidden.images, int(task.parameters["batch"]), ask)
+            if isinstance(logits, Outcome):
+                why = next((self.not_imported[name] for name in NEEDED if name in self.not_imported), "")
+                return not_imported(logits, why) if why else logits
+            share, enough = (
+                hits(logits, hidden.labels) / len(logits),
+                min(task.thresholds[self.handed_in.data].values()),
+            )
+            low = share < enough
+            return Measured(share, why_low(logits, hidden.images, hidden.labels, enough, ask) if low else None)
 
 
 def written_answers(notebook: bytes | None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import argparse
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -34,10 +34,11 @@ from submissions import (
     mutants,
     reference_files,
     rubric,
+    unseen,
 )
 
 from autograder.grading import hidden_cases
-from hw7.checks.cases import Case, Outcome, Verdict
+from hw7.checks.cases import Outcome, Verdict
 from hw7.checks.judges import judge
 from hw7.checks.mistakes import load_mistakes
 from hw7.checks.scoring import AnswerSheet, telling
@@ -154,45 +155,97 @@ def _line(head: str, told: Told) -> str:
     return f"   - {head}{told.part}, {told.case} ({told.named or ('clear' if outcome.clear else '-')}): {said}{more}"
 
 
-def as_page(looks: Sequence[Look], right: dict[str, tuple[str, ...]]) -> str:
+def naming(looks: Sequence[Look]) -> str:
+    """The table by task: with the whole table of mistakes, and with each solution's own entry taken out."""
     rows = []
     for name in [*sorted({each.mutant.task for each in looks}), "all"]:
         some = [each for each in looks if name in (each.mutant.task, "all")]
-        all_of, out = Counter(standing(each.told) for each in some), [each for each in some if each.without is not None]
+        told = Counter(standing(each.told) for each in some)
+        out = [each for each in some if each.without is not None]
         without = Counter(standing(each.without or ()) for each in out)
-        parts = [told for each in some for told in each.told]
-        rows.append(
-            (
-                name, len(some), share(all_of["named"], len(some)), share(all_of["clear"], len(some)),
-                all_of["not named"], all_of["named wrongly"], all_of["not found"],
-                share(sum(bool(told.named) or told.outcome.clear for told in parts), len(parts)),
-                len(out), share(without["named"], len(out)), without["clear"], share(without["named wrongly"], len(out)),
-            )
-        )  # fmt: skip
-    head = (
-        "task", "wrong solutions", "named", "clear", "not named", "named wrongly", "not found", "of parts lost",
-        "in the table", "named without it", "clear", "wrongly",
-    )  # fmt: skip
-    return f"# date {date.today()}\n\n" + tabulate(rows, head, tablefmt="github") + f"\n\n{right}\n"
+        whole = [share(told[how], len(some)) for how in ("named", "clear", "not named", "named wrongly")]
+        rest = [share(without[how], len(out)) for how in ("named", "clear", "not named", "named wrongly")]
+        rows.append((name, len(some), *whole, len(out), *rest))
+    how = ("named", "clear", "neither", "wrongly")
+    head = ("task", "wrong solutions", *how, "of them in the table", *(f"{each}, entry out" for each in how))
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
+
+
+def confusion(looks: Sequence[Look], accusations: Mapping[str, tuple[str, ...]]) -> str:
+    """The whole grader: wrong and right solutions, found and accused."""
+    told = Counter(standing(each.told) for each in looks)
+    found = len(looks) - told["not found"]
+    accused = sum(bool(tasks) for tasks in accusations.values())
+    rows = [
+        ("wrong", len(looks), found, told["not found"], told["named"], told["clear"], told["named wrongly"]),
+        ("right", len(accusations), accused, len(accusations) - accused, "", "", ""),
+    ]
+    head = ("solutions", "asked", "lose points", "lose none", "named", "clear", "named wrongly")
+    return tabulate(rows, head, tablefmt="github")
+
+
+def answers(seen: Sequence[tuple[Look, str]]) -> str:
+    """What is said of mistakes that nobody had looked at."""
+    rows = []
+    for each, enough in seen:
+        said = next((told for told in each.told if told.named), each.told[0]).outcome if each.told else None
+        shown = "not found" if said is None else said.message
+        shown += f" Expected: {said.expected}; got: {said.got}." if said and not said.mistake and said.expected else ""
+        rows.append(tuple(text.replace("|", "\\|") for text in (each.mutant.task, each.mutant.about, shown, enough)))
+    return tabulate(rows, ("task", "what is wrong", "what a student reads", "enough?"), tablefmt="github")
+
+
+PAGE = """\
+# What is said of wrong solutions
+
+Made by `python benchmarks/justice.py` on {date}, from the solutions in `tests/answers` and one hidden seed.
+
+- **named**: in one part that it loses, or more, the student reads the mistake: a row of the table of known mistakes, or
+  what was found out from all answers (a formula, a layer, a tensor), and nowhere a wrong one.
+- **clear**: no name, but the check's own words with *expected* and *got* say what is wrong: another dtype or shape, no
+  tensor, a bad input that is not refused, a file that is too large, an exception (the public tests show the line).
+- **wrongly**: in one part or more a mistake is named that is not the one that was made. Of names from the table the
+  corpus says which are right; of what is found out, what must be said, word by word.
+- **entry out**: the same answers, judged as if nobody had known this solution's own mistakes: their rows are taken out
+  of the table.
+
+## By task
+
+{naming}
+
+## The whole grader
+
+{confusion}
+
+## Mistakes that nobody had looked at
+
+Written before their messages were read; whether a message is enough to put the mistake right was judged by a person.
+
+{answers}
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="TASK", default="", help="the beginning of the tasks' numbers: 3, or 2.1")
-    parser.add_argument("--list", action="store_true", help="a line for each wrong solution")
+    parser.add_argument("--list", action="store_true", help="what is said of each wrong solution")
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if mutant.task.startswith(options.only)]
+    new = [entry for entry, _ in unseen() if entry.task.startswith(options.only)]
     for task in rubric().tasks:
         if task.has_cases and task.id.startswith(options.only):
             hidden_cases(rubric(), HIDDEN)
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        looks = pool.map(look, chosen, chunksize=4)
+        looks, seen = pool.map(look, chosen, chunksize=4), pool.map(look, new)
         if options.list:
-            print(as_list(looks))
+            print(as_list([*looks, *seen]))
             return
-        rights = [] if options.only else [*alternatives(), Entry("reference", "", "", (), reference_files())]
-        right = dict(zip([entry.id for entry in rights], pool.map(accused, rights), strict=True))
-    print(as_page(looks, right))
+        right = [] if options.only else [*alternatives(), Entry("reference", "", "", (), reference_files())]
+        accusations = dict(zip([entry.id for entry in right], pool.map(accused, right), strict=True))
+    enough = {entry.id: text for entry, text in unseen()}
+    tables = {"naming": naming(looks), "confusion": confusion(looks, accusations)}
+    tables["answers"] = answers([(each, enough[each.mutant.id]) for each in seen])
+    print(PAGE.format(date=date.today(), **tables), end="")
 
 
 if __name__ == "__main__":

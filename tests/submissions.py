@@ -4,7 +4,7 @@
 (mutants), `right.toml` right ones that are written differently (alternatives). Each gives `code` for a module: its
 functions, classes and constants take the place of the reference's of the same name, the rest of the module stays. A
 mutant may say instead what it changes in its file's `right` code (`was` -> `now`, each found exactly once): small
-differences that can be read.
+differences that can be read. `unseen.toml` has mistakes that were written before anybody looked at the messages.
 """
 
 import ast
@@ -29,8 +29,9 @@ from autograder.grading import Hidden, grade_submission
 from autograder.intake.submission import Submission
 from autograder.rubric import Rubric, load_rubric
 from hw7.checks.calls.contract import LazySolution
-from hw7.checks.calls.run import run_call
-from hw7.checks.cases import Answer, Call, Case, Outcome
+from hw7.checks.calls.run import module_of, run_call
+from hw7.checks.cases import Answer, Call, Case, Outcome, Status
+from hw7.checks.importable import import_trouble, installed, told
 from hw7.checks.scoring import AnswerSheet
 from hw7.solution import PROJECT, Solution, load_solution
 
@@ -133,6 +134,11 @@ def outcomes(files: Mapping[str, bytes], cases: Sequence[Case]) -> dict[str, Out
 def answered(files: Mapping[str, bytes], cases: Sequence[Case]) -> AnswerSheet:
     """The answers to the cases of a task; second halves are asked of a fresh import."""
     sheet = AnswerSheet(cases)
+    module = module_of(cases[0].call)
+    if trouble := import_trouble(files, module, installed):
+        sheet.not_imported = told(module, trouble)
+        sheet.fill(Answer(Status.RAISED))
+        return sheet
     with _random_numbers_of_a_child(), imported(files):
         halves = sheet.add(sheet.calls, [run_call(LazySolution(), call) for call in sheet.calls])
     with _random_numbers_of_a_child(), imported(files):
@@ -330,6 +336,21 @@ def mutants() -> tuple[Entry, ...]:
             for change in raw.get("bytes", []):
                 files = BYTES[change](files)
             entries.append(Entry(name, task, raw["wrong"], mistakes, files, says, weights))
+    return tuple(entries)
+
+
+@cache
+def unseen() -> tuple[tuple[Entry, str], ...]:
+    """Wrong solutions that were written before anybody looked at what is said of them, and whether that is enough."""
+    entries = []
+    for raw in tomllib.loads((HERE / "answers" / "unseen.toml").read_text())["mutant"]:
+        if "append" in raw:
+            name = f"solution/{raw['module']}"
+            files = {**reference_files(), name: reference_files()[name] + raw["append"].encode()}
+        else:
+            files = with_code({raw["module"]: raw["code"]})
+        name = f"{raw['task']}-{raw['name']}"
+        entries.append((Entry(name, raw["task"], raw["wrong"], (), files), raw.get("enough", "")))
     return tuple(entries)
 
 

@@ -42,6 +42,7 @@ IDIOMS = (
 GIVEN: Mapping[str, Sequence[str]] = {
     # An example in numbers, which the reference's own test uses, too.
     "docs/handout.md": ("kd_loss(student, teacher, label, 2.0, alpha).item()",),
+    "assignments/hw7/tests/test_2_1_kd_loss.py": ("kd_loss(student, teacher, label, 2.0, alpha).item()",),
     # The same layer, of a network that is given for question 4.
     "hw7/models.py": (
         "conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)",

@@ -21,6 +21,7 @@ from autograder.course.differences import differences, same
 from autograder.course.files import files_below, rendered
 from autograder.course.leaks import Scanner, listed
 from autograder.course.nbgrader import FOR_PACK, with_check_cells
+from autograder.course.plain_tests import filled_in
 from autograder.course.stripping import secrets, stated, strip
 from autograder.rubric import Rubric, load_rubric
 from autograder.tasks.table import cases
@@ -80,7 +81,7 @@ def student_tree(rubric: Rubric | None = None) -> Files:
     hidden, public = list[str](), list[str]()
     for name, text in reference_sources().items():
         place = f"{REFERENCE}/{name}"
-        files[f"{ASSIGNMENT}/{name}"] = strip(text, place).encode()
+        files[f"{ASSIGNMENT}/{name}"] = filled_in(strip(text, place)).encode()
         hidden += secrets(text, place)
         public += stated(text, place) if name.endswith(".py") else []
     files |= {f"{ASSIGNMENT}/tests/{name}": data for name, data in public_tests(rubric).items()}

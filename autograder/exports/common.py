@@ -61,7 +61,7 @@ def known(mistake: str) -> Mistake | None:
 def hint(part: PartScore) -> str:
     """What to do against the part's known mistake, unless its message says so already; "" where none is known."""
     row = known(part.outcome.mistake)
-    return row.hint if row and row.hint not in part.outcome.message else ""
+    return row.hint if row and not row.diagnosed and row.hint not in part.outcome.message else ""
 
 
 def printable(text: str) -> str:

@@ -23,12 +23,11 @@ from autograder.exports.common import aligned, display_name, file_name, hint, kn
 from autograder.grades import Grade, TaskGrade
 from autograder.rubric import Rubric
 from hw7.checks.cases import PartScore, Verdict
+from hw7.checks.scoring import findings
 from hw7.support.files import write_file
 
 ADVICE: Mapping[Verdict, str] = {
     Verdict.WRONG: "It runs, and its answer is another one: compare expected and got, then try the numbers by hand.",
-    Verdict.MISSING: "Nothing was there to grade: the function is still a stub, has another name, or its file could "
-    "not be imported.",
     Verdict.CRASH: "It raised an exception or ended the process: call it yourself with inputs of the same shapes.",
     Verdict.TIME: "It was stopped before it answered: look for a loop that never ends, or for work done twice.",
     Verdict.MEMORY: "It took more memory than there is: look for something that grows with every call.",
@@ -44,9 +43,9 @@ FIRST = 3  # as many things are named to be done next
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do next: a task, what can be gained there, and how."""
+    """One thing to do next: the tasks that it is about, what can be gained there, and how."""
 
-    task: TaskGrade
+    tasks: tuple[TaskGrade, ...]
     gain: float
     text: str
 
@@ -89,19 +88,37 @@ def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
 
 
 def unexplained(task: TaskGrade) -> set[Verdict]:
-    """The verdicts of a task that no known mistake explains."""
-    return {part.outcome.verdict for part in task.parts if not part.right and not known(part.outcome.mistake)}
+    """The verdicts of a task that no known mistake explains, and whose message needs advice beside it."""
+    wrong = [part.outcome for part in task.parts if not part.right]
+    return {outcome.verdict for outcome in wrong if outcome.verdict in ADVICE and not known(outcome.mistake)}
 
 
 def next_steps(grade: Grade) -> list[Step]:
-    """What to do first: the tasks with the most points to gain, in the order in which they are solved."""
-    open_tasks = [task for task in grade.tasks if task.verdict is not Verdict.RIGHT and task.points < task.out_of]
-    steps = []
-    for task in sorted(open_tasks, key=lambda task: task.points - task.out_of)[:FIRST]:
-        part = next(part for part in task.parts if not part.right)
-        row = known(part.outcome.mistake)
-        steps.append(Step(task, task.out_of - task.points, row.hint if row else ADVICE[part.outcome.verdict]))
-    return sorted(steps, key=lambda step: grade.tasks.index(step.task))
+    """What to do first: the tasks with the most points to gain, in the order in which they are solved.
+
+    Tasks of which the same is said, as of a module that cannot be imported, are one step.
+    """
+    to_do: dict[str, list[TaskGrade]] = {}
+    for task in grade.tasks:
+        if task.verdict is not Verdict.RIGHT and task.points < task.out_of:
+            to_do.setdefault(_advice(next(part for part in task.parts if not part.right)), []).append(task)
+    steps = [Step(tuple(tasks), sum(t.out_of - t.points for t in tasks), text) for text, tasks in _apart(to_do)]
+    first = sorted(steps, key=lambda step: -step.gain)[:FIRST]
+    return sorted(first, key=lambda step: grade.tasks.index(step.tasks[0]))
+
+
+def _apart(to_do: Mapping[str, list[TaskGrade]]) -> Iterator[tuple[str, list[TaskGrade]]]:
+    """General advice stands with each task of its own."""
+    for text, tasks in to_do.items():
+        yield from ((text, [task]) for task in tasks) if text in ADVICE.values() else [(text, tasks)]
+
+
+def _advice(part: PartScore) -> str:
+    """What to do about a part: what is said of its mistake; of what is not there, its message."""
+    row = known(part.outcome.mistake)
+    if row and not row.diagnosed:
+        return row.hint
+    return part.outcome.message if row else ADVICE.get(part.outcome.verdict, part.outcome.message)
 
 
 def share(graded: Grade | TaskGrade | PartScore) -> float:
@@ -232,4 +249,5 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {each.__name__: each for each in (points, share, score_class, hint, display_name)}
-_ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE, "unexplained": unexplained}
+_ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE}
+_ENVIRONMENT.globals |= {each.__name__: each for each in (unexplained, findings)}

@@ -8,6 +8,8 @@
     there_and_back     the judges of chapter 4; chain is task 3.5 beside wrong earlier tasks, outcomes what judges share
     savable, renamed   words for what keeps a dict from being saved, and for names that came back as others
     mistakes           the known mistakes, and what is said of each
+    diagnosis          what else a wrong function does, found out from its answers
+    importable         why a module cannot be imported, found in its source
     scoring            from answers to the parts of a task; final is the network that is handed in
     public             the public tests on a student's own machine; time_limit ends what does not end
     own_test           the test that students write, tried on wrong losses

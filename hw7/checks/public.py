@@ -5,9 +5,11 @@ tests (`tasks.json`, `cases/`) lie beside those tests; the reference is tried wi
 the same words, of other inputs.
 """
 
+import difflib
 import json
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +18,16 @@ from typing import Self
 from tabulate import tabulate
 
 from hw7 import HW7Error
-from hw7.checks.calls.contract import LazySolution
-from hw7.checks.calls.run import run_call, start_call
-from hw7.checks.cases import Answer, Call, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import HandedIn, measure_accuracy
+from hw7.checks.calls.contract import LazySolution, plain
+from hw7.checks.calls.run import module_of, run_call, start_call
+from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
+from hw7.checks.final import NEEDED, HandedIn, Measured, hits, logits_of, why_low
+from hw7.checks.importable import import_trouble, installed, told
+from hw7.checks.judges import second_call
+from hw7.checks.outcomes import AT_HOME, NOT_IMPORTED, not_imported
 from hw7.checks.own_test import try_test
-from hw7.checks.scoring import AnswerSheet, score
+from hw7.checks.scoring import AnswerSheet, findings, score
+from hw7.checks.show import program, show_command
 from hw7.checks.storage import load_cases
 from hw7.checks.time_limit import OutOfTime, TimeLimit
 from hw7.solution import (
@@ -88,18 +94,45 @@ class Checks:
     def part(self, task_id: str, part: str) -> PartScore:
         return next(each for each in self.check(task_id) if each.part == part)
 
-    def explain(self, task_id: str, part: PartScore) -> str:
-        """What a failing test prints."""
+    def explain(self, task_id: str, *parts: PartScore) -> str:
+        """What a failing test prints of parts that are wrong alike: what is wrong, and how to see it as a program."""
+        return "\n\n".join(filter(None, [self.said(task_id, *parts), self.see(task_id, parts[0])]))
+
+    def see(self, task_id: str, part: PartScore) -> str:
+        """How to see the case of a part that is wrong as a program; "" where it has none."""
+        return part.case and f"See it as a program: {show_command(task_id, part.case, self.directory)}"
+
+    def said(self, task_id: str, part: PartScore, *alike: PartScore) -> str:
+        """What is wrong with a part, and with others of which the same is said."""
         task, outcome = self.task(task_id), part.outcome
-        points = f"0 of {counted(part.out_of, 'point')}"
-        lines = [f"Task {task.id}, {task.title}: {part.part}, {points}: {outcome.verdict}"]
-        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": outcome.message}
-        lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
+        points = f"0 of {counted(sum(each.out_of for each in (part, *alike)), 'point')}"
+        names = ", ".join(each.part for each in (part, *alike))
+        lines = [f"Task {task.id}, {task.title}: {names}, {points}: {outcome.verdict}"]
         cases = self._sheet(task).cases if task.has_cases else ()
-        call = next((case.call for case in cases if case.name == part.case), None)
-        if call is not None and outcome.note and (trace := self._trace(call)):
-            lines += ["", trace]
-        return "\n".join(lines)
+        case = next((case for case in cases if case.name == part.case), None)
+        raised = case is not None and outcome.note and outcome.mistake != NOT_IMPORTED
+        trace, line = self._trace(case) if case and raised else ("", "")
+        hint = (
+            f"Your own line: {line}"
+            if line and outcome.verdict is Verdict.CRASH
+            else outcome.message.removesuffix(AT_HOME)
+        )
+        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": hint}
+        lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
+        return "\n".join([*lines, *(["", trace] if trace else [])])
+
+    def show(self, task_id: str, name: str) -> str:
+        """A case of a task as a program. Raises HW7Error, with the names of all, where there is none of this name."""
+        task = self.task(task_id)
+        if not task.has_cases:
+            raise HW7Error(f"task {task_id} has no cases that could be shown: its network is judged as it is")
+        file = self.tests / "cases" / f"{task_id}.safetensors"
+        cases = {case.name: case for case in load_cases(file)}
+        if name not in cases:
+            first = [*difflib.get_close_matches(name, cases, n=3), *cases]
+            names = "\n  ".join(dict.fromkeys(first))
+            raise HW7Error(f"task {task_id} has no case {name!r}; it has\n  {names}")
+        return program(task, cases[name], file.resolve(), self.directory)
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 
@@ -112,6 +145,10 @@ class Checks:
         try:
             with limit:
                 select_solution(self.directory)
+                if why := self._not_imported(module_of(sheet.calls[0])):
+                    sheet.not_imported = why
+                    sheet.fill(Answer(Status.RAISED))
+                    return sheet
                 halves = sheet.add(sheet.calls, (run_call(LazySolution(), call) for call in sheet.calls))
                 if halves:
                     select_solution(self.directory)
@@ -123,17 +160,32 @@ class Checks:
                     sheet.outcomes[name] = replace(outcome, message=limit.message)
         return sheet
 
-    def _trace(self, call: Call) -> str:
-        """The traceback of what a call raises, from the first line of the solution on."""
+    def _not_imported(self, module: str) -> str:
+        """Why a module cannot be imported; "" where it can, or is not there."""
+        answer = run_call(LazySolution(), Call("import_module", {"module": module}))
+        if answer.status is Status.RETURNED or not (self.directory / SOURCE / f"{module}.py").is_file():
+            return ""
+        files = {path: (self.directory / path).read_bytes() for path in source_files(self.directory)}
+        trouble = import_trouble(files, module, installed)
+        return told(module, trouble) if trouble else f"{module}.py cannot be imported: {answer.note}"
+
+    def _trace(self, case: Case) -> tuple[str, str]:
+        """The traceback of what the question raises, from the first line of the solution on, and the last line of it
+        that is the solution's: "losses.py, line 14: `return loss.item`". Asked again, the way back in a new import."""
+        call: Call | None = case.call
         try:
-            for _ in start_call(LazySolution(), call):
-                pass
+            while call is not None:
+                select_solution(self.directory)
+                tensors = tuple(map(plain, start_call(LazySolution(), call)))
+                call = second_call(case, Answer(Status.RETURNED, tensors)) if call is case.call else None
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
-            inside = [i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(self.directory)]
-            shown = traceback.StackSummary.from_list(frames[inside[0] if inside else len(frames) :])
-            return "".join([*shown.format(), *traceback.format_exception_only(error)]).rstrip()
-        return ""
+            own = [i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(self.directory)]
+            shown = traceback.StackSummary.from_list(frames[own[0] if own else len(frames) :])
+            text = "".join([*shown.format(), *traceback.format_exception_only(error)]).rstrip()
+            last = frames[own[-1]] if own else None
+            return text, f"{Path(last.filename).name}, line {last.lineno}: `{last.line}`" if last else ""
+        return "", ""
 
     # ---- the network that is handed in ---------------------------------------------------------------------
 
@@ -144,23 +196,33 @@ class Checks:
         sizes = {"weights": weights.stat().st_size if weights.is_file() else None, "source": source}
         return HandedIn(sizes, self._measured, DATA, IMAGES, "public images; the grader has others")
 
-    def _measured(self) -> Outcome | float:
+    def _measured(self) -> Outcome | Measured:
         """The share of right answers, or why there is none: here with the exception that was raised."""
         from hw7.data.plates.render import draw
 
-        seconds = next(task.seconds for task in self.tasks if task.check == "accuracy")
-        limit = TimeLimit(PATIENCE * seconds)
+        task = next(task for task in self.tasks if task.check == "accuracy")
+        enough = min(task.thresholds[DATA].values())
+        images, labels = draw("validation", IMAGES, 128)
+        limit = TimeLimit(PATIENCE * task.seconds)
         try:
             with limit:
                 select_solution(self.directory)
-                images, labels = draw("validation", IMAGES, 128)
                 weights = (self.directory / WEIGHTS).read_bytes()
-                found = measure_accuracy(weights, images, labels, BATCH, lambda call: run_call(LazySolution(), call))
+                logits = logits_of(weights, images, BATCH, self._ask)
         except OutOfTime:
             return Outcome(Verdict.TIME, limit.message)
-        if isinstance(found, Outcome):
-            return replace(found, message=f"{found.message} {found.note}".strip())
-        return found
+        if isinstance(logits, Outcome):
+            why = next(filter(None, map(self._not_imported, NEEDED)), "")
+            note = f"{logits.message} {logits.note}".strip()
+            return not_imported(logits, why) if why else replace(logits, message=note)
+        share = hits(logits, labels) / len(labels)
+        with suppress(OutOfTime), TimeLimit(PATIENCE * task.seconds):
+            return Measured(share, why_low(logits, images, labels, enough, self._ask) if share < enough else None)
+        return Measured(share)
+
+    @staticmethod
+    def _ask(call: Call) -> Answer:
+        return run_call(LazySolution(), call)
 
 
 # ---- the test that students write ------------------------------------------------------------------------------
@@ -197,7 +259,9 @@ def format_overview(checks: Checks) -> str:
         parts = checks.check(task.id)
         state = ", ".join(f"{part.part}: {part.outcome.verdict}" for part in parts if not part.right) or "right"
         if all(part.outcome.verdict is Verdict.MISSING for part in parts):
-            state = "not done yet"
+            state = "not done yet" if task.has_cases else "no weights.safetensors yet"
+        elif any(part.outcome.mistake == NOT_IMPORTED for part in parts):
+            state = "its module cannot be imported"
         points = sum(part.points for part in parts)
         rows.append((task.id, task.title, f"{points:g} of {task.out_of:g}", state))
         earned, out_of = earned + points, out_of + task.out_of
@@ -211,7 +275,7 @@ def format_task(checks: Checks, task_id: str) -> str:
     task, parts = checks.task(task_id), checks.check(task_id)
     rows = [(part.part, f"{part.points:g} of {part.out_of:g}", part.outcome.verdict) for part in parts]
     table = tabulate(rows, ("part", "points", ""), disable_numparse=True)
-    wrong = [checks.explain(task_id, part) for part in parts if not part.right]
+    wrong = [checks.explain(task_id, *alike) for alike in findings(parts)]
     return "\n\n".join([f"Task {task.id}, {task.title}", table, *wrong])
 
 
@@ -221,7 +285,8 @@ def next_step(checks: Checks, task_ids: Sequence[str]) -> str:
         for part in checks.check(task_id):
             if not part.right:
                 run = f"`hw7 check {task_id}` or `pytest -m {checks.task(task_id).mark}`"
-                return f"Next: {checks.explain(task_id, part)}\n\nRun it alone with {run}."
+                said, see = checks.said(task_id, part), checks.see(task_id, part)
+                return f"Next: {said}\n\nRun it alone with {run}.\n{see}".rstrip()
     return "Every public test passes. The grader asks the same of other inputs. Next: the report, hw7.ipynb."
 
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from hw7.checks.bounds import bound_of
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
-from hw7.checks.diagnosis import Asked, Diagnosis, diagnose
+from hw7.checks.diagnosis import Asked, diagnose
 from hw7.checks.final import HandedIn
 from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes
-from hw7.checks.outcomes import EARLIER
+from hw7.checks.outcomes import EARLIER, NOT_IMPORTED, not_imported
 
 KEPT = 8 * 2**20  # bytes of all answers of a task that are kept until they are explained: small questions
 
@@ -46,7 +46,12 @@ def _size(answer: Answer) -> int:
 
 
 class AnswerSheet:
-    """The answers of one submission to the cases of one task. Of several to one question, the first wrong one stays."""
+    """The answers of one submission to the cases of one task. Of several to one question, the first wrong one stays.
+
+    not_imported: why the module could not be imported, in words, where it could not: what is said of all its crashes.
+    """
+
+    not_imported = ""
 
     def __init__(self, cases: Iterable[Case]) -> None:
         self.cases = tuple(cases)
@@ -119,7 +124,10 @@ class AnswerSheet:
     def named(self) -> dict[str, Outcome]:
         """What became of each case, with the mistake of each wrong one named, or what its answers tell of it."""
         if self._named is None:
-            self._named = self._diagnosed(self._known())
+            if self.not_imported and not self.verdicts & {Verdict.RIGHT, Verdict.WRONG}:
+                self._named = {name: not_imported(each, self.not_imported) for name, each in self.outcomes.items()}
+            else:
+                self._named = self._diagnosed(self._known())
         return self._named
 
     def _known(self) -> dict[str, Outcome]:
@@ -159,7 +167,10 @@ class AnswerSheet:
         kept = [case for case in self.cases if case.name in self._answers]
         found = diagnose([Asked(case, self._answers[case.name], named[case.name]) for case in kept])
         told = {name: found[name] for name in wrong & found.keys()}
-        return {**named, **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()}}
+        return {
+            **named,
+            **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()},
+        }
 
 
 def score(
@@ -205,8 +216,18 @@ def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerS
             name, outcome = "", Outcome(Verdict.RIGHT, message)
         else:
             name, outcome = telling(wrong)
+            name = "" if outcome.mistake == NOT_IMPORTED else name  # whatever is asked
         parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=(), clear=False), name))
     return tuple(parts)
+
+
+def findings(parts: Iterable[PartScore]) -> list[tuple[PartScore, ...]]:
+    """The wrong ones of these parts; those of which the very same is said stand together."""
+    groups: dict[tuple[str, Outcome], list[PartScore]] = {}
+    for part in parts:
+        if not part.right:
+            groups.setdefault((part.case, part.outcome), []).append(part)
+    return [tuple(group) for group in groups.values()]
 
 
 def telling(wrong: Sequence[tuple[str, Outcome]]) -> tuple[str, Outcome]:

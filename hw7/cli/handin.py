@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from hw7 import HW7Error
 from hw7.cli import options
 
 ZIP = Path("hw7.zip")  # not named after the login: on many machines it names nobody, or is nobody else's business
@@ -15,11 +16,20 @@ def check(
         str | None, typer.Argument(metavar="TASK", help="One task, such as 2.1, part by part; or own-test.")
     ] = None,
     solution: options.Solution = None,
+    show: Annotated[
+        str | None,
+        typer.Option(metavar="CASE", help="Print this case of TASK as a program. An unknown name lists all names."),
+    ] = None,
 ) -> None:
     """Your points in the public tests, and what to do next."""
     from hw7.checks import public
 
     checks = public.Checks.of(solution)
+    if show is not None:
+        if task is None:
+            raise HW7Error('--show needs the task, too: hw7 check 2.1 --show "loss, T = 1"')
+        typer.echo(checks.show(task, show), nl=False)
+        return
     if task == public.OWN_TEST:
         right, text = public.try_own_test(checks)
     elif task:

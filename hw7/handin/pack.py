@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw7 import HW7Error
+from hw7.checks.importable import import_trouble, packages_inside, told
 from hw7.checks.public import TESTS, Checks
 from hw7.handin.notebook_repair import repair_notebook, to_bytes
 from hw7.solution import (
@@ -81,6 +82,7 @@ def gather(directory: Path) -> Contents:
             f"points in tasks 5.1 and 5.2. The largest: {largest}"
         )
     to_fix += _missing(files, left_out)
+    to_fix += _imports(files)
     return Contents(dict(sorted(files.items())), to_fix, left_out)
 
 
@@ -129,6 +131,16 @@ def _missing(files: dict[str, bytes], left_out: list[str]) -> Iterator[str]:
     size = len(files.get(WEIGHTS, b""))
     if size > LIMITS["weights"]:
         yield f"{WEIGHTS} has {size:,} bytes; more than {LIMITS['weights']:,} earn no points in tasks 5.1 and 5.2."
+
+
+def _imports(files: dict[str, bytes]) -> Iterator[str]:
+    """A line for each module that the grader could not import, and for packages that it does not have."""
+    source = {path: data for path, data in files.items() if path.endswith(".py")}
+    for module in ("", *MODULES):
+        trouble = import_trouble(source, module)
+        if trouble and (module == "" or import_trouble(source, "") is None):  # that of the package is said once
+            yield told(module, trouble)
+    yield from (f"{path}, {what}." for path, what in packages_inside(source))
 
 
 def zipped(contents: Contents) -> bytes:

@@ -15,7 +15,9 @@ from autograder.exports.common import (
     printable,
 )
 from autograder.exports.html import ADVICE, class_page, export_html, histogram, next_steps, student_page
+from autograder.grades import TaskGrade
 from hw7.checks.cases import Outcome, Verdict
+from hw7.checks.outcomes import NOT_IMPORTED
 
 
 class Page(HTMLParser):
@@ -104,10 +106,25 @@ def test_the_hint_of_a_known_mistake_is_told_once() -> None:
 
 def test_what_to_do_next_is_what_gains_most_in_the_order_of_the_tasks() -> None:
     steps = next_steps(one(grade("a", 0.0)))
-    assert [step.task.task for step in steps] == ["2.1", "2.2", "3.3"]  # 14, 10 and 12 points
+    assert [[task.task for task in step.tasks] for step in steps] == [["2.1"], ["2.2"], ["3.3"]]  # 14, 10, 12 points
     assert [step.gain for step in steps] == [14, 10, 12]
     assert next_steps(one(grade("a"))) == []
     assert "every automatic check is right" in Page(student_page(one(grade("a")))).text
+
+
+def test_a_module_that_cannot_be_imported_is_one_step_for_all_its_tasks() -> None:
+    def not_imported(task: TaskGrade) -> TaskGrade:
+        outcome = Outcome(Verdict.CRASH, "losses.py cannot be imported: line 3, invalid syntax.", mistake=NOT_IMPORTED)
+        parts = tuple(replace(part, outcome=outcome) for part in task.parts)
+        return replace(task, parts=parts) if task.task in ("2.1", "2.2") else task
+
+    made = one(grade("a"))
+    made = replace(made, tasks=tuple(map(not_imported, made.tasks)))
+    (step,) = next_steps(made)
+    assert ([task.task for task in step.tasks], step.gain) == (["2.1", "2.2"], 24)
+    page = Page(student_page(made)).text
+    assert page.partition("Scores by task")[0].count(step.text) == 1
+    assert not any(advice in page for advice in ADVICE.values())
 
 
 def test_what_could_not_be_graded_says_why_and_nothing_else() -> None:

@@ -14,7 +14,7 @@ from autograder.exports.html import student_page
 from autograder.grades import Grade
 from autograder.rubric import load_rubric
 from hw7.checks.cases import Outcome
-from hw7.checks.final import HandedIn
+from hw7.checks.final import HandedIn, Measured
 
 SIZES = {"weights": 1, "source": 1}
 (TASK,) = (task for task in load_rubric().tasks if task.check == "accuracy")
@@ -22,7 +22,7 @@ SIZES = {"weights": 1, "source": 1}
 
 def outcomes(hits: int, images: int, data: str, hidden: bool = True) -> dict[str, Outcome]:
     """Of each part of task 5.2."""
-    handed_in = HandedIn(SIZES, lambda: hits / images, data, images, "images", hidden)
+    handed_in = HandedIn(SIZES, lambda: Measured(hits / images), data, images, "images", hidden)
     return {part: handed_in.accurate(TASK, part) for part in TASK.points}
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from autograder.tasks.builder import Lazy, Mistakes, Numbers, case, only_these
-from autograder.tasks.losses import oracle
+from autograder.tasks.losses import oracle, steps, terms
 from hw7.checks.cases import Call, Case, Value
+from hw7.checks.diagnosis.formula import projected
+from hw7.checks.diagnosis.terms import DEFAULTS
 
 # Relative and absolute. A solution may compute in float32: T^2 = 400 times a difference of logarithms known to 6e-8.
 TOLERANCES = {"the loss": (2e-5, 1e-4), "the gradient": (1e-4, 1e-6)}
@@ -86,7 +88,27 @@ def _of_kd_loss(part: str, name: str, inputs: Mapping[str, Value], what: str) ->
 
     rtol, atol = TOLERANCES[what]
     expected: dict[str, Value] = {what: value(oracle.kd_loss), "rtol": rtol, "atol": atol, "returns": "a scalar tensor"}
-    return case(part, name, Call("kd_gradient" if gradient else "kd_value", inputs), expected, mistakes)
+    call = Call("kd_gradient" if gradient else "kd_value", inputs)
+    evidence = None if gradient and part == "confident" else partial(_terms, inputs, gradient)
+    return case(part, name, call, expected, mistakes, evidence=evidence)
+
+
+def _terms(inputs: Mapping[str, Value], gradient: bool) -> Mistakes:
+    """What the terms of a loss are here, of which a wrong one may be made; of gradients, projections."""
+    s, t, y = (inputs[name] for name in ("student", "teacher", "labels"))
+    T, alpha = inputs.get("temperature", 20.0), inputs.get("alpha", 0.5)
+    if gradient:
+        first, second = map(projected, terms.gradients(s, t, y, T, alpha))  # type: ignore[arg-type]
+    else:
+        first, second = (found[:, None] for found in terms.values(s, t, y, T, alpha))  # type: ignore[arg-type]
+    evidence: dict[str, Mapping[str, Value]] = {
+        "terms": {"first": first, "second": second, "temperature": T, "alpha": alpha}
+    }
+    if "temperature" not in inputs:
+        others = [terms.divergence(s, t, other)[gradient] for other in DEFAULTS]  # type: ignore[arg-type]
+        first = torch.stack(others)
+        evidence["defaults"] = {"first": projected(first) if gradient else first[:, None], "second": second[0]}
+    return evidence
 
 
 def _of_other_logits(
@@ -164,7 +186,7 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
             **_options(options),
         }
         right = oracle.distillation_step(inputs)
-        mistakes = Lazy(partial(_wrong_steps, inputs))
+        mistakes, evidence = Lazy(partial(_wrong_steps, inputs)), Lazy(partial(steps.of_one_step, inputs))
         call = Call("distillation_step", inputs)
         for part, names in STEP_PARTS.items():
             expected: dict[str, Value] = {
@@ -176,7 +198,8 @@ def distillation_step(rng: Numbers) -> Iterator[Case]:
             }
             if part == "teacher":
                 expected |= {"the student after": inputs["student"], "moves": "the student after"}
-            yield case(part, f"{part}, {name}", call, expected, partial(only_these, mistakes, names))
+            wrong = partial(only_these, mistakes, names)
+            yield case(part, f"{part}, {name}", call, expected, wrong, evidence=evidence if part == "loss" else None)
 
     yield from _many_steps(rng, student, teacher, classes)
 
@@ -208,6 +231,7 @@ def _many_steps(rng: Numbers, student: tuple[int, ...], teacher: tuple[int, ...]
         return {**found, "step-student-twice": {"how often the student saw images": False}}
 
     call, mistakes = Call("distillation_steps", inputs), Lazy(wrong_steps)
+    evidence = Lazy(partial(steps.of_many_steps, inputs))
     for part, names in (
         ("student", ("the student after", "how often the student saw images")),
         ("loss", ("the losses",)),
@@ -215,7 +239,8 @@ def _many_steps(rng: Numbers, student: tuple[int, ...], teacher: tuple[int, ...]
     ):
         options: dict[str, Value] = {"only": "; ".join(names), "exact": "the teacher after", "rtol": STEP_TOLERANCE}
         expected: dict[str, Value] = {**right, **options, "returns": "the loss"}
-        yield case(part, f"{part}, {name}", call, expected, partial(only_these, mistakes, names))
+        wrong = partial(only_these, mistakes, names)
+        yield case(part, f"{part}, {name}", call, expected, wrong, evidence=evidence if part == "student" else None)
 
 
 # Mistakes of kd_loss that follow into the step.
@@ -234,6 +259,5 @@ def _wrong_steps(inputs: Mapping[str, Any]) -> Mistakes:
             found[f"{mode}#always"] = found.pop(mode)
     for wrong in HANDED_ON:
         found[wrong] = oracle.distillation_step(inputs, oracle.KD_MISTAKES[wrong])
-    found["step-teacher-changed"] = {"the teacher after": None}
     found["changes-its-input"] = {"the images after": None, "the labels after": None}
     return found

@@ -81,7 +81,7 @@ def kd_arguments(
     yield from (after() for after in held)
 
 
-class _StudentWithTeacher(nn.Module):
+class StudentWithTeacher(nn.Module):
     """A student that holds its teacher as a module of its own."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
@@ -116,7 +116,7 @@ def distillation_step(
     optimizer = torch.optim.SGD(student_model.parameters(), lr=rate)
     for parameter in student_model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    given = _StudentWithTeacher(student_model, teacher_model) if inside else student_model
+    given = StudentWithTeacher(student_model, teacher_model) if inside else student_model
     given.train(not training)
     teacher_model.train(training)
     teacher_after, images_after, labels_after = hold_network(teacher_model), hold(images), hold(labels)

@@ -13,7 +13,7 @@ from hw7.checks.calls.use import clear, left_by_a_step, saved
 from hw7.checks.tensors import ROLES, SkipInit, images, layers_of, set_by_role
 
 
-def _table(network: nn.Module) -> Tensor:
+def layer_table(network: nn.Module) -> Tensor:
     """Role and shape of each parameter: their values are nobody's question. Raises Unfit where one has no values."""
     rows = [(ROLES.index(role), *plain(parameter).shape) for role, parameter in layers_of(network)]
     longest = max(map(len, rows), default=1)
@@ -43,7 +43,7 @@ def network(
     for each; then, its tensors set by role and shape, the outputs in eval mode, in train mode, and in eval mode again.
     """
     built = _built(solution, builder, arguments, seed, eval_shape)
-    yield _table(built)
+    yield layer_table(built)
     if eval_shape and train_shape:
         set_by_role(built, seed)
         with torch.no_grad():

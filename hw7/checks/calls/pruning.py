@@ -16,7 +16,7 @@ from hw7.models import StudentNet
 
 
 @torch.no_grad()
-def _in_training(network: nn.Module) -> None:
+def in_training(network: nn.Module) -> None:
     """As it comes out of training: parameters with gradients, batch norms that counted, modules in either mode."""
     for parameter in parameters_of(network):
         parameter.grad = torch.ones_like(parameter)
@@ -33,7 +33,7 @@ def channel_importance(solution: Any, scale: Tensor, again: bool = False) -> Ite
     with torch.no_grad():
         bn.weight.copy_(scale)
         bn.bias.copy_(scale.flip(0) + 3)
-    _in_training(bn)
+    in_training(bn)
     bn.train(not again)
     numbers_after, as_before = hold_numbers(bn), hold_state(bn, roles=True)
     importance = first_with_others(again, partial(find(solution, "pruning", "channel_importance"), bn), bn.weight)
@@ -84,7 +84,7 @@ def slim_alone(solution: Any, widths: tuple[int, ...], model: Tensor, to: tuple[
     model's numbers after slimming, and after all of the result was set to 0; whether all else of the model is as before
     at these two times; and whether the result's widths are a tuple."""
     given = student_net(widths, model)
-    _in_training(given)
+    in_training(given)
     after, as_before = hold_numbers(given), hold_state(given, roles=True)
     result = _slimmed(solution, given, list(to))
     yield entries_of(result)["blocks.6.pointwise.bias"]
@@ -154,7 +154,7 @@ def iterative_prune(
         return None if steps == 2 else returned
 
     given = student_net(widths, model)
-    _in_training(given)
+    in_training(given)
     after, as_before = hold_numbers(given), hold_state(given, roles=True)
     torch.manual_seed(0)
     networks = list(expect(Sequence, find(solution, "pruning", "iterative_prune")(given, keep_rate, steps, finetune)))
@@ -164,14 +164,14 @@ def iterative_prune(
     yield from (to_vector(net) for net in networks)
     yield torch.tensor(able)
     yield sum((left_by_a_step(net, images(0, (4, 3, 16, 16))) for net in networks), torch.tensor([0, 0]))
-    yield _filled(networks)
+    yield filled(networks)
     yield after()
     yield torch.tensor(as_before())
     yield torch.tensor(all(isinstance(net.widths, tuple) for net in networks))
 
 
 @torch.no_grad()
-def _filled(networks: Sequence[StudentNet]) -> Tensor:
+def filled(networks: Sequence[StudentNet]) -> Tensor:
     """The smallest and the largest entry of each network, [networks, 2], after each was filled with its number."""
     for number, net in enumerate(networks, start=1):
         for tensor in entries_of(net).values():

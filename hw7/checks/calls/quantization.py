@@ -62,10 +62,10 @@ def compress(
         for name, tensor in state_dict.items():
             if tensor.ndim == 4:
                 state_dict[name] = tensor.to(memory_format=torch.channels_last)
-    state_dict = _tied(state_dict) if tied else state_dict
+    state_dict = tie(state_dict) if tied else state_dict
     for tensor in state_dict.values():
         tensor.requires_grad_(parameters and tensor.is_floating_point())
-    after = _hold_all(state_dict)
+    after = hold_all(state_dict)
     call = partial(find(solution, "quantization", "compress"), state_dict)
     made = first_with_others(again, call, *state_dict.values())
     obstacle, *places = obstacle_to(made)
@@ -76,7 +76,7 @@ def compress(
         yield from after().values()
 
 
-def _hold_all(given: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
+def hold_all(given: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
     """As `hold`, of all tensors of a dict; of no entries where it holds other ones than before."""
     before = [(name, tensor, hold(tensor)) for name, tensor in given.items()]
 
@@ -87,7 +87,7 @@ def _hold_all(given: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
     return after
 
 
-def _tied(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def tie(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same entries, as a network with tied weights has them: those of equal numbers are one tensor."""
     first: list[Tensor] = []
     found = {}
@@ -102,7 +102,7 @@ def decompress(solution: Any, names: Tensor, held: bool = False, **tensors: Tens
     """Task 4.2: the names of the state_dict, in order, and its tensors; if `held`, the bytes of the file's tensors
     after, by name: a file has no order."""
     file = named(names, tensors)
-    after = _hold_all(file)
+    after = hold_all(file)
     state_dict = expect(Mapping, find(solution, "quantization", "decompress")(file))
     yield pack_names([expect(str, name) for name in state_dict])
     yield from (expect(Tensor, value) for value in state_dict.values())

@@ -6,16 +6,20 @@ believes nothing but the values. Numbers that are too many to be sent (the weigh
 sides by `tensors.noise`.
 """
 
+import importlib.util
 import inspect
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hw7.checks.calls import final, losses, models, pruning, quantization
 from hw7.checks.calls.contract import Absent, Unfit, plain
 from hw7.checks.cases import Answer, Call, Status
+from hw7.checks.importable import import_trouble, installed, told
 
 NOTE_LENGTH = 2000
 
@@ -26,8 +30,22 @@ def import_module(solution: Any, module: str) -> Iterator[Any]:
     yield from ()
 
 
+def why_not_imported(solution: Any, module: str, ended: str) -> Iterator[Any]:
+    """Why solution.MODULE cannot be imported, UTF-8: read in its source, of which nothing is run. ended: see `told`."""
+    found = importlib.util.find_spec("solution")
+    folder = Path(next(iter(found.submodule_search_locations or [])) if found else "solution")
+    files = {
+        (Path("solution") / path.relative_to(folder)).as_posix(): path.read_bytes() for path in folder.rglob("*.py")
+    }
+    text = told(module, import_trouble(files, module, installed), ended)
+    yield torch.frombuffer(bytearray(text.encode(errors="replace")), dtype=torch.uint8)
+
+
 # Every call by its name: the public generator functions that the chapters define.
-PROGRAMS: dict[str, Callable[..., Iterator[Any]]] = {"import_module": import_module} | {
+_IMPORTS: dict[str, Callable[..., Iterator[Any]]] = {
+    function.__name__: function for function in (import_module, why_not_imported)
+}
+PROGRAMS: dict[str, Callable[..., Iterator[Any]]] = _IMPORTS | {
     name: function
     for chapter in (models, losses, pruning, quantization, final)
     for name, function in inspect.getmembers(chapter, inspect.isgeneratorfunction)
@@ -77,3 +95,8 @@ def _note(error: BaseException) -> str:
     trace = traceback.extract_tb(error.__traceback__)
     place = f" at {trace[-1].filename}, line {trace[-1].lineno}" if trace else ""
     return f"{type(error).__name__}{place}: {_text(error)}"[:NOTE_LENGTH]
+
+
+def module_of(call: Call) -> str:
+    """The module of a submission that a call is about: "losses"."""
+    return PROGRAMS[call.program].__module__.rpartition(".")[2]

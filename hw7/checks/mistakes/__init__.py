@@ -1,4 +1,4 @@
-"""The known mistakes: a table for each chapter, which judges, tests and docs share.
+"""The known mistakes: a table for each chapter, and one for all, which judges, tests and docs share.
 
 A mistake's values live with whoever makes the cases; here is what is said about it.
 """
@@ -29,6 +29,7 @@ class Mistake:
 def load_mistakes() -> dict[str, Mistake]:
     """All known mistakes by id, in the order of the tasks."""
     folder = resources.files("hw7.checks.mistakes")
-    chapters = [tomllib.loads(folder.joinpath(f"{chapter}.toml").read_text(encoding="utf-8")) for chapter in MODULES]
+    names = ("common", *MODULES, "final")
+    chapters = [tomllib.loads(folder.joinpath(f"{name}.toml").read_text(encoding="utf-8")) for name in names]
     rows = [row | {"id": id_, "tasks": tuple(row["tasks"])} for chapter in chapters for id_, row in chapter.items()]
     return {row["id"]: Mistake(**row) for row in rows}

@@ -8,14 +8,17 @@ def as_page() -> str:
     lines = [
         "# Known mistakes",
         "",
-        "Where a wrong answer is what one of these mistakes gives, the public tests and the grader say so. This page",
-        "is written from `hw7/checks/mistakes/` by `python -m hw7.checks.mistakes`.",
+        "Where a wrong answer is what one of these mistakes gives, the public tests and the grader say so. Some rows",
+        "are found out from all answers together, and told in words of their own: what the function computes, which",
+        "layer is another, which tensor was left. This page is written from `hw7/checks/mistakes/` by",
+        "`python -m hw7.checks.mistakes`.",
         "",
         "| id | tasks | what was done | hint | known from |",
         "| --- | --- | --- | --- | --- |",
     ]
     for each in load_mistakes().values():
-        cells = (f"`{each.id}`", ", ".join(each.tasks), each.title, each.hint, each.source)
+        source = "found out" if each.diagnosed else each.source
+        cells = (f"`{each.id}`", ", ".join(each.tasks), each.title, each.hint, source)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
