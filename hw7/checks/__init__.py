@@ -6,6 +6,7 @@
     held               networks and tensors as they are, whatever they say of themselves
     judges, compare    the side that compares what came back with what is expected; runs no submission
     there_and_back     the judges of chapter 4; chain is task 3.5 beside wrong earlier tasks, outcomes what judges share
+    savable, renamed   words for what keeps a dict from being saved, and for names that came back as others
     mistakes           the known mistakes, and what is said of each
     diagnosis          what else a wrong function does, found out from its answers
     importable         why a module cannot be imported, found in its source

@@ -15,10 +15,10 @@ from torch.nn.parameter import UninitializedParameter
 
 from hw7.checks.calls.contract import Unfit, as_table, expect, plain, whole_numbers
 from hw7.checks.calls.models import layer_table
-from hw7.checks.calls.quantization import can_be_saved
 from hw7.checks.cases import Answer, Outcome, Status, Verdict
 from hw7.checks.compare import compared_names, listed_in, words
 from hw7.checks.judges import judge
+from hw7.checks.savable import obstacle_to
 from hw7.checks.storage import load_cases
 from hw7.checks.tensors import ROLES, bytes_of, pack_names, set_by_role
 
@@ -95,7 +95,7 @@ class PublicCase:
         self, made: Mapping[str, Any], left: Mapping[str, Tensor], back: Mapping[str, Any], file: Mapping[str, Tensor]
     ) -> None:
         """Task 4.2: what `compress` made and left of its state_dict, what `decompress` made and left of the file."""
-        first = {"savable": torch.tensor(can_be_saved(made)), "names": pack_names(list(made))}
+        first = {"savable": torch.tensor(obstacle_to(made)), "names": pack_names(list(made))}
         first |= {f"made {name}": value for name, value in made.items()}
         first |= {f"left {name}": value for name, value in left.items()}
         second = {"names": pack_names(list(back))} | {f"back {name}": value for name, value in back.items()}

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from hw7.checks.cases import Answer, Case, Outcome, Status, Value, Verdict
-from hw7.checks.compare import SHOWN, kind, words
+from hw7.checks.compare import kind, words
 from hw7.checks.outcomes import outcome_of_status, with_sign, wrong_answer
+from hw7.checks.renamed import listed, renamed
+from hw7.checks.savable import Obstacle, in_words
 from hw7.checks.tensors import bytes_of, pack_names
 from hw7.support.words import counted
 
@@ -25,13 +27,14 @@ def feed(case: Case, answer: Answer) -> dict[str, Value] | None:
     if case.judge == "quantized":
         fed: dict[str, Value] = dict(zip(("q", "scale", "zero_point"), answer.tensors, strict=False))
         return fed if len(answer.tensors) == 4 else None
-    if (parts := _parts(case, answer)) is None:
+    if (parts := parts_of(case, answer)) is None:
         return None
     loaded = safetensors.torch.load(parts[0])  # what a file keeps, in the order of a file
     return {"names": pack_names(list(loaded)), **{str(i): t for i, t in enumerate(loaded.values())}}
 
 
-def _unpack_names(tensor: Tensor) -> list[str] | None:
+def names_in(tensor: Tensor, again: bool = False) -> list[str] | None:
+    """again: whether a name may be there more than once."""
     if tensor.dtype != torch.uint8 or tensor.numel() > MAX_TEXT:
         return None
     try:
@@ -39,17 +42,17 @@ def _unpack_names(tensor: Tensor) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     fine = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return names if fine and len(names) == len(set(names)) <= MAX_NAMES else None
+    return names if fine and len(names) <= MAX_NAMES and (again or len(names) == len(set(names))) else None
 
 
-def _parts(case: Case, answer: Answer) -> tuple[bytes, Sequence[Tensor]] | None:
+def parts_of(case: Case, answer: Answer) -> tuple[bytes, Sequence[Tensor]] | None:
     """The file of a compressed state_dict, and the state_dict's tensors after; None where it can be no file."""
-    if len(answer.tensors) < 2:
+    if len(answer.tensors) < 2 or _obstacle(answer)[0] is not Obstacle.NONE:
         return None
-    savable, packed, *tensors = answer.tensors
-    names = _unpack_names(packed)
-    left = len(tensors) - len(_state_dict(case))
-    if names is None or len(names) != left or savable.numel() != 1 or not savable.item() or "__metadata__" in names:
+    _, packed, *tensors = answer.tensors
+    names = names_in(packed)
+    left = len(tensors) - len(state_dict_of(case))
+    if names is None or len(names) != left or "__metadata__" in names:
         return None
     try:
         return safetensors.torch.save(dict(zip(names, tensors, strict=False))), tensors[left:]
@@ -57,7 +60,27 @@ def _parts(case: Case, answer: Answer) -> tuple[bytes, Sequence[Tensor]] | None:
         return None
 
 
-def _state_dict(case: Case) -> dict[str, Tensor]:
+def _obstacle(answer: Answer) -> tuple[Obstacle, list[int]]:
+    """What the other side says of why no file can be made of this; OTHER where that is nothing that it may say."""
+    said = answer.tensors[0] if answer.tensors else torch.zeros(0)
+    if said.dtype != torch.int64 or said.shape != (3,) or not 0 <= int(said[0]) < len(Obstacle):
+        return Obstacle.OTHER, []
+    return Obstacle(int(said[0])), said[1:].tolist()
+
+
+def _no_file(case: Case, answer: Answer) -> Outcome:
+    """Which entry cannot be saved, and why: by its place, and by the case's own name for it where it has that."""
+    obstacle, places = _obstacle(answer)
+    names = (names_in(answer.tensors[1], again=True) if len(answer.tensors) > 1 else None) or []
+    own = state_dict_of(case)
+    called = [f" ({names[place]})" if names[place:] and names[place] in own else " of the dict" for place in places]
+    entries = [f"entry {place + 1}{name}" for place, name in zip(places, called, strict=True)]
+    if obstacle is Obstacle.NONE or len(entries) != 2:
+        obstacle = Obstacle.OTHER
+    return wrong_answer(*in_words(obstacle, entries), note=answer.note, clear=obstacle is not Obstacle.OTHER)
+
+
+def state_dict_of(case: Case) -> dict[str, Tensor]:
     return {name: value for name, value in case.expected.items() if isinstance(value, Tensor) and ":" not in name}
 
 
@@ -80,7 +103,8 @@ def _back(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -
             wanted_entry, got_entry = (float(tensor.double().flatten()[place]) for tensor in (right, got[name]))
             bound_words = f"within {bound:.3g}" if bound else "bit for bit"
             what = "What comes back is too far from what was given."
-            wrong[name] = (what, f"{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
+            called = f"{name}: " if case.judge == "compressed" else ""
+            wrong[name] = (what, f"{called}{wanted_entry:.8g} {bound_words}", f"{got_entry:.8g}")
     if not wrong:
         return Outcome(Verdict.RIGHT)
     fits, equals = (
@@ -124,15 +148,17 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
     if len(answer.tensors) != 4:
         message = "quantize must return (q, scale, zero_point): tensors, all three of them, not numbers or arrays."
         others = {1: "a scale that is no tensor", 2: "a zero_point that is no tensor"}
-        return wrong_answer(message, "3 tensors", others.get(len(answer.tensors), "something else"), note=answer.note)
+        got = others.get(len(answer.tensors), "something else")
+        return wrong_answer(message, "3 tensors", got, note=answer.note, clear=True)
     q, scale, zero_point, after = answer.tensors
     if q.dtype != torch.uint8 or q.shape != weight.shape:
-        return wrong_answer("q has another shape or dtype.", f"uint8 {list(weight.shape)}", kind(q))
+        what = "dtype" if q.shape == weight.shape else "shape"
+        return wrong_answer(f"q has another {what}.", f"uint8 {list(weight.shape)}", kind(q), clear=True)
     shape = [channels] if channels else []
     for name, tensor in (("scale", scale), ("zero_point", zero_point)):
         if list(tensor.shape) != shape:
             signs = [] if tensor.ndim else with_sign(case, "shapes")
-            return wrong_answer(f"{name} has another shape.", str(shape), str(list(tensor.shape)), signs)
+            return wrong_answer(_other_shape(case, name), str(shape), str(list(tensor.shape)), signs, clear=True)
         if tensor.is_floating_point() and not tensor.isfinite().all():
             return wrong_answer(
                 f"{name} is not finite.", "finite numbers", words(tensor), with_sign(case, "not_finite")
@@ -142,21 +168,30 @@ def quantized(case: Case, answer: Answer, back: Answer | None = None) -> Outcome
         return wrong_answer("q is out of range.", f"0..{levels - 1}", f"up to {int(q.max())}", signs)
     if not torch.equal(after, weight):
         message = "quantize changed the weight that it was given."
-        return wrong_answer(message, words(weight), words(after), ["changes-its-input"])
+        return wrong_answer(message, words(weight), words(after), ["changes-its-input"], clear=True)
     if back is None:
         return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
         return _not_back(back)
     if len(back.tensors) != 4 or back.tensors[0].dtype != torch.float32 or back.tensors[0].shape != weight.shape:
-        got = kind(back.tensors[0]) if len(back.tensors) == 4 else "something else"
+        got = kind(back.tensors[0]) if len(back.tensors) == 4 else "no tensor: an array, a list, or nothing"
         signs = with_sign(case, "dtype") if "float" in got else []
         message = "dequantize must give back float32 of the weight's shape."
-        return wrong_answer(message, kind(weight.float()), got, signs, back.note)
+        return wrong_answer(message, kind(weight.float()), got, signs, back.note, clear=True)
     for name, tensor, left in zip(("q", "scale", "zero_point"), answer.tensors, back.tensors[1:], strict=False):
         if tensor.dtype != left.dtype or not torch.equal(tensor, left):
             message = f"dequantize changed the {name} that it was given."
-            return wrong_answer(message, words(tensor), words(left), ["changes-its-input"])
+            return wrong_answer(message, words(tensor), words(left), ["changes-its-input"], clear=True)
     return _back(case, {"weight": weight}, {"weight": back.tensors[0]})
+
+
+def _other_shape(case: Case, name: str) -> str:
+    axis = case.call.inputs.get("channel_axis")
+    if axis is None:
+        return f"{name} has another shape: without channel_axis it is one number, of no dimensions."
+    return (
+        f"{name} has another shape: channel_axis is {axis}, and it holds one number for each channel along that axis."
+    )
 
 
 def _not_back(back: Answer) -> Outcome:
@@ -171,40 +206,37 @@ def _not_back(back: Answer) -> Outcome:
 def compressed(case: Case, answer: Answer, back: Answer | None = None) -> Outcome:
     """Task 4.2. expected: the state_dict by name; `allowed:NAME` of the entries whose values are judged; `in_order`
     where names, order, shapes and dtypes are; `most_bytes` of the file, where that is asked."""
-    wanted = _state_dict(case)
-    parts = _parts(case, answer)
+    wanted = state_dict_of(case)
+    parts = parts_of(case, answer)
     if parts is None:
-        message = (
-            "compress must return a flat dict of tensors with names that safetensors can save: contiguous, and none "
-            "sharing storage with another."
-        )
-        return wrong_answer(message, "a dict of tensors", "something else", note=answer.note)
+        return _no_file(case, answer)
     file, after = parts
     for tensor, left in zip(wanted.values(), after, strict=True):
         if tensor.dtype != left.dtype or not torch.equal(tensor, left):
             message = "compress changed the state_dict that it was given."
-            return wrong_answer(message, words(tensor), words(left), ["changes-its-input"])
+            return wrong_answer(message, words(tensor), words(left), ["changes-its-input"], clear=True)
     if back is None:
         return Outcome(Verdict.RIGHT)  # so far
     if back.status is not Status.RETURNED:
         return _not_back(back)
     held = case.then is not None and case.then.inputs.get("held")
     loaded = [bytes_of(tensor) for _, tensor in sorted(safetensors.torch.load(file).items())] if held else []
-    names = _unpack_names(back.tensors[0]) if back.tensors else None
+    names = names_in(back.tensors[0]) if back.tensors else None
     if names is None or len(names) != len(back.tensors) - 1 - len(loaded):
         message = "decompress must return a dict of tensors."
-        return wrong_answer(message, counted(len(wanted), "tensor"), "something else", note=back.note)
+        return wrong_answer(message, counted(len(wanted), "tensor"), "something else", note=back.note, clear=True)
     got = dict(zip(names, back.tensors[1:], strict=False))
     if not all(map(torch.equal, loaded, back.tensors[1 + len(names) :])):
         message = "decompress changed the tensors that it was given."
-        return wrong_answer(message, "the tensors of the file", "others", ["changes-its-input"])
+        return wrong_answer(message, "the tensors of the file", "others", ["changes-its-input"], clear=True)
     outcome = _same_entries(case, wanted, got)
     if outcome.verdict is Verdict.RIGHT:
         outcome = _back(case, wanted, {name: got[name].reshape(wanted[name].shape) for name in _judged(case, wanted)})
     most = case.expected.get("most_bytes")
     if outcome.verdict is Verdict.RIGHT and isinstance(most, int) and len(file) > most:
         message = "The file is too large."
-        return wrong_answer(message, f"at most {most:,} bytes", f"{len(file):,} bytes", ["not-compressed"])
+        got_words = f"{len(file):,} bytes: {_bytes(wanted, safetensors.torch.load(file))}"
+        return wrong_answer(message, f"at most {most:,} bytes", got_words, ["not-compressed"], clear=True)
     return outcome
 
 
@@ -215,17 +247,31 @@ def _same_entries(case: Case, wanted: Mapping[str, Tensor], got: Mapping[str, Te
     entries = list(wanted) if everything else list(_judged(case, wanted))
     if list(got) != entries if everything else not set(entries) <= set(got):
         mistake = "order-lost" if sorted(got) == sorted(wanted) else "names-lost"
-        known = [name if name in wanted else "(another name)" for name in got]
-        want, have = (", ".join(each[:SHOWN]) for each in (list(wanted), known))
-        return wrong_answer("The names or their order did not come back.", want, have, [mistake])
+        how = renamed(list(wanted), list(got))
+        message = f"The names or their order did not come back: they come back {how}."
+        want = listed(list(wanted))
+        return wrong_answer(message, want, f"the names {how}", [mistake], clear=True)
     for name in entries:
         right, back = wanted[name], got[name]
         same_shape = right.shape == back.shape if everything else right.numel() == back.numel()
         same_dtype = right.dtype == back.dtype or not (everything or _bit_for_bit(case, name))
         if not same_shape or not same_dtype:
             mistake = "dtype-lost" if same_shape else "shape-lost"
-            return wrong_answer(f"{name} came back with another shape or dtype.", kind(right), kind(back), [mistake])
+            message = f"{name} came back with another {'dtype' if same_shape else 'shape'}."
+            pair = [f"{name}: {kind(tensor)}" for tensor in (right, back)]
+            return wrong_answer(message, pair[0], pair[1], [mistake], clear=True)
     return Outcome(Verdict.RIGHT)
+
+
+def _bytes(wanted: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
+    """What takes them: the first weight of which the file holds more than a byte a number, or what lies beside."""
+    big = {name: t.numel() for name, t in wanted.items() if t.is_floating_point() and t.numel() >= 1024}
+    wide = {tensor.numel(): tensor for tensor in file.values() if tensor.element_size() > 1}
+    for name, count in big.items():
+        if count in wide and not name.endswith(("running_mean", "running_var")):
+            return f"{count:,} numbers of {str(wide[count].dtype).removeprefix('torch.')} for {name}"
+    beside = [t for t in file.values() if t.numel() not in big.values()]
+    return f"{sum(t.numel() * t.element_size() for t in beside):,} of them beside the levels"
 
 
 def _judged(case: Case, wanted: Mapping[str, Tensor]) -> list[str]:

@@ -85,7 +85,13 @@ def _quantized(
         reorder(other := weight.clone())
         mistakes["remembers-by-address"] = {"weight": oracle.there_and_back(other).float()}
     then = Call("dequantize", {"channel_axis": axis})
-    return case(part, name, Call("quantize", inputs), expected, mistakes, "quantized", then)
+
+    def evidence() -> Mapping[str, Mapping[str, Value]]:
+        low, high = (end.reshape(-1).float() for end in oracle.span(weight, axis))
+        offsets = {"-min": -low, "min": low, "max": high, "-max": -high, "the middle of the range": (low + high) / 2}
+        return {"ranges": oracle.ranges(weight, axis), "offsets": offsets}
+
+    return case(part, name, Call("quantize", inputs), expected, mistakes, "quantized", then, evidence=evidence)
 
 
 ROUGH = 5  # bits
@@ -325,7 +331,13 @@ def _compressed(
         mistakes["remembers-by-address"] = {key: oracle.there_and_back(others[key]).float() for key in quantized}
     inputs: dict[str, Value] = {"names": pack_names(list(state)), **options}
     call = Call("compress", {**inputs, **{str(i): tensor for i, tensor in enumerate(state.values())}})
-    return case(part, name, call, expected, mistakes, "compressed", then or Call("decompress", {}))
+
+    def evidence() -> Mapping[str, Mapping[str, Value]]:
+        lossy = (key for key, whole in exactly.items() if not whole and state[key].min() < state[key].max())
+        return {key: {name: float(value) for name, value in oracle.ranges(state[key]).items()} for key in lossy}
+
+    then = then or Call("decompress", {})
+    return case(part, name, call, expected, mistakes, "compressed", then, evidence=evidence)
 
 
 def _is_statistic(name: str) -> bool:

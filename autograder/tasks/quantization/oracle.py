@@ -64,3 +64,35 @@ QUANTIZE_MISTAKES = (
     "quantize-floors", "quantize-ceils", "quantize-2-to-the-bits", "quantize-symmetric", "quantize-min-not-added",
     "quantize-symmetric#all-levels", "quantize-zero-point-clamped", "quantize-axis-ignored",
 )  # fmt: skip
+
+
+def ranges(weight: Tensor, channel_axis: int | None = None) -> dict[str, Tensor]:
+    """What a step may be a part of, by name in words, the right one first: float32 [C], or [1] for the whole tensor."""
+    axes = [0] if channel_axis is None else range(weight.ndim)
+    own = 0 if channel_axis is None else channel_axis % weight.ndim
+    channels = 1 if channel_axis is None else weight.shape[own]
+    # Cut into rows along another axis, or where they lie in memory: as many rows as there are channels.
+    rows = {axis: weight.double().movedim(axis, 0).reshape(channels, -1) for axis in axes} if weight.ndim else {}
+    mine = rows[own] if rows else weight.double().reshape(1, 1)
+    low, high, whole = mine.amin(dim=1), mine.amax(dim=1), weight.double().flatten()
+    found = {
+        "max - min": high - low,
+        "the largest |weight|": mine.abs().amax(dim=1),
+        "max": high,
+        "-min": -low,
+        "the range stretched to hold 0": high.clamp(min=0) - low.clamp(max=0),
+        "the standard deviation": mine.std(dim=1, correction=0),
+        "the standard deviation (by n - 1)": mine.std(dim=1) if mine.shape[1] > 1 else torch.zeros(channels),
+        "the mean |weight|": mine.abs().mean(dim=1),
+    }
+    for share in (0.001, 0.005, 0.01, 0.02, 0.05):
+        cut = mine.quantile(1 - share, dim=1) - mine.quantile(share, dim=1)
+        found[f"the range without the outermost {share:.1%} at each end"] = cut
+    if channel_axis is not None:
+        found["max - min of the whole tensor"] = (whole.max() - whole.min()).expand(channels)
+        found["max - min of the first channel"] = (high - low)[:1].expand(channels)
+        found["the largest max - min of all channels"] = (high - low).max().expand(channels)
+        found["the largest |weight| of the whole tensor"] = whole.abs().max().expand(channels)
+        others = {axis: each for axis, each in rows.items() if axis != own}
+        found |= {f"max - min of rows cut along axis {a}": r.amax(dim=1) - r.amin(dim=1) for a, r in others.items()}
+    return {name: value.float() for name, value in found.items()}

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from hw7.checks.calls.contract import Unfit, expect, find, first_with_others
 from hw7.checks.held import hold
+from hw7.checks.savable import Obstacle, obstacle_to
 from hw7.checks.tensors import bytes_of, named, pack_names
 
 
@@ -55,8 +54,9 @@ def compress(
     parameters: bool = False,
     **tensors: Tensor,
 ) -> Iterator[Any]:
-    """Task 4.2: whether safetensors saves the result as it is, its names and tensors, and the state_dict after.
-    parameters: what can have a gradient requires one, as with `keep_vars`."""
+    """Task 4.2: what keeps safetensors from saving the result as it is (`obstacle_to`), its names and, where nothing
+    does, its tensors, and the state_dict after. parameters: what can have a gradient requires one, as with
+    `keep_vars`."""
     state_dict = named(names, tensors)
     if channels_last:
         for name, tensor in state_dict.items():
@@ -67,12 +67,13 @@ def compress(
         tensor.requires_grad_(parameters and tensor.is_floating_point())
     after = hold_all(state_dict)
     call = partial(find(solution, "quantization", "compress"), state_dict)
-    made = expect(Mapping, first_with_others(again, call, *state_dict.values()))
-    values = [expect(Tensor, value) for value in made.values()]
-    yield torch.tensor(can_be_saved(made))
-    yield pack_names([expect(str, name) for name in made])
-    yield from values
-    yield from after().values()
+    made = first_with_others(again, call, *state_dict.values())
+    obstacle, *places = obstacle_to(made)
+    yield torch.tensor([obstacle, *places])
+    yield pack_names([name if isinstance(name, str) else "" for name in expect(Mapping, made)])
+    if obstacle is Obstacle.NONE:
+        yield from (expect(Tensor, value) for value in made.values())
+        yield from after().values()
 
 
 def hold_all(given: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
@@ -84,15 +85,6 @@ def hold_all(given: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
         return {name: left() if kept and given[name] is tensor else torch.zeros(0) for name, tensor, left in before}
 
     return after
-
-
-def can_be_saved(tensors: Any) -> bool:
-    """Whether safetensors takes them as they are: a dict, each tensor contiguous, none twice."""
-    try:
-        safetensors.torch.save(tensors)
-    except (RuntimeError, ValueError, TypeError, KeyError, safetensors.SafetensorError):
-        return False
-    return True
 
 
 def tie(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
