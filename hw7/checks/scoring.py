@@ -159,7 +159,10 @@ class AnswerSheet:
         kept = [case for case in self.cases if case.name in self._answers]
         found = diagnose([Asked(case, self._answers[case.name], named[case.name]) for case in kept])
         told = {name: found[name] for name in wrong & found.keys()}
-        return {**named, **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()}}
+        return {
+            **named,
+            **{name: replace(named[name], mistake=d.mistake, message=d.message) for name, d in told.items()},
+        }
 
 
 def score(
