@@ -255,9 +255,10 @@ def _slimmed(
         found = possible(oracle.SLIM_CHOICES, lambda wrong: _entries(oracle.slimmed(model, to, wrong)))
         most = max(oracle.PRUNED, key=lambda stage: widths[stage] - to[stage])
         for wrong, fields in oracle.SLIM_FORGOTTEN.items():
-            found[wrong] = {key: None for key in right if key.endswith(fields) and key.startswith("blocks.")}
             block = 2 if wrong == "slim-pointwise-weight" else most  # of block 2 all inputs stay
-            found[wrong].update({f"blocks.{block}.{field}": False for field in oracle.WRONG_SURELY.get(wrong, ())})
+            surely = {f"blocks.{block}.{field}": False for field in oracle.WRONG_SURELY.get(wrong, ())}
+            anything = {key: None for key in right if key.endswith(fields) and key.startswith("blocks.")}
+            found[wrong] = {**anything, **surely}
         found["slim-widths-not-saved"] = {"the widths": None, "stage_widths": None}
         full = _entries(model)
         pruned = [key for key in right if full[key].shape != right[key].shape]  # type: ignore[union-attr]

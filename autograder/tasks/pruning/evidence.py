@@ -16,7 +16,7 @@ def of_importance(scale: Tensor) -> Mistakes:
     shift = scale.flip(0) + 3
     return {
         "the terms": {
-            "|scale|": scale.abs(), "scale": scale, "shift": shift, "|shift|": shift.abs(),
+            "|scale|": scale.abs(), "scale (with its sign)": scale, "shift": shift, "|shift|": shift.abs(),
             "running_var": torch.ones_like(scale), "running_mean": torch.zeros_like(scale),
         }
     }  # fmt: skip
@@ -182,6 +182,7 @@ def of_schedule(keep_rate: float, steps: int) -> Mistakes:
         "keep_rate · s": [r * s for s in numbers],
         "keep_rate / s": [r / s for s in numbers],
         "s^keep_rate": [s**r for s in numbers],
+        "s^(-keep_rate)": [s**-r for s in numbers],
         "e^(-s · (1 - keep_rate))": [torch.e ** (-s * (1 - r)) for s in numbers],
         "1": [1.0 for _ in numbers],
         **{f"{fixed}^s, whatever keep_rate is": [fixed**s for s in numbers] for fixed in (0.5, 0.9, 0.95, 0.975)},

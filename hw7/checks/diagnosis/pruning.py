@@ -2,6 +2,7 @@
 
 from hw7.checks.diagnosis import Finder
 from hw7.checks.diagnosis.pruning_beside import beside
+from hw7.checks.diagnosis.pruning_finetuning import finetunings
 from hw7.checks.diagnosis.pruning_importance import importances
 from hw7.checks.diagnosis.pruning_schedule import schedules
 from hw7.checks.diagnosis.pruning_selection import selections
@@ -12,5 +13,6 @@ FINDERS: dict[Finder, tuple[str, ...]] = {  # with the calls whose answers each 
     importances: ("channel_importance",),
     selections: ("select_channels",),
     slimmings: ("slim", "slim_outputs", "slim_alone"),
-    schedules: ("width_schedule",),
+    schedules: ("width_schedule", "iterative_prune"),
+    finetunings: ("iterative_prune",),
 }

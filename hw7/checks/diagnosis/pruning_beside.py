@@ -57,7 +57,7 @@ def _trained(asked: Asked, right: Tensor, got: Tensor) -> str:
 def _left(asked: Asked, right: Tensor, got: Tensor) -> str:
     parameters, statistics = got.tolist()
     parts = [f"{n} {words}" for n, words in ((parameters, "parameters"), (statistics, "running statistics")) if n]
-    whose = "the result" if asked.case.call.program == "slim_in_use" else "the networks, all together,"
+    whose = "the result" if asked.case.call.program == "slim_in_use" else "the networks, all together"
     return (
         f"A step of SGD in train mode does not reach {' and '.join(parts)} of {whose}: nothing may be frozen, cut off "
         "from autograd or made in inference mode, and train() must reach all batch norms."
@@ -94,6 +94,7 @@ _STATE = (
     "all its numbers are as before, but something else is not: a mode, a flag, a gradient, a counter, its widths, a "
     "part that was replaced or added, or its place in memory."
 )
+_FILLED = "what is in each network after it was filled with its number"
 _ALL_ELSE = "whether all else of the model is as before"
 _SAID: Mapping[str, _Words] = {
     "whether it needs a gradient": _plainly(
@@ -135,8 +136,10 @@ _SAID: Mapping[str, _Words] = {
     "how often finetune could have computed gradients": _plainly(
         "`finetune` is called where gradients are switched off (no_grad or inference_mode): it could not train there."
     ),
-    "what is in each network after it was filled with its number": _filled,
+    _FILLED: _filled,
 }
+
+_OWN_IDS = {_FILLED: "prune-networks-share-storage", "the calls of finetune": "prune-finetune-calls"}
 
 
 def beside(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
@@ -151,6 +154,6 @@ def beside(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
                 continue
             same_kind = got.dtype == right.dtype and (got.shape == right.shape or name.startswith("the model after"))
             if name in _SAID and same_kind:
-                found[each.case.name] = Diagnosis("pruning-beside", _SAID[name](each, right, got))
+                found[each.case.name] = Diagnosis(_OWN_IDS.get(name, "pruning-beside"), _SAID[name](each, right, got))
             break
     return found

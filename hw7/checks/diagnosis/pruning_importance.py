@@ -11,6 +11,7 @@ from hw7.checks.diagnosis import Asked, Diagnosis
 from hw7.checks.diagnosis.pruning_answers import (
     Explanation,
     answer_of,
+    listed,
     of_evidence,
     only_again,
     simplest,
@@ -126,7 +127,9 @@ def _formulas(looks: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Iterator[Exp
     """All that give every answer: of one of the terms, of two, a multiple, or a constant."""
     constants = {number for got, _ in looks for number in got.tolist()}
     if len(constants) == 1:
-        yield Explanation(0, f"{constants.pop():.6g} for every channel")
+        same = [name for name, term in looks[0][1].items() if _close(looks[0][0], term)]
+        words = f", as {listed(same)} is here" if same else ""
+        yield Explanation(0, f"{constants.pop():.6g} for every channel{words}")
         return
     names = list(looks[0][1])
     for place, name in enumerate(names):

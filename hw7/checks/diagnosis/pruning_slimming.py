@@ -57,9 +57,7 @@ def slimmings(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
     rest = wrong.keys() - frozenset().union(*(each.entries for each in said))
     if not said or len(said) > 2:
         return {}
-    more = (
-        f"Beside that, {entries_named(rest, looks[0].right)} {'are' if len(rest) > 1 else 'is'} wrong." if rest else ""
-    )
+    more = f"Wrong beside that: {entries_named(rest, looks[0].right)}." if rest else ""
     whole = all(each.whole for each in said)
     message = " ".join(filter(None, [*(each.words for each in said), more, _ASKED if whole else _CUT]))
     about = [look.asked for look in looks]
@@ -203,10 +201,14 @@ def _others(looks: Sequence[Result], wrong: Mapping[str, Sequence[Result]]) -> l
     """Of the entries that hold anything else: what, and in which of them."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry, seen in wrong.items():
-        words = [made_of(look, entry) for look in seen if look.got[entry].numel() > 1]
-        fitting = [each for each in words[0] if all(each in others for others in words)] if words else []
+        words = {id(look): made_of(look, entry) for look in looks if look.got[entry].numel() > 1}
+        found_there = [words[id(look)] for look in seen if id(look) in words]
+        fitting = (
+            [each for each in found_there[0] if all(each in others for others in found_there)] if found_there else []
+        )
         if fitting:
-            where = "" if len(seen) == len(looks) else f" (only {in_questions([look.asked for look in seen])})"
+            always = all(fitting[0] in each for each in words.values())
+            where = "" if always else f" (only {in_questions([look.asked for look in seen])})"
             found.setdefault((fitting[0], where), []).append(entry)
     new = [(words, where) for words, where in found if words.endswith(AS_NEW)]
     if len(new) > 1 and len({where for _, where in new}) == 1:  # said once
