@@ -9,7 +9,15 @@ from hw7.checks.diagnosis.pruning_selection import selections
 from hw7.checks.diagnosis.pruning_slimming import slimmings
 
 FINDERS: dict[Finder, tuple[str, ...]] = {  # with the calls whose answers each looks at
-    beside: ("channel_importance", "select_channels", "slim", "slim_alone", "slim_in_use", "iterative_prune"),
+    beside: (
+        "channel_importance",
+        "select_channels",
+        "slim",
+        "slim_outputs",
+        "slim_alone",
+        "slim_in_use",
+        "iterative_prune",
+    ),
     importances: ("channel_importance",),
     selections: ("select_channels",),
     slimmings: ("slim", "slim_outputs", "slim_alone"),

@@ -24,7 +24,7 @@ def answer_of(asked: Asked) -> dict[str, Tensor] | None:
     names, (answer, *_) = tensor_names(asked.case.expected), asked.answers
     if answer.status is not Status.RETURNED or len(answer.tensors) != len(names):
         return None
-    if any(tensor.numel() > MOST for tensor in answer.tensors):
+    if any(tensor.numel() > MOST or tensor.is_complex() for tensor in answer.tensors):
         return None
     return dict(zip(names, answer.tensors, strict=True))
 

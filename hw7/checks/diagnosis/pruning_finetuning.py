@@ -21,7 +21,7 @@ from hw7.support.words import counted
 
 NETWORK = "the network of step "
 MOST_CALLS, WIDEST = 7, 64
-UNCUT = ("stem.conv.weight", "stem.bn.weight", "fc.bias")
+UNCUT = ("stem.conv.weight", "stem.conv.bias", "stem.bn.weight", "stem.bn.bias", "fc.weight", "fc.bias")
 CUT = ("blocks.4.bn.weight", "blocks.5.depthwise.bias")
 
 Calls = frozenset[int]
@@ -33,6 +33,7 @@ class Chain(NamedTuple):
     asked: Asked
     calls: int
     reached: tuple[Calls | None, ...]
+    parts: tuple[Mapping[str, Calls | None] | None, ...]  # the same, tensor by tensor
     given_reached: Calls | None  # None where the given model is something else afterwards
     tuned_first: bool  # whether a network holds rows of the one before after, not before, its step's noise
     same: tuple[int, ...]  # steps whose network is, number by number, that of the next step
@@ -80,7 +81,7 @@ def _chain(asked: Asked) -> Chain | None:
     given = _network(list(widths), model, classes)
     if given is None:
         return None
-    reached = tuple(None if net is None else _reached(net, given, int(calls)) for net in networks)
+    parts = tuple(None if net is None else _reached(net, given, int(calls)) for net in networks)
     after = _network(list(widths), answer["the model after"], classes)
     first = any(
         new is not None and old is not None and _tuned_first(new, old, step)
@@ -88,7 +89,8 @@ def _chain(asked: Asked) -> Chain | None:
     )
     pairs = enumerate(pairwise(vectors), start=1)
     same = tuple(step for step, (one, other) in pairs if torch.equal(one, other))
-    return Chain(asked, int(calls), reached, None if after is None else _reached(after, given, int(calls)), first, same)
+    given_parts = None if after is None else _reached(after, given, int(calls))
+    return Chain(asked, int(calls), tuple(map(_common, parts)), parts, _common(given_parts), first, same)
 
 
 def _network(widths: Sequence[int], vector: Tensor, classes: int) -> StudentNet | None:
@@ -108,21 +110,30 @@ def _noise(call: int, number: int, like: Tensor) -> Tensor:
     return noise(call, "perturb", number, shape=tuple(like.shape)).double()
 
 
-def _reached(network: StudentNet, given: StudentNet, calls: int) -> Calls | None:
-    """The calls whose noise lies between the given model and this one; None where there are no such calls."""
+def _reached(network: StudentNet, given: StudentNet, calls: int) -> dict[str, Calls | None]:
+    """By the names of the tensors that are never cut, the calls whose noise lies between the given model and this one;
+    None where there are no such calls."""
     ours, theirs = _numbers(network), _numbers(given)
-    if any(ours[name][1].shape != theirs[name][1].shape for name in UNCUT):
-        return None
-    between = torch.cat([(ours[name][1] - theirs[name][1]).flatten() for name in UNCUT])
-    each = [
-        torch.cat([_noise(call, *ours[name]).flatten() for name in UNCUT]) for call in range(1, calls + 1)
-    ]  # of the same shapes in every network
-    for count in range(calls + 1):
-        for chosen in combinations(range(calls), count):
-            made = sum((each[call] for call in chosen), torch.zeros_like(between))
+    found: dict[str, Calls | None] = {}
+    for name in UNCUT:
+        (number, new), (_, old) = ours[name], theirs[name]
+        found[name] = _sum_of(new - old, [_noise(call, number, old) for call in range(1, calls + 1)])
+    return found
+
+
+def _sum_of(between: Tensor, noises: Sequence[Tensor]) -> Calls | None:
+    for count in range(len(noises) + 1):
+        for chosen in combinations(range(len(noises)), count):
+            made = sum((noises[call] for call in chosen), torch.zeros_like(between))
             if bool((between - made).abs().max() < 1e-4):
                 return frozenset(call + 1 for call in chosen)
     return None
+
+
+def _common(parts: Mapping[str, Calls | None] | None) -> Calls | None:
+    """What all tensors of a network agree on."""
+    found = set(parts.values()) if parts else {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _tuned_first(network: StudentNet, before: StudentNet, step: int) -> bool:
@@ -176,6 +187,7 @@ def _each(chain: Chain, rule: str) -> bool:
         "twice": lambda step: frozenset(range(1, 2 * step + 1)),
         "one more": lambda step: frozenset(range(1, step + 2)),
         "one later": lambda step: frozenset(range(1, min(step + 2, chain.steps + 1))),
+        "reversed": lambda step: _asked_for(chain.steps + 1 - step),
         "last": lambda step: frozenset([1] if step == chain.steps else []),
         "all": lambda step: frozenset(range(1, chain.steps + 1)),
     }[rule]
@@ -193,6 +205,7 @@ _PATTERNS = {
     "The training of a step comes before its pruning: `finetune` gets the network that is cut next.": lambda chain: (
         _each(chain, "one later")
     ),
+    "The networks come in reversed order, the smallest first.": lambda chain: _each(chain, "reversed"),
     "Only the last network is fine-tuned.": lambda chain: _each(chain, "last"),
     "Each network has the training of its own step alone: it is cut from what was never trained.": lambda chain: _each(
         chain, "own"
@@ -212,17 +225,32 @@ def _facts(chain: Chain) -> str:
     """Which calls each network of a question shows."""
     name = chain.asked.case.name.partition(", ")[2]
     if any(calls is None for calls in chain.reached):
-        steps = [str(step) for step, calls in enumerate(chain.reached, start=1) if calls is None]
-        return (
-            f"In the question '{name}' stem and linear layer of the network of step {listed(steps)} do not come from "
-            "the given model, trained or not. Each network is slimmed from the one before it."
-        )
+        step, parts = next((n, each) for n, each in enumerate(chain.parts, start=1) if _common(each) is None)
+        return _elsewhere(name, step, parts or {})
     shown = "; ".join(f"step {step}: {_calls(calls)}" for step, calls in enumerate(chain.reached, start=1))
     same = "".join(f" The networks of steps {step} and {step + 1} are the same." for step in chain.same)
     return (
-        f"In the question '{name}', {counted(chain.steps, 'step')} make {counted(chain.calls, 'call')} of `finetune`; the "
-        f"training of these calls shows in the network of {shown}.{same} Asked for is one call a step, and in step s the "
-        "training of the calls 1 to s."
+        f"In the question '{name}', {counted(chain.steps, 'step')} make {counted(chain.calls, 'call')} of `finetune`; "
+        f"the training of these calls shows in the network of {shown}.{same} Asked for is one call a step, and in step "
+        "s the training of the calls 1 to s."
+    )
+
+
+def _elsewhere(name: str, step: int, parts: Mapping[str, Calls | None]) -> str:
+    """Of a network whose tensors do not all come from the given model, by the same calls."""
+    lost = [tensor for tensor in UNCUT if parts.get(tensor) is None]
+    if lost:
+        where = "its stem and linear layer" if len(lost) == len(UNCUT) else entries_named(lost, UNCUT)
+        return (
+            f"In the question '{name}', the network of step {step} holds in {where} something else than the "
+            "given model's numbers, trained or not. Each network is slimmed from the one before it."
+        )
+    expected = _asked_for(step)
+    odd = {tensor: calls for tensor, calls in parts.items() if calls != expected}
+    calls = listed(sorted({_calls(each) for each in odd.values()}))
+    return (
+        f"In the question '{name}', {entries_named(odd, UNCUT)} of the network of step {step} shows the training of "
+        f"other calls of `finetune` ({calls}) than the rest of it: all of a network is slimmed and fine-tuned together."
     )
 
 

@@ -45,7 +45,7 @@ def sides_of(stage: int) -> list[Side]:
     return [*before, *(Side(stage, each, "rows") for each in inside), Side(stage, "pointwise.weight", "columns")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A slimmed network that came back, entry by entry, beside the right one and the given one; all in float32."""
 
@@ -175,7 +175,8 @@ def made_of(result: Result, entry: str) -> list[str]:
     if numbers.isdisjoint(result.given[entry].flatten().tolist()):
         fan_in = right[0].numel() if right.ndim > 1 else result.right[entry.replace("bias", "weight")][0].numel()
         new = max(map(abs, numbers)) <= fan_in**-0.5 and not field.startswith("bn.")
-        found.append("numbers that are not in the given model" + f": drawn anew, it seems, {AS_NEW}" * new)
+        found += [f"numbers that are not in the given model: drawn anew, it seems, {AS_NEW}"] * new
+        found.append("numbers that are not in the given model")
     return found
 
 

@@ -102,7 +102,7 @@ def _rules(looks: Sequence[Look]) -> Iterator[Explanation]:
     """All that give every table, with at most three choices other than the first ones."""
     choices = [list(names) for names in (looks[0].shares, _BASES, _ROUNDINGS, _LOWEST, _WHAT_GOES, _ROWS)]
     first = Rule(*(names[0] for names in choices))
-    for changes in range(3):
+    for changes in range(4):
         for places in combinations(range(len(choices)), changes):
             for names in product(*(choices[place][1:] for place in places)):
                 rule = Rule(*(dict(zip(places, names, strict=True)).get(i, old) for i, old in enumerate(first)))

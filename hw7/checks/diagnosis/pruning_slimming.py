@@ -40,6 +40,7 @@ class Said(NamedTuple):
     words: str
     entries: frozenset[str]
     whole: bool = False
+    unseen: tuple[Result, ...] = ()  # results of stages that have no such ranking: nothing is known of these
 
 
 def slimmings(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
@@ -60,8 +61,9 @@ def slimmings(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
     more = f"Wrong beside that: {entries_named(rest, looks[0].right)}." if rest else ""
     whole = all(each.whole for each in said)
     message = " ".join(filter(None, [*(each.words for each in said), more, _ASKED if whole else _CUT]))
-    about = [look.asked for look in looks]
-    if all(any(look in found for found in wrong.values()) for look in looks):
+    unseen = [look for each in said for look in each.unseen]
+    about = [look.asked for look in looks if look not in unseen]
+    if not unseen and all(any(look in found for found in wrong.values()) for look in looks):
         about += [each for each in asked if each.case.call.program == "slim_outputs" or _shows(each, wrong)]
     return told(about, "slim-channels" if whole else "slim-entries", message)
 
@@ -102,14 +104,20 @@ def _ranked(looks: Sequence[Result], off: Sequence[Side], where: str) -> list[Sa
         groups: dict[object, list[Side]] = {}
         for side in off:
             groups.setdefault(key(side), []).append(side)
-        found = {group: names(sides) for group, sides in groups.items()}
+        found = {group: _named(names(sides), sides) for group, sides in groups.items()}
         if all(len(each) == 1 for each in found.values()):
             by_ranking: dict[str, list[Side]] = {}
             for group, (ranking,) in found.items():
                 by_ranking.setdefault(ranking, []).extend(groups[group])
             if len(by_ranking) <= 2:
-                return [_kept(ranking, sides, where) for ranking, sides in by_ranking.items()]
+                return [_kept(looks, ranking, sides, where) for ranking, sides in by_ranking.items()]
     return []
+
+
+def _named(fitting: frozenset[str], sides: Sequence[Side]) -> frozenset[str]:
+    """Of one stage alone nobody can say that one batch norm decides about every stage."""
+    plain = frozenset(name for name in fitting if not name.endswith("for every stage"))
+    return plain if plain and len({side.stage for side in sides}) == 1 else fitting
 
 
 def _all(side: Side) -> object:
@@ -124,12 +132,15 @@ def _stage(side: Side) -> object:
     return side.stage
 
 
-def _kept(ranking: str, sides: Sequence[Side], where: str) -> Said:
+def _kept(looks: Sequence[Result], ranking: str, sides: Sequence[Side], where: str) -> Said:
     entries = frozenset(side.entry for side in sides)
+    unseen = tuple(look for look in looks if not all(look.kept(ranking, side.stage) for side in sides))
+    if unseen:
+        where = f" (seen {in_questions([look.asked for look in looks if look not in unseen])})"
     if _whole(sides):
         words = f"In {stages(side.stage for side in sides)}, the channels that stay are {ranking}{where}."
-        return Said(words, entries, True)
-    return Said(f"For {_names(sides)}, the channels that are kept are {ranking}{where}.", entries)
+        return Said(words, entries, True, unseen)
+    return Said(f"For {_names(sides)}, the channels that are kept are {ranking}{where}.", entries, unseen=unseen)
 
 
 def _whole(sides: Iterable[Side]) -> bool:
@@ -185,7 +196,10 @@ def _agreed(looks: Sequence[Result], off: Sequence[Side], where: str) -> list[Sa
     if not _whole(off) or any(_one_list(look, stage) is None for look in looks for stage in numbers):
         return []
     look = looks[0]
-    stage = next(stage for stage in numbers if _one_list(look, stage) != look.kept(RIGHT, stage))
+    others = [stage for stage in numbers if _one_list(look, stage) != look.kept(RIGHT, stage)]
+    if not others:
+        return []
+    stage = others[0]
     kept, right = (", ".join(map(str, each or ())) for each in (_one_list(look, stage), look.kept(RIGHT, stage)))
     words = (
         f"All tensors of a stage keep the same channels, but in {stages(numbers)} others than asked for{where}. In the "
