@@ -8,6 +8,7 @@ from torch import Tensor
 
 from autograder.tasks.builder import Mistakes, Numbers, case, possible, refusal
 from autograder.tasks.pruning import oracle
+from autograder.tasks.pruning.evidence import of_importance, of_schedule, of_selection, of_slimming
 from autograder.tasks.pruning.in_use import SLIM_RETURNS, slimmed_alone, slimmed_in_use
 from autograder.tasks.pruning.iterative import iterative_prune  # noqa: F401  (the table looks here)
 from hw7.checks.cases import Call, Case, Value
@@ -51,7 +52,8 @@ def channel_importance(rng: Numbers) -> Iterator[Case]:
         mistakes["changes-its-state"] = {REST_OF_BN: False}
         if part == "detached":
             mistakes["importance-attached"] = {"whether it needs a gradient": torch.tensor(True)}
-        yield case(part, name, Call("channel_importance", {"scale": scale}), expected, mistakes)
+        evidence = partial(of_importance, scale)
+        yield case(part, name, Call("channel_importance", {"scale": scale}), expected, mistakes, evidence=evidence)
     scale = rng.normal(rng.whole(8, 20, "double"), purpose="double", dtype=torch.float64)
     scale[3:6] = scale[2] + torch.tensor([1e-9, -1e-9, 2e-9], dtype=torch.float64)
     yield _importance_again("a batch norm whose scale has changed", rng.normal(9, purpose="changed"), True)
@@ -86,7 +88,8 @@ def _importance_again(name: str, scale: Tensor, again: bool) -> Case:
         wrong["importance-rounded"] = scale.abs().float()
     mistakes: dict[str, Mapping[str, Value]] = {id_: {"the importance": value} for id_, value in wrong.items()}
     mistakes["changes-its-state"] = {REST_OF_BN: False}
-    return case("values", name, Call("channel_importance", {"scale": scale, "again": again}), expected, mistakes)
+    call = Call("channel_importance", {"scale": scale, "again": again})
+    return case("values", name, call, expected, mistakes, evidence=partial(of_importance, scale))
 
 
 SAME_IMPORTANCE = "whether the importance is the same to autograd"
@@ -144,7 +147,8 @@ def _selected(part: str, name: str, importance: Tensor, keep: int, again: bool =
         "returns": "an int64 torch.Tensor [keep], no list or array",
     }
     inputs: dict[str, Value] = {"importance": importance, "keep": keep, "again": again}
-    return case(part, name, Call("select_channels", inputs), expected, mistakes)
+    evidence = partial(of_selection, importance)
+    return case(part, name, Call("select_channels", inputs), expected, mistakes, evidence=evidence)
 
 
 # ---- network slimming --------------------------------------------------------------------------------------------
@@ -249,8 +253,12 @@ def _slimmed(
 
     def mistakes() -> Mistakes:
         found = possible(oracle.SLIM_CHOICES, lambda wrong: _entries(oracle.slimmed(model, to, wrong)))
+        most = max(oracle.PRUNED, key=lambda stage: widths[stage] - to[stage])
         for wrong, fields in oracle.SLIM_FORGOTTEN.items():
-            found[wrong] = {key: None for key in right if key.endswith(fields) and key.startswith("blocks.")}
+            block = 2 if wrong == "slim-pointwise-weight" else most  # of block 2 all inputs stay
+            surely = {f"blocks.{block}.{field}": False for field in oracle.WRONG_SURELY.get(wrong, ())}
+            anything = {key: None for key in right if key.endswith(fields) and key.startswith("blocks.")}
+            found[wrong] = {**anything, **surely}
         found["slim-widths-not-saved"] = {"the widths": None, "stage_widths": None}
         full = _entries(model)
         pruned = [key for key in right if full[key].shape != right[key].shape]  # type: ignore[union-attr]
@@ -264,7 +272,8 @@ def _slimmed(
         return found
 
     call = Call("slim", {"widths": widths, "model": vector, "to": to, "again": again})
-    return case("channels", name, call, {**right, "rtol": 1e-6, "returns": SLIM_RETURNS}, mistakes, needs=needs)
+    expected, evidence = {**right, "rtol": 1e-6, "returns": SLIM_RETURNS}, partial(of_slimming, model, to)
+    return case("channels", name, call, expected, mistakes, needs=needs, evidence=evidence)
 
 
 def _slimmed_dead(name: str, vector: Tensor, widths: tuple[int, ...], to: tuple[int, ...], pictures: Tensor) -> Case:
@@ -316,7 +325,7 @@ def _scheduled(part: str, name: str, widths: tuple[int, ...], keep_rate: float, 
         mistakes["schedule-floats"] = {"the widths": table().float()}
     call = Call("width_schedule", {"widths": widths, "keep_rate": keep_rate, "steps": steps})
     expected: dict[str, Value] = {"the widths": table(), "returns": "one tuple of whole numbers for each step"}
-    return case(part, name, call, expected, mistakes)
+    return case(part, name, call, expected, mistakes, evidence=partial(of_schedule, keep_rate, steps))
 
 
 def _close_calls(rng: Numbers) -> Iterator[tuple[str, float, tuple[int, ...]]]:

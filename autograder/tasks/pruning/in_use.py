@@ -42,7 +42,7 @@ def slimmed_in_use(model: Tensor, widths: tuple[int, ...], to: tuple[int, ...], 
     mistakes: Mistakes = {
         "slim-not-usable": {left: False, trained: None},
         "slim-shares-storage": {again: None, loaded: None, separate: False, left: None, trained: None},
-        "changes-its-input": dict.fromkeys(after),
+        "changes-its-state": dict.fromkeys(after),
         "slim-widths-not-saved": {again: False},
     }
     pictures = torch.rand(3, 3, 32, 32, generator=rng.generator("in use", "images"))
@@ -71,7 +71,7 @@ def slimmed_alone(name: str, model: Tensor, widths: tuple[int, ...], to: tuple[i
     mistakes: Mistakes = {
         "slim-shares-storage": {clearing: None, clearing_else: False},
         "slim-not-trainable": {"whether all parameters are trainable": torch.tensor(False)},
-        "changes-its-input": {slimming: None, clearing: None},
+        "changes-its-input": {slimming: False, clearing: None},
         "changes-its-state": {CHANGED_ELSE: False, clearing_else: None},
     }
     call = Call("slim_alone", {"widths": widths, "model": model, "to": to})

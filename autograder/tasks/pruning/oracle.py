@@ -82,7 +82,8 @@ def slimmed(model: StudentNet, to: Sequence[int], wrong: str = "", ranked_by: St
     return result
 
 
-# Entries of a network that are forgotten, or cut in the wrong place: any value, where all the others are right.
+# Entries of a network that are forgotten, or cut in the wrong place: any value, where all the others are right. Those
+# that are WRONG_SURELY are so: what is wrong in fewer entries is another mistake.
 SLIM_FORGOTTEN: dict[str, tuple[str, ...]] = {
     "slim-statistics-forgotten": ("bn.running_mean", "bn.running_var"),
     "slim-shift-forgotten": ("bn.bias",),
@@ -92,6 +93,11 @@ SLIM_FORGOTTEN: dict[str, tuple[str, ...]] = {
     "slim-pointwise-weight": ("pointwise.weight",),
     "slim-depthwise-bias": ("depthwise.bias",),
     "slim-depthwise": ("depthwise.weight", "depthwise.bias"),
+}
+WRONG_SURELY = {
+    "slim-batch-norm-forgotten": SLIM_FORGOTTEN["slim-batch-norm-forgotten"],
+    "slim-depthwise": ("depthwise.weight",),
+    "slim-pointwise-weight": ("pointwise.weight",),
 }
 SLIM_CHOICES = (
     "importance-signed", "importance-of-the-shift", "importance-by-statistics", "importance-by-statistics#scaled",
