@@ -123,7 +123,7 @@ def _count(rows: Sequence[tuple[int, ...]]) -> int:
     return sum(math.prod(row[1:]) for row in rows)
 
 
-def layers(case: Case, answer: Answer) -> Outcome:
+def layers(case: Case, answer: Answer, trace: Answer | None = None) -> Outcome:
     """Roles and shapes of all parameters, counted here. `expected["layers"]`: a table [n, 5], filled up with -1."""
     found = _table(answer)
     if found is None:
@@ -149,7 +149,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
     return wrong_answer(message, pair[0], pair[1], fits, equals=equals)
 
 
-def outputs(case: Case, answer: Answer) -> Outcome:
+def outputs(case: Case, answer: Answer, trace: Answer | None = None) -> Outcome:
     """The outputs that follow the parameters."""
     if answer.status is not Status.RETURNED:
         return outcome_of_status(answer)
@@ -182,15 +182,22 @@ def shift(case: Case, answer: Answer) -> Outcome:
 
 def second_call(case: Case, answer: Answer) -> Call | None:
     """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
-    if case.then is None or answer.status is not Status.RETURNED:
+    if case.then is None:
+        return None
+    if case.judge in _TRACED:
+        return case.then if answer.status in (Status.RETURNED, Status.RAISED, Status.VALUE_ERROR) else None
+    if answer.status is not Status.RETURNED:
         return None
     fed = _steps(case, answer) if case.judge == "pruned" else feed(case, answer)
     return None if fed is None else Call(case.then.program, {**case.then.inputs, **fed})
 
 
 def leads_on(case: Case, outcome: Outcome) -> bool:
-    """Whether a second call may change this outcome of a first answer: of one that is right so far, there and back; of
-    networks that are wrong, and may follow from the submission's own earlier functions."""
+    """Whether a second call may change this outcome of a first answer, or tell more of it: of one that is right so far,
+    there and back; of pruned networks that are wrong, whether they follow from the submission's own earlier functions;
+    of networks that are wrong or raise an exception, their layers."""
+    if case.judge in _TRACED:
+        return outcome.verdict in (Verdict.WRONG, Verdict.CRASH)
     return (outcome.verdict is Verdict.WRONG) if case.judge == "pruned" else outcome.verdict is Verdict.RIGHT
 
 
@@ -218,6 +225,7 @@ JUDGES: dict[str, Callable[..., Outcome]] = {
     for judge in (values, refuses, layers, outputs, shift, quantized, compressed, pruned)
 }  # fmt: skip
 _SEES_STATUS = ("refuses", "layers", "outputs")
+_TRACED = ("layers", "outputs")  # the answer to a second call is for the diagnosis alone
 _DTYPES = {
     torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -234,7 +242,7 @@ def judge(case: Case, *answers: Answer) -> Outcome:
     first = answers[0]
     if first.status is not Status.RETURNED and case.judge not in _SEES_STATUS:
         return outcome_of_status(first)
-    for number, answer in enumerate(answers):
+    for number, answer in enumerate(answers[:1] if case.judge in _TRACED else answers):
         known = _DTYPES | _OF_FILES if case.judge == "compressed" and number == 0 else _DTYPES
         if all(tensor.dtype in known for tensor in answer.tensors):
             continue

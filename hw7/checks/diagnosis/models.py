@@ -1,5 +1,202 @@
-"""Chapter models: what a wrong function does, found out from its answers."""
+"""Chapter models: where a network departs from the right one, by the layers that it was seen to run.
 
-from hw7.checks.diagnosis import Finder
+The layers (`network_trace`) come from the submission's own process. They are believed in nothing but for the message,
+and only where the outputs that came with them are those that were judged.
+"""
 
-FINDERS: dict[Finder, tuple[str, ...]] = {}  # with the calls whose answers each looks at
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hw7.checks.cases import Answer, Case, Status, Verdict
+from hw7.checks.diagnosis import Asked, Diagnosis, Finder
+from hw7.checks.diagnosis.edits import compare
+from hw7.checks.diagnosis.layers import Layer, Network, network_of
+from hw7.checks.diagnosis.places import Places
+from hw7.checks.diagnosis.sentences import Fact, Words, name
+from hw7.checks.rows import decode
+from hw7.support.words import counted
+
+RTOL = 1e-3  # between two runs of one network, in float32
+SAID = 3  # facts in a message
+MANY = 1 / 3  # of the layers: where more differ, the first departure is told alone
+
+
+class Trace(NamedTuple):
+    """What a network was seen to run: in eval mode, for the images of eval mode and for those of train mode, and in
+    train mode."""
+
+    eval: Network
+    eval_of_train: Network
+    train: Network
+
+
+def traced(case: Case, answers: Sequence[Answer]) -> Trace | None:
+    """None where there are no layers that belong to the answer."""
+    if len(answers) != 2 or answers[1].status is not Status.RETURNED or len(answers[1].tensors) != 6:
+        return None
+    rows = [decode(table) for table in answers[1].tensors[::2]]
+    outputs, judged = answers[1].tensors[1::2], answers[0].tensors[1:]
+    networks = [network_of(each, train) for each, train in zip(rows, (False, False, True), strict=True) if each is not None]
+    if len(networks) != 3 or not (judged or not networks[0].whole) or (judged and not _alike(judged[0], outputs[0])):
+        return None
+    return Trace(*networks)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether these outputs are of one network."""
+    if one.shape != other.shape or not (one.is_floating_point() and other.is_floating_point()):
+        return False
+    largest = float(one.double().abs().nan_to_num(posinf=0).max()) if one.numel() else 0.0
+    return torch.allclose(one.double(), other.double(), rtol=RTOL, atol=RTOL * largest, equal_nan=True)
+
+
+def departures(right: Network, other: Network, noun: str) -> list[Fact]:
+    """In what a network differs from the right one, in the right one's order."""
+    pairs = compare(right, other)
+    if pairs is None or not (right.layers and other.layers):
+        return []
+    words = Words(right, other, pairs, Places(right.layers, noun))
+    facts = words.facts()
+    if not any(edit.kind != "set" for edit in pairs.edits):
+        facts += [*_shared(right, other, words), *_branches(right, other, words)]
+    return facts
+
+
+def _shared(right: Network, other: Network, words: Words) -> list[Fact]:
+    """Layers that are one and the same."""
+    users: dict[int, list[int]] = {}
+    for at, here in words.pairs.matched.items():
+        if other.layers[here].weight >= 0 and right.layers[at].family in ("convolution", "linear"):
+            users.setdefault(other.layers[here].weight, []).append(at)
+    groups = [at for at in users.values() if len(at) > 1]
+    if not groups:
+        return []
+    at = sorted({each for group in groups for each in group})
+    where = words.places.of(at)
+    text = f"{where[:1].upper()}{where[1:]} share their weights; each is a layer of its own."
+    return [Fact(at[0], "layer-shared", text, len(at))]
+
+
+def _branches(right: Network, other: Network, words: Words) -> list[Fact]:
+    """Sums of other layers' outputs than they should be."""
+    found = []
+    for at, here in words.pairs.matched.items():
+        if right.layers[at].family != "add":
+            continue
+        wanted = [words.pairs.matched.get(each, each) for each in right.layers[at].sources]
+        got = list(other.layers[here].sources)
+        if sorted(wanted) != sorted(got):
+            found.append(at)
+    if not found:
+        return []
+    where = words.places.named(sorted({right.layers[at].place % 1000 for at in found}))
+    text = f"In {where}, the shortcut does not begin where it should: it adds what goes into the block."
+    return [Fact(found[0], "layers-in-another-order", text, len(found))]
+
+
+def _end(other: Network) -> str:
+    """How a network that came to no end stopped."""
+    if other.whole or not other.layers:
+        return ""
+    last = other.layers[-1]
+    head = f"It stops with an exception at a layer, {name(last, article=True)}"
+    gets = last.gets[0] if last.gets else -1
+    if last.family in ("convolution", "linear", "batch norm") and last.takes not in (-1, gets) and gets > 0:
+        return f"{head}, that is made for {last.takes:g} channels and gets {gets}."
+    if last.family == "add":
+        return "It stops with an exception where two tensors of different shapes are added."
+    return f"{head}."
+
+
+def _message(facts: Sequence[Fact], size: int) -> str:
+    """The first facts; the first one alone where much differs."""
+    many = len(facts) > 2 and sum(fact.size for fact in facts) > MANY * size
+    shown = facts[:1] if many else facts[:SAID]
+    more = " More differs after that." if len(shown) < len(facts) else ""
+    return " ".join(fact.text for fact in shown) + more
+
+
+def _told(case: Case, trace: Trace) -> Diagnosis | None:
+    """What a network's layers say of one case."""
+    evidence = case.evidence["network"]
+    table, noun = evidence["rows"], str(evidence["noun"])
+    rows = decode(table) if isinstance(table, Tensor) else None
+    if rows is None:
+        return None
+    right, train = network_of(rows, False), _in_train_mode(network_of(rows, True))
+    size = f"{case.call.inputs['train_shape'][2]}x{case.call.inputs['train_shape'][3]}"  # type: ignore[index]
+    looks = (
+        (right, trace.eval, ""),
+        (right, trace.eval_of_train, f"For images of {size} pixels: "),
+        (train, trace.train, "In train mode: "),
+    )
+    for wanted, other, head in looks:
+        facts = departures(wanted, other, noun) if other.connected or not other.whole else []
+        stop = _end(other)
+        if facts:
+            text = _message(facts, len(wanted.layers))
+            return Diagnosis(facts[0].mistake, f"{head}{text}{' ' + stop if stop else ''}")
+        if stop:
+            return Diagnosis("network-stops", head + stop)
+        if not other.connected:
+            return None
+    return None
+
+
+def _in_train_mode(network: Network) -> Network:
+    """Its batch norms take the batch's statistics."""
+
+    def layer(each: Layer) -> Layer:
+        return Layer(**{**vars(each), "facets": each.facets | {"batch": 1.0}}) if each.family == "batch norm" else each
+
+    return network_with(network, tuple(map(layer, network.layers)))
+
+
+def network_with(network: Network, layers: tuple[Layer, ...]) -> Network:
+    return Network(layers, network.whole, network.unused, network.connected)
+
+
+def _unused(case: Case, answers: Sequence[Answer], trace: Trace) -> Diagnosis | None:
+    """Parameters that the network has and never uses, where its layers are right."""
+    table = answers[0].tensors[0]
+    used = {layer.weight for layer in trace.eval.layers}
+    weights = [n for n, row in enumerate(table.tolist()) if row[0] in (0, 4)]  # convolutions and linear layers
+    idle = [n for n in weights if n not in used]
+    if not idle or case.judge != "layers":
+        return None
+    layers = counted(len(idle), "convolution or linear layer", "convolutions or linear layers")
+    return Diagnosis("layer-never-used", f"The network holds {layers} that its forward pass never uses.")
+
+
+def find_layers(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
+    """What is wrong with the networks of one task, by the case's name."""
+    found: dict[str, Diagnosis] = {}
+    for each in asked:
+        if each.outcome.verdict not in (Verdict.WRONG, Verdict.CRASH) or not each.case.evidence:
+            continue
+        trace = traced(each.case, each.answers)
+        told = None if trace is None else _told(each.case, trace) or _unused(each.case, each.answers, trace)
+        if told is not None:
+            found[each.case.name] = told._replace(message=told.message + _only(each, asked))
+    return found
+
+
+def _only(here: Asked, asked: Sequence[Asked]) -> str:
+    """For which questions a network is right, where that is so for some."""
+    same = [
+        each
+        for each in asked
+        if each.case.judge == here.case.judge == "outputs" and each.case.call.inputs["builder"] == here.case.call.inputs["builder"]
+    ]
+    right = [each.case.name for each in same if each.outcome.verdict is Verdict.RIGHT]
+    builder = f"{here.case.call.inputs['builder']}, "
+    names = [name.removeprefix("output, ").removeprefix(builder) for name in right]
+    if not names:
+        return ""
+    return f" The network is right for: {'; '.join(names)}."
+
+
+FINDERS: dict[Finder, tuple[str, ...]] = {find_layers: ("network",)}  # with the calls whose answers each looks at

@@ -1,0 +1,339 @@
+"""What the edits of a network say, in sentences: the first departure first, alike ones together."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hw7.checks.diagnosis.edits import Delta, Edit, Pairs
+from hw7.checks.diagnosis.layers import BORDERS, Facet, Layer, Network
+from hw7.checks.diagnosis.places import Places, joined
+
+NAMES = {
+    "batch norm": "batch norm", "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
+    "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation", "other": "another operation",
+    "padding": "padding of its own", "convolution": "convolution", "output": "output", "product": "matrix product",
+}  # fmt: skip
+
+
+class Fact(NamedTuple):
+    """at: the first right layer that it is about. mistake: a row of `hw7.checks.mistakes`."""
+
+    at: int
+    mistake: str
+    text: str
+    size: int = 1  # how many layers it is about
+
+
+def name(layer: Layer, article: bool = False) -> str:
+    """A layer in a word: "ReLU6", "2x2 max pooling", "a softmax"."""
+    facets = layer.facets
+    match layer.family:
+        case "activation" | "global" | "pool":
+            word = str(facets["which"])
+            word = f"global {word}" if layer.family == "global" and word in ("average", "maximum") else word
+            word = f"{_size(facets['kernel'])} {word}" if layer.family == "pool" else word
+        case "dropout":
+            word = f"dropout (p = {facets['number']:.3g})"
+        case "shift" | "scale":
+            word = f"{'addition of' if layer.family == 'shift' else 'multiplication by'} {facets['number']:.4g}"
+        case "convolution":
+            word = f"{_size(facets['kernel'])} convolution"
+        case _:
+            word = NAMES.get(layer.family, layer.family)
+    if not article or word.startswith(("a ", "an ")) or layer.family in ("pool", "dropout", "padding"):
+        return word
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def bare(layer: Layer) -> str:
+    """The same without an article, for "there is no …"."""
+    return name(layer).removeprefix("a ").removeprefix("an ")
+
+
+def _size(value: Facet) -> str:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return "x".join(f"{number:g}" for number in numbers)  # type: ignore[str-format]
+
+
+def _one(value: Facet) -> str:
+    """A pair of two equal numbers as one."""
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return f"{value[0]:g}"
+    return _size(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float | int) else value
+
+
+def _padding(value: Facet, layer: Layer) -> str:
+    if value == "same":
+        kernel = layer.facets["kernel"]
+        assert isinstance(kernel, tuple)
+        value = tuple((k - 1) / 2 for k in kernel)
+    return _one(value)
+
+
+def clause(layer: Layer, delta: Delta) -> str:
+    """What is different about a layer, as what it has: "stride 1 where 2 belongs"."""
+    facet, wanted, got = delta
+    match facet:
+        case "kernel":
+            return f"a {_size(got)} window where {_size(wanted)} belongs"
+        case "padding":
+            return f"padding {_padding(got, layer)} where {_padding(wanted, layer)} belongs"
+        case "groups" if wanted == "each":
+            return f"{_count(got, 'group')} where there should be one for each channel"
+        case "groups":
+            return f"{'one group for each channel' if got == 'each' else _count(got, 'group')} where {_one(wanted)} belongs"
+        case "bias":
+            return "a bias where none belongs" if got else "no bias where one belongs"
+        case "outputs" if got == -1:
+            return f"as many outputs as inputs where {_one(wanted)} belong"
+        case "outputs":
+            wanted_words = "as many as inputs" if wanted == -1 else _one(wanted)
+            return f"{_one(got)} outputs where {wanted_words} belong{'s' if wanted == 1 else ''}"
+        case "border":
+            kinds = [BORDERS[int(each)] if isinstance(each, float | int) else "zeros" for each in (got, wanted)]
+            return f"a border padded by {kinds[0]} where {kinds[1]} belong"
+        case "batch":
+            return "the batch's own statistics where the running ones belong" if got else "the running statistics in train mode"
+        case "scale":
+            return "no scale and shift to learn" if not got else "a scale and shift"
+        case "own":
+            return "weights that are none of the network's parameters"
+        case "eps" | "momentum":
+            return f"{facet} {got:g} where {wanted:g} belongs"
+        case "up":
+            return "an output size that is rounded up, not down" if got else "an output size that is rounded down, not up"
+        case "number":
+            return f"the factor {_one(got)} where {_one(wanted)} belongs"
+    return f"{facet} {_one(got)} where {_one(wanted)} belongs"
+
+
+def _count(value: Facet, noun: str) -> str:
+    return f"{_one(value)} {noun}{'' if value == 1 else 's'}"
+
+
+@dataclass
+class Words:
+    """The sentences about one comparison."""
+
+    right: Network
+    other: Network
+    pairs: Pairs
+    places: Places
+
+    def facts(self) -> list[Fact]:
+        """The first departure first."""
+        edits = list(self.pairs.edits)
+        facts = [*self._strides(edits), *self._moved(edits), *self._set(edits), *self._lacks(edits), *self._has(edits)]
+        return sorted(facts, key=lambda fact: fact.at)
+
+    # ---- layers that are set otherwise ---------------------------------------------------------------------
+
+    def _strides(self, edits: list[Edit]) -> list[Fact]:
+        """Strides that stand at other convolutions than they should; these edits are done with."""
+        found = {}
+        for edit in edits:
+            layer = self.right.layers[edit.at]
+            for facet, wanted, got in edit.deltas if layer.family == "convolution" else ():
+                if facet == "stride":
+                    found[edit.at] = wanted, got
+        gone = {wanted for wanted, got in found.values() if got == (1.0, 1.0)}
+        come = {got for wanted, got in found.values() if wanted == (1.0, 1.0)}
+        if len(gone) != 1 or gone != come:
+            return []
+        (stride,) = gone
+        there = [at for at, (wanted, got) in found.items() if got == stride]
+        lost = [at for at, (wanted, got) in found.items() if wanted == stride]
+        if len(there) != len(lost) or len(there) + len(lost) != len(found):
+            return []
+        self._drop(edits, "stride")
+        text = f"The stride of {_one(stride)} is on {self.places.of(there)}; it belongs on {self.places.of(lost)}."
+        return [Fact(min(found), "layer-set-otherwise", text, len(found))]
+
+    @staticmethod
+    def _drop(edits: list[Edit], facet: str) -> None:
+        """Takes the deltas of a facet out of all edits."""
+        for n, edit in enumerate(edits):
+            edits[n] = edit._replace(deltas=tuple(delta for delta in edit.deltas if delta[0] != facet))
+        edits[:] = [edit for edit in edits if edit.kind != "set" or edit.deltas]
+
+    def _set(self, edits: list[Edit]) -> list[Fact]:
+        groups: dict[tuple[str, tuple[Delta, ...]], list[int]] = {}
+        for edit in edits:
+            if edit.kind == "set":
+                groups.setdefault((self.right.layers[edit.at].family, edit.deltas), []).append(edit.at)
+        return [self._set_alike(family, found, at) for (family, found), at in groups.items()]
+
+    def _set_alike(self, family: str, found: tuple[Delta, ...], at: list[int]) -> Fact:
+        layer = self.right.layers[at[0]]
+        where, which = self.places.of(at), next((delta for delta in found if delta[0] == "which"), None)
+        alike = [n for n, each in enumerate(self.right.layers) if each.key == layer.key]
+        if family == "activation" and at == alike and len(at) > 2:
+            where = "everywhere"
+        elif family not in ("convolution", "linear", "global", "add"):
+            where = f"after {where}"
+        if which is not None:
+            got = _article(str(which[2]) if family != "global" else _global(which[2]))
+            wanted = str(which[1]) if family != "global" else _global(which[1])
+            place = f", {where}" if where == "everywhere" else "" if family == "global" else f" {where}"
+            verb = f"{_capital(got)} stands where {_article(wanted)} belongs{place}"
+            rest = [clause(layer, delta) for delta in found if delta[0] != "which"]
+            return Fact(at[0], "layer-set-otherwise", f"{verb}{', with ' + joined(rest) if rest else ''}.", len(at))
+        subject = where if family in ("convolution", "linear", "add") else f"the {name(layer)} {where}"
+        verb = "have" if subject.startswith(("both", "convolutions")) or " and the " in subject else "has"
+        rest = [clause(layer, delta) for delta in found[:3]]
+        mistake = "weights-not-registered" if any(delta[0] == "own" for delta in found) else "layer-set-otherwise"
+        return Fact(at[0], mistake, f"{_capital(subject)} {verb} {joined(rest)}.", len(at))
+
+    # ---- layers that stand elsewhere, lack or are too many -----------------------------------------------------
+
+    def _moved(self, edits: list[Edit]) -> list[Fact]:
+        """Layers that stand a little before or after their place, at the same convolution."""
+        groups: dict[tuple[str, str, str], list[int]] = {}
+        for lack in [edit for edit in edits if edit.kind == "lacks"]:
+            right = self.right.layers[lack.at]
+            near = [
+                edit
+                for edit in edits
+                if edit.kind == "has"
+                and self.other.layers[edit.here].key == right.key
+                and edit.at >= 0
+                and self.places.anchors[edit.at] == self.places.anchors[lack.at]
+                and right.family != "convolution"
+            ]
+            if near:
+                edits.remove(lack)
+                edits.remove(near[0])
+                before = self.other.layers[near[0].here - 1]
+                key = bare(right), _after(before), _after(self.right.layers[lack.at - 1])
+                groups.setdefault(key, []).append(lack.at)
+        return [
+            Fact(
+                min(at),
+                "layers-in-another-order",
+                f"After {self.places.of(at)}, the {what} stands directly after the {here}; it belongs directly after "
+                f"the {there}.",
+                2 * len(at),
+            )
+            for (what, here, there), at in groups.items()
+        ]
+
+    def _lacks(self, edits: Sequence[Edit]) -> list[Fact]:
+        runs = _runs(edit.at for edit in edits if edit.kind == "lacks")
+        groups: dict[tuple[str, ...], list[int]] = {}
+        facts = []
+        for run in runs:
+            layers = [self.right.layers[at] for at in run]
+            if any(layer.family in ("convolution", "linear") for layer in layers):
+                facts.append(self._whole(self._slid(run)))
+            else:
+                groups.setdefault(tuple(bare(layer) for layer in layers), []).append(run[0])
+        for names, at in groups.items():
+            none = f"no {names[0]}" if len(names) == 1 else f"neither {joined(names[:-1], 'nor')} nor {names[-1]}"
+            where = f" after {self.places.of(at)}"
+            layer = self.right.layers[at[0]]
+            if layer.family in ("global", "add"):
+                where = f" in {self.places.named([layer.place % 1000])}" if layer.family == "add" else ""
+            facts.append(Fact(at[0], "layer-missing", f"There is {none}{where}.", len(at) * len(names)))
+        return facts
+
+    def _slid(self, run: list[int]) -> list[int]:
+        """The same gap, further to the left, where a block begins: what lacks of alike ones is nobody's question."""
+        layers, moved = self.right.layers, run
+        for _ in range(len(run)):
+            first = layers[moved[0]]
+            if first.family == "convolution" and (moved[0] == 0 or layers[moved[0] - 1].place != first.place):
+                return moved
+            if moved[0] == 0 or layers[moved[0] - 1].key != layers[moved[-1]].key:
+                break
+            moved = [at - 1 for at in moved]
+        return run
+
+    def _whole(self, run: list[int]) -> Fact:
+        """Convolutions, or whole blocks, that lack."""
+        layers = [self.right.layers[at] for at in run]
+        convolutions = [at for at in run if self.right.layers[at].family in ("convolution", "linear")]
+        rest = [bare(layer) for layer in layers if layer.family not in ("convolution", "linear")]
+        places = {layer.place for layer in layers}
+        whole = len(places) == 1 and [n for n, each in enumerate(self.right.layers) if {each.place} == places] == run
+        if whole and self.places.noun == "block" and len(convolutions) > 1:
+            place = layers[0].place
+            count = len({each.place for each in self.right.layers if each.place})
+            text = f"There are {count - 1} blocks, not {count}: block {place}, or one like it, is missing."
+        else:
+            beside = f", with its {joined(list(dict.fromkeys(rest)))}" if rest and len(convolutions) == 1 else ""
+            verb = "is" if len(convolutions) == 1 else "are"
+            text = f"{_capital(self.places.of(convolutions))} {verb} missing{beside}."
+        return Fact(run[0], "layer-missing", text, len(run))
+
+    def _has(self, edits: Sequence[Edit]) -> list[Fact]:
+        groups: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
+        for run in self._extra_runs([edit for edit in edits if edit.kind == "has"]):
+            names = tuple(name(self.other.layers[edit.here], article=True) for edit in run)
+            after = self.right.layers[run[0].at] if run[0].at >= 0 else None
+            groups.setdefault((names, "" if after is None else _after(after)), []).append((run[0].at, len(run)))
+        facts = []
+        for (names, after), found in groups.items():
+            at = [each for each, _ in found]
+            some = joined(names) if len(names) <= 3 else f"{joined(names[:2])} and {len(names) - 2} more layers"
+            where = self._where(at, after)
+            verb = "stand" if len(names) > 1 else "stands"
+            text = f"{_capital(some)} {verb} {where}, where {'nothing' if after == '' else 'none'} belongs."
+            facts.append(Fact(max(at[0], 0), "layer-too-many", text, sum(size for _, size in found)))
+        return facts
+
+    def _where(self, at: list[int], after: str) -> str:
+        if at[0] < 0:
+            return "before the first layer"
+        if self.right.layers[at[0]].family in ("convolution", "linear", "global", "add"):
+            return f"directly after {self.places.of(at)}"
+        if self.places.anchors[at[0]][0] in ("linear layer", "global average"):
+            return f"after {self.places.of(at)}"
+        return f"after the {after} of {self.places.of(at)}"
+
+    def _extra_runs(self, extra: Sequence[Edit]) -> list[list[Edit]]:
+        """Layers too many that stand side by side; where it could be others, as far to the left as that goes."""
+        runs: list[list[Edit]] = []
+        for edit in extra:
+            if runs and edit.here == runs[-1][-1].here + 1 and edit.at == runs[-1][-1].at:
+                runs[-1].append(edit)
+            else:
+                runs.append([edit])
+        return [self._leftmost(run) for run in runs]
+
+    def _leftmost(self, run: list[Edit]) -> list[Edit]:
+        layers, best = self.other.layers, run
+        convolutions = any(layers[edit.here].family == "convolution" for edit in run)
+        while run[0].at >= 0 and self.pairs.matched.get(run[0].at) == run[0].here - 1:
+            if layers[run[0].here - 1].key != layers[run[-1].here].key:
+                break
+            run = [edit._replace(at=edit.at - 1, here=edit.here - 1) for edit in run]
+            if not convolutions or layers[run[0].here].family == "convolution":
+                best = run
+        return best
+
+
+def _after(layer: Layer) -> str:
+    return "convolution" if layer.family == "convolution" else bare(layer)
+
+
+def _global(which: Facet) -> str:
+    return f"global {which}" if which in ("average", "maximum") else str(which)
+
+
+def _article(word: str) -> str:
+    return f"a {word}" if word.startswith("global") else word
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _runs(numbers: Iterable[int]) -> list[list[int]]:
+    """Numbers that follow each other, together."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
