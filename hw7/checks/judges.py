@@ -36,6 +36,7 @@ from hw7.checks.compare import (
     tensor_names,
     words,
 )
+from hw7.checks.diagnosis.traces import contradicts
 from hw7.checks.outcomes import EARLIER, outcome_of_status, with_sign, wrong_answer
 from hw7.checks.tensors import ROLES
 from hw7.checks.there_and_back import compressed, feed, quantized
@@ -136,8 +137,8 @@ def layers(case: Case, answer: Answer, trace: Answer | None = None) -> Outcome:
     fits = ["conv-bias"] if not lacking and {ROLES[row[0]] for row in more} == {"conv bias"} else []
     tables = {id_: _rows(change) for id_, change in case.mistakes.items()}
     equals = [id_ for id_, rows in tables.items() if Counter(rows) == Counter(got)]
-    fits = fits or equals
-    fits = fits or [id_ for id_, rows in tables.items() if _count(rows) == total]
+    others = equals or [id_ for id_, rows in tables.items() if _count(rows) == total]
+    fits = fits or ([id_ for id_ in others if not contradicts(case, id_, answer, trace)] if trace else others)
     message = "The layers are not those of the task."
     if total == _count(wanted):
         message = "The number of parameters is right, but the layers are not those of the task."

@@ -30,7 +30,7 @@ class Row(NamedTuple):
     """kind: of KINDS. numbers: how it is set, by kind:
 
         convolution  channels out and in, kernel 2, stride 2, padding 2, dilation 2, groups, 1 for a bias
-        norm         channels, eps, momentum, 1 for the batch's own statistics, 1 for scale and shift, 1 for running ones
+        norm         channels, eps, momentum, 1 for the batch's own statistics, for scale and shift, for running ones
         clamp        from, to: ReLU is 0, infinity
         pool         0 for the maximum, 1 for the mean, kernel 2, stride 2, padding 2, 1 for rounding up
         mean, maximum  1 for over all positions of each channel
@@ -59,7 +59,14 @@ def encode(rows: Iterable[Row], dtype: torch.dtype = torch.float64) -> Tensor:
         return [float(number) for number in (*numbers, *(-1,) * length)[:length]]
 
     table = [
-        [KINDS.index(row.kind), *filled(row.numbers, NUMBERS), *filled(row.shape, 3), *row.sources, row.weight, row.place]
+        [
+            KINDS.index(row.kind),
+            *filled(row.numbers, NUMBERS),
+            *filled(row.shape, 3),
+            *row.sources,
+            row.weight,
+            row.place,
+        ]
         for row in rows
     ]
     return torch.tensor(table, dtype=dtype).reshape(len(table), WIDTH)

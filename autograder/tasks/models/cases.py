@@ -10,6 +10,7 @@ from autograder.tasks.builder import Mistakes, Numbers, case, possible
 from autograder.tasks.models import oracle
 from autograder.tasks.models.rows import rows_of
 from hw7.checks.cases import Call, Case, Value
+from hw7.checks.diagnosis.layers import network_of
 from hw7.checks.rows import encode
 
 # Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),
@@ -41,10 +42,15 @@ def _network(
     call, then = Call("network", inputs), Call("network_trace", inputs)
 
     def evidence() -> Mapping[str, Mapping[str, Value]]:
-        return {"network": {"rows": encode(rows_of(net(), noun), torch.float32), "noun": noun}}
+        """The right network's layers, and by what those of mistakes with other parameters are known."""
+        rows = {wrong: rows_of(net(wrong=wrong), noun) for wrong in ("", *known)}
+        layers: dict[str, Value] = {"rows": encode(rows.pop(""), torch.float32), "noun": noun}
+        return {"network": layers, "signatures": {wrong: network_of(each).signature for wrong, each in rows.items()}}
 
     tables = {wrong: {"layers": oracle.layer_table(net(wrong=wrong))} for wrong in ("", *mistakes)}
-    yield case(parts[0], f"layers, {name}", call, tables.pop(""), tables, "layers", then, evidence=evidence)
+    right = tables.pop("")
+    known = [wrong for wrong, table in tables.items() if not torch.equal(table["layers"], right["layers"])]
+    yield case(parts[0], f"layers, {name}", call, right, tables, "layers", then, evidence=evidence)
     if shapes:
 
         def outputs(wrong: str = "") -> dict[str, Tensor]:
@@ -118,7 +124,9 @@ def small_resnet18(rng: Numbers) -> Iterator[Case]:
         ("other classes", (rng.whole(3, 9),), ("classes", "classes"), SMALL, None),
     ):
         net = partial(oracle.small_resnet18, *classes or (11,))
-        yield from _network(rng, name, "small_resnet18", classes, net, oracle.RESNET_MISTAKES, parts, shapes, in_use, "stage")
+        yield from _network(
+            rng, name, "small_resnet18", classes, net, oracle.RESNET_MISTAKES, parts, shapes, in_use, "stage"
+        )
 
 
 def students(rng: Numbers) -> Iterator[Case]:

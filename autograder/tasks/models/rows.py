@@ -1,4 +1,4 @@
-"""Right networks as rows of `hw7.checks.rows`, with the block that each layer stands in: what a wrong one is held against."""
+"""Right networks as rows of `hw7.checks.rows`, each with its block: what a wrong one is held against."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,9 @@ class _Rows:
         self.noun, self.rows = noun, list[Row]()
         self.convolutions = self.weights = self.blocks = 0
 
-    def add(self, kind: str, place: int, source: int, *numbers: float, second: int = NOTHING, weighted: bool = False) -> int:
+    def add(
+        self, kind: str, place: int, source: int, *numbers: float, second: int = NOTHING, weighted: bool = False
+    ) -> int:
         self.weights += weighted
         self.rows.append(Row(kind, numbers, (), (source, second), self.weights if weighted else -1, place))
         return len(self.rows) - 1
@@ -34,8 +36,8 @@ class _Rows:
                     if parts is not None and (seen := seen + 1) % 2:
                         part = next(parts, part)
                     pad = size // 2 if padding is None else padding
-                    numbers = outputs, inputs, size, size, stride, stride, pad, pad, 1, 1, groups, bias
-                    source = self.add("convolution", part or self.place(), source, *numbers, weighted=True)
+                    sizes = outputs, inputs, size, size, stride, stride, pad, pad, 1, 1, groups, bias
+                    source = self.add("convolution", part or self.place(), source, *sizes, weighted=True)
                 case Norm(channels):
                     numbers = channels, 1e-5, 0.1, 0, 1, 1
                     source = self.add("norm", part or self.place(), source, *numbers, weighted=True)

@@ -61,8 +61,8 @@ def network_trace(
     eval_shape: tuple[int, ...],
     train_shape: tuple[int, ...],
 ) -> Iterator[Any]:
-    """Tasks 1.1 to 1.3, of a network that was wrong: its rows (`hw7.checks.rows`) and its output, of no entries where an
-    exception was raised on the way; in eval mode for the images of either mode, and in train mode."""
+    """Tasks 1.1 to 1.3, of a network that was wrong: its rows (`hw7.checks.rows`) and its output, of no entries where
+    an exception was raised; in eval mode for the images of either mode, and in train mode."""
     built = _built(solution, builder, arguments, seed, eval_shape)
     set_by_role(built, seed)
     for shape, train in ((eval_shape, False), (train_shape, False), (train_shape, True)):

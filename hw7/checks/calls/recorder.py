@@ -1,4 +1,4 @@
-"""Which layers a network runs, in the order of its calls, whatever they are written as: modules, functions, subclasses."""
+"""Which layers a network runs, in the order of its calls, whether they are modules, functions or subclasses."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -39,8 +39,10 @@ def _norm(a: Bound) -> tuple[str, tuple[float, ...]]:
 
 def _clamp(low: str, high: str) -> Read:
     def read(a: Bound) -> tuple[str, tuple[float, ...]]:
-        bounds = a.get(low), a.get(high)
-        return "clamp", tuple(end if each is None else float(each) for each, end in zip(bounds, (-math.inf, math.inf)))
+        lowest, highest = a.get(low), a.get(high)
+        return "clamp", (
+            -math.inf if lowest is None else float(lowest), math.inf if highest is None else float(highest),
+        )  # fmt: skip
 
     return read
 
@@ -76,13 +78,13 @@ def _over(kind: str) -> Read:
 
     def read(a: Bound) -> tuple[str, tuple[float, ...]]:
         x, given = a["self"], a.get("dim")
-        dims = {dim % x.ndim for dim in (given if isinstance(given, Sequence) else [given])} if given is not None else set()
-        return kind, (dims == set(range(2, x.ndim)) and x.ndim > 2,)
+        dims = [] if given is None else given if isinstance(given, Sequence) else [given]
+        return kind, (x.ndim > 2 and {dim % x.ndim for dim in dims} == set(range(2, x.ndim)),)
 
     return read
 
 
-def _linear(weight: str, x: str, bias: bool) -> Read:
+def _linear(weight: str, bias: bool) -> Read:
     def read(a: Bound) -> tuple[str, tuple[float, ...]]:
         shape = a[weight].shape
         ends = (shape[1], shape[0]) if weight == "weight" else tuple(shape)
@@ -165,7 +167,7 @@ READ: dict[str, Read] = {
     "constant_pad_nd": _padded(0), "reflection_pad2d": _padded(1), "replication_pad2d": _padded(2), "pad": _padded(0),
     **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resize),
     **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_nearest_exact2d"), _resize),
-    "addmm": _linear("mat2", "mat1", True), "mm": _linear("mat2", "self", False), "linear": _linear("weight", "input", False),
+    "addmm": _linear("mat2", True), "mm": _linear("mat2", False), "linear": _linear("weight", False),
     "add": _two("add", "shift"), "mul": _two("multiply", "scale"),
     "sub": _number("shift", "other", sign=-1), "div": _number("scale", "other", inverse=True),
     "cat": _just("concatenate"), "slice": _just("slice"), "split": _just("slice"), "select": _just("slice"),
@@ -226,9 +228,10 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _hand_on(self, given: Tensor, result: Tensor) -> None:
+        known: dict[int, Any]
         for known in (self._made, self._parameters, self._noise):
             if id(given) in known:
-                known[id(result)] = known[id(given)]  # type: ignore[index]
+                known[id(result)] = known[id(given)]
 
     def _row(self, name: str, bound: Bound, tensors: list[Tensor]) -> Row | None:
         """None for what changes nothing: a slice of all, dropout in eval mode."""
@@ -237,12 +240,11 @@ class Recorder(TorchDispatchMode):
             kind, numbers = READ[name](bound) if name in READ else ("other", ())
         except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
             kind, numbers = "other", ()
-        if kind == "slice" and name == "slice" and bound["step"] == 1 and not bound["start"]:
-            if bound["end"] is None or bound["end"] >= x.shape[bound["dim"]]:
-                return None
-        if kind == "dropout" and not bound.get("train", True):
+        if name == "slice" and bound["step"] == 1 and not bound["start"]:
+            kind = kind if bound["end"] is not None and bound["end"] < x.shape[bound["dim"]] else ""
+        if not kind or (kind == "dropout" and not bound.get("train", True)):
             return None
-        if kind in ("norm",) and len(x) != self.batch:
+        if kind == "norm" and len(x) != self.batch:
             kind = "instance norm"
         noise = next((self._noise[id(each)] for each in tensors if id(each) in self._noise), None)
         if kind == "multiply" and noise is not None:

@@ -1,17 +1,20 @@
-"""What has to be changed in a right network to give another one: layers that are set otherwise, lack, or are too many."""
+"""What has to be changed in a right network to give another one: layers set otherwise, that lack, or are too many."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hw7.checks.diagnosis.layers import Facet, Layer, Network
 
 MOST_PAIRS = 60_000  # of layers that are compared
+SPLIT = 1.1  # the price of a convolution for two, or two for one
+UNSEEN = 0.01  # of a layer that an exception kept from being called
 Delta = tuple[str, Facet, Facet]  # facet, what is right, what is there
 
 
 class Edit(NamedTuple):
-    """kind: "set", "lacks" or "has". at: the right layer; of what is too many, the one that it follows, or -1. here:
-    the layer of the other network, or of what lacks, the one that stands in front of the gap, or -1."""
+    """kind: "set", "lacks", "has"; "merged" where one convolution stands for a depthwise and a pointwise one and what
+    is between them, "split" where these stand for one. at: the right layer; of what is too many, the one that it follows,
+    or -1. here: the layer of the other network, or of what lacks, the one that stands in front of the gap, or -1."""
 
     kind: str
     at: int
@@ -29,16 +32,51 @@ class Pairs(NamedTuple):
 def deltas(right: Layer, other: Layer) -> tuple[Delta, ...]:
     """The facets in which two layers of one family differ."""
     names = [*right.facets, *(name for name in other.facets if name not in right.facets)]
-    pairs = ((name, right.facets.get(name, -1.0), other.facets.get(name, -1.0)) for name in names)
-    return tuple(pair for pair in pairs if pair[1] != pair[2])
+    found = []
+    for name in names:
+        wanted, got = right.facets.get(name, -1.0), other.facets.get(name, -1.0)
+        if name == "own" and -1.0 in (wanted, got):
+            continue
+        if name == "outputs" and (got == -1 or wanted == -1) and right.family == "convolution":
+            wanted, got = (wanted, other.outputs) if got == -1 else (other.takes, got)  # by what a depthwise one has
+        if wanted != got:
+            found.append((name, wanted, got))
+    return tuple(found)
 
 
-def _price(right: Layer, other: Layer) -> float:
-    """Of taking the one for the other; a layer too many and one too few together cost 2."""
-    if right.family != other.family:
-        return 10.0
-    found = len(deltas(right, other))
-    return min(1.5, 0.3 + 0.2 * found) if found else 0.0
+class _Prices:
+    """What it costs to take one layer for another; a layer too many and one too few together cost 2."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[object, ...], float] = {}
+
+    def __call__(self, right: Layer, other: Layer) -> float:
+        if right.family != other.family:
+            return 10.0
+        pair = right.key, other.key, other.takes, other.outputs
+        if pair not in self.known:
+            found = len(deltas(right, other))
+            self.known[pair] = min(1.5, 0.3 + 0.2 * found) if found else 0.0
+        return self.known[pair]
+
+
+def _separable(layers: Sequence[Layer], start: int) -> int:
+    """How many layers from here are a depthwise convolution, what follows it, and a pointwise one; 0 for others."""
+    if layers[start].facets.get("groups") != "each":
+        return 0
+    for length in (2, 3, 4):
+        last = layers[start + length - 1] if start + length <= len(layers) else None
+        if last is None or last.family not in ("batch norm", "activation", "convolution"):
+            return 0
+        if last.family == "convolution":
+            return length if last.facets["kernel"] == (1, 1) and last.facets["groups"] == 1 else 0
+    return 0
+
+
+def _plain(layer: Layer, depthwise: Layer) -> bool:
+    """Whether this is the full convolution in whose place such a pair stands."""
+    names = "kernel", "stride", "padding", "dilation"
+    return layer.facets.get("groups") == 1 and all(layer.facets[each] == depthwise.facets[each] for each in names)
 
 
 def compare(right: Network, other: Network) -> Pairs | None:
@@ -47,34 +85,43 @@ def compare(right: Network, other: Network) -> Pairs | None:
     a, b = right.layers, other.layers
     if len(a) * len(b) > MOST_PAIRS:
         return None
+    price, steps = _Prices(), dict[tuple[int, int], tuple[str, int, int]]()
+    lengths = [_separable(a, i) for i in range(len(a))], [_separable(b, j) for j in range(len(b))]
     cost = [[0.0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a), -1, -1):
         for j in range(len(b), -1, -1):
-            ways = []
-            if i < len(a):
-                ways.append(cost[i + 1][j] + (1.0 if other.whole or j < len(b) else 0.0))
-            if j < len(b):
-                ways.append(cost[i][j + 1] + 1.0)
+            ways: list[tuple[float, str, int, int]] = []
             if i < len(a) and j < len(b):
-                ways.append(cost[i + 1][j + 1] + _price(a[i], b[j]))
-            cost[i][j] = min(ways, default=0.0)
-    return _walk(a, b, cost, other.whole)
+                ways.append((cost[i + 1][j + 1] + price(a[i], b[j]), "set", 1, 1))
+                if (length := lengths[0][i]) and _plain(b[j], a[i]):
+                    ways.append((cost[i + length][j + 1] + SPLIT, "merged", length, 1))
+                if (length := lengths[1][j]) and _plain(a[i], b[j]):
+                    ways.append((cost[i + 1][j + length] + SPLIT, "split", 1, length))
+            if j < len(b):
+                ways.append((cost[i][j + 1] + 1, "has", 0, 1))
+            if i < len(a):
+                ways.append((cost[i + 1][j] + (1 if other.whole or j < len(b) else UNSEEN), "lacks", 1, 0))
+            if ways:
+                cost[i][j], kind, down, along = min(ways, key=lambda way: round(way[0], 6))
+                steps[i, j] = kind, down, along
+    return _walk(a, b, steps, other.whole)
 
 
-def _walk(a: Sequence[Layer], b: Sequence[Layer], cost: list[list[float]], whole: bool) -> Pairs:
+def _walk(
+    a: Sequence[Layer], b: Sequence[Layer], steps: Mapping[tuple[int, int], tuple[str, int, int]], whole: bool
+) -> Pairs:
     edits, matched, i, j = list[Edit](), dict[int, int](), 0, 0
-    while i < len(a) or j < len(b):
-        here = cost[i][j]
-        if i < len(a) and j < len(b) and abs(here - cost[i + 1][j + 1] - _price(a[i], b[j])) < 1e-9:
+    while (i, j) in steps:
+        kind, down, along = steps[i, j]
+        if kind == "set":
             if found := deltas(a[i], b[j]):
                 edits.append(Edit("set", i, j, found))
             matched[i] = j
-            i, j = i + 1, j + 1
-        elif j < len(b) and abs(here - cost[i][j + 1] - 1) < 1e-9:
+        elif kind == "has":
             edits.append(Edit("has", i - 1, j))
-            j += 1
+        elif kind == "lacks":
+            edits += [Edit("lacks", i, j - 1)] if whole or j < len(b) else []
         else:
-            if whole or j < len(b):
-                edits.append(Edit("lacks", i, j - 1))
-            i += 1
+            edits.append(Edit(kind, i, j))
+        i, j = i + down, j + along
     return Pairs(tuple(edits), matched)

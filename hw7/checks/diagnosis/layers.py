@@ -1,8 +1,10 @@
-"""The layers of a network, made of its rows: in one order, and with what says how each is set, however it is written."""
+"""The layers of a network, made of its rows: in one order, and with what says how each is set."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from hw7.checks.rows import ACTIVATIONS, UNKNOWN, Row
@@ -14,8 +16,8 @@ BORDERS = ("zeros", "reflection", "the outermost pixels", "another number")
 @dataclass(frozen=True)
 class Layer:
     """family: what may stand for it, set in another way: ReLU6 for ReLU. facets: how it is set; what follows from the
-    layer before, such as the channels of a batch norm, is none of them. sources: layers before, by their number; -1 the
-    images."""
+    layer before, such as the channels of a batch norm, is none of them. sources: layers before, by their
+    number; -1 the images. outputs: of a convolution."""
 
     family: str
     facets: dict[str, Facet] = field(default_factory=dict)
@@ -23,9 +25,10 @@ class Layer:
     weight: int = -1
     sources: tuple[int, ...] = ()
     takes: float = -1  # channels or features that it has weights for
+    outputs: float = -1
     gets: tuple[int, ...] = ()  # channels, height and width
 
-    @property
+    @cached_property
     def key(self) -> tuple[object, ...]:
         return self.family, tuple(sorted(self.facets.items()))
 
@@ -39,6 +42,12 @@ class Network:
     whole: bool
     unused: tuple[Layer, ...]
     connected: bool
+
+    @property
+    def signature(self) -> str:
+        """The same for two networks whose layers are alike, and in the same order."""
+        keys = [(layer.key, layer.sources) for layer in self.layers]
+        return hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
 
 
 def _convolution(row: Row) -> Layer:
@@ -54,7 +63,7 @@ def _convolution(row: Row) -> Layer:
     facets["groups"] = "each" if depthwise else groups
     if not depthwise or outputs != inputs:
         facets["outputs"] = outputs
-    return Layer("convolution", facets, takes=inputs)
+    return Layer("convolution", facets, takes=inputs, outputs=outputs)
 
 
 def _norm(row: Row, train: bool) -> Layer:
@@ -75,16 +84,20 @@ def _layer(row: Row, train: bool) -> Layer:
         case "norm":
             return _norm(row, train)
         case "linear":
-            facets: dict[str, Facet] = {"outputs": row.numbers[1], "bias": row.numbers[2], "own": float(row.weight >= 0)}
+            facets: dict[str, Facet] = {
+                "outputs": row.numbers[1],
+                "bias": row.numbers[2],
+                "own": float(row.weight >= 0),
+            }
             return Layer("linear", facets, takes=first)
         case "clamp":
-            names = {(0, math.inf): "ReLU", (0, 6): "ReLU6"}
+            names: dict[tuple[float, float], str] = {(0, math.inf): "ReLU", (0, 6): "ReLU6"}
             name = names.get((first, row.numbers[1]), f"a clamp from {first:g} to {row.numbers[1]:g}")
             return Layer("activation", {"which": name})
         case "leaky":
             return Layer("activation", {"which": f"a leaky ReLU (slope {first:g})"})
         case "activation":
-            known = first == int(first) and 0 <= first < len(ACTIVATIONS)
+            known = first in range(len(ACTIVATIONS))
             return Layer("activation", {"which": ACTIVATIONS[int(first)] if known else "another function"})
         case "softmax":
             return Layer("activation", {"which": "a softmax"})
@@ -92,7 +105,9 @@ def _layer(row: Row, train: bool) -> Layer:
             mean, *rest = row.numbers[:8]
             kernel, stride, padding = (tuple(rest[i : i + 2]) for i in (0, 2, 4))
             which = "average pooling" if mean else "max pooling"
-            return Layer("pool", {"which": which, "kernel": kernel, "stride": stride, "padding": padding, "up": rest[6]})
+            return Layer(
+                "pool", {"which": which, "kernel": kernel, "stride": stride, "padding": padding, "up": rest[6]}
+            )
         case "mean" | "maximum" if first:
             return Layer("global", {"which": "average" if row.kind == "mean" else "maximum"})
         case "adaptive":
@@ -103,7 +118,7 @@ def _layer(row: Row, train: bool) -> Layer:
     return Layer(row.kind)
 
 
-def network_of(rows: Sequence[Row], train: bool) -> Network:
+def network_of(rows: Sequence[Row], train: bool = False) -> Network:
     """The network of these rows; of right ones, in train mode, whose rows are those of eval mode."""
     whole = bool(rows) and rows[-1].kind == "output"
     root = rows[-1].sources[0] if whole else len(rows) - 1
@@ -150,7 +165,9 @@ def _folded(rows: Sequence[Row], index: int, order: Sequence[int]) -> bool:
     row = rows[index]
     users = [each for each in order if index in rows[each].sources]
     if row.kind == "padding":
-        return bool(users) and all(rows[each].kind == "convolution" and not any(rows[each].numbers[6:8]) for each in users)
+        return bool(users) and all(
+            rows[each].kind == "convolution" and not any(rows[each].numbers[6:8]) for each in users
+        )
     return row.kind == "mean" and not row.numbers[0] and [rows[each].kind for each in users] == ["mean"]
 
 
@@ -163,4 +180,6 @@ def _with_border(layer: Layer, rows: Sequence[Row], row: Row) -> Layer:
     even = left == right and above == below
     padded = _convolution(row._replace(numbers=(*row.numbers[:6], above, left, *row.numbers[8:])))
     border = mode if 0 <= mode < len(BORDERS) else 3
-    return replace(padded, facets=padded.facets | {"border": border} | ({} if even else {"padding": (left, right, above, below)}))
+    return replace(
+        padded, facets=padded.facets | {"border": border} | ({} if even else {"padding": (left, right, above, below)})
+    )

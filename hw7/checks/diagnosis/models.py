@@ -5,52 +5,22 @@ and only where the outputs that came with them are those that were judged.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from hw7.checks.cases import Answer, Case, Status, Verdict
+from hw7.checks.cases import Answer, Case, Verdict
 from hw7.checks.diagnosis import Asked, Diagnosis, Finder
 from hw7.checks.diagnosis.edits import compare
-from hw7.checks.diagnosis.layers import Layer, Network, network_of
+from hw7.checks.diagnosis.layers import Network, network_of
 from hw7.checks.diagnosis.places import Places
 from hw7.checks.diagnosis.sentences import Fact, Words, name
+from hw7.checks.diagnosis.traces import Trace, traced
 from hw7.checks.rows import decode
 from hw7.support.words import counted
 
-RTOL = 1e-3  # between two runs of one network, in float32
 SAID = 3  # facts in a message
 MANY = 1 / 3  # of the layers: where more differ, the first departure is told alone
-
-
-class Trace(NamedTuple):
-    """What a network was seen to run: in eval mode, for the images of eval mode and for those of train mode, and in
-    train mode."""
-
-    eval: Network
-    eval_of_train: Network
-    train: Network
-
-
-def traced(case: Case, answers: Sequence[Answer]) -> Trace | None:
-    """None where there are no layers that belong to the answer."""
-    if len(answers) != 2 or answers[1].status is not Status.RETURNED or len(answers[1].tensors) != 6:
-        return None
-    rows = [decode(table) for table in answers[1].tensors[::2]]
-    outputs, judged = answers[1].tensors[1::2], answers[0].tensors[1:]
-    networks = [network_of(each, train) for each, train in zip(rows, (False, False, True), strict=True) if each is not None]
-    if len(networks) != 3 or not (judged or not networks[0].whole) or (judged and not _alike(judged[0], outputs[0])):
-        return None
-    return Trace(*networks)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether these outputs are of one network."""
-    if one.shape != other.shape or not (one.is_floating_point() and other.is_floating_point()):
-        return False
-    largest = float(one.double().abs().nan_to_num(posinf=0).max()) if one.numel() else 0.0
-    return torch.allclose(one.double(), other.double(), rtol=RTOL, atol=RTOL * largest, equal_nan=True)
 
 
 def departures(right: Network, other: Network, noun: str) -> list[Fact]:
@@ -68,13 +38,12 @@ def departures(right: Network, other: Network, noun: str) -> list[Fact]:
 def _shared(right: Network, other: Network, words: Words) -> list[Fact]:
     """Layers that are one and the same."""
     users: dict[int, list[int]] = {}
-    for at, here in words.pairs.matched.items():
-        if other.layers[here].weight >= 0 and right.layers[at].family in ("convolution", "linear"):
-            users.setdefault(other.layers[here].weight, []).append(at)
-    groups = [at for at in users.values() if len(at) > 1]
-    if not groups:
+    for index, here in words.pairs.matched.items():
+        if other.layers[here].weight >= 0 and right.layers[index].family in ("convolution", "linear"):
+            users.setdefault(other.layers[here].weight, []).append(index)
+    at = sorted(each for group in users.values() if len(group) > 1 for each in group)
+    if not at:
         return []
-    at = sorted({each for group in groups for each in group})
     where = words.places.of(at)
     text = f"{where[:1].upper()}{where[1:]} share their weights; each is a layer of its own."
     return [Fact(at[0], "layer-shared", text, len(at))]
@@ -102,13 +71,13 @@ def _end(other: Network) -> str:
     if other.whole or not other.layers:
         return ""
     last = other.layers[-1]
-    head = f"It stops with an exception at a layer, {name(last, article=True)}"
-    gets = last.gets[0] if last.gets else -1
-    if last.family in ("convolution", "linear", "batch norm") and last.takes not in (-1, gets) and gets > 0:
-        return f"{head}, that is made for {last.takes:g} channels and gets {gets}."
+    gets, takes = last.gets[0] if last.gets else -1, last.takes
+    if last.family in ("convolution", "linear", "batch norm") and takes not in (-1, gets) and gets > 0:
+        unit = "features" if last.family == "linear" else "channels"
+        return f"It stops with an exception: {name(last, article=True)} made for {takes:g} {unit} gets {gets}."
     if last.family == "add":
         return "It stops with an exception where two tensors of different shapes are added."
-    return f"{head}."
+    return f"It stops with an exception at {name(last, article=True)}."
 
 
 def _message(facts: Sequence[Fact], size: int) -> str:
@@ -138,25 +107,26 @@ def _told(case: Case, trace: Trace) -> Diagnosis | None:
         stop = _end(other)
         if facts:
             text = _message(facts, len(wanted.layers))
-            return Diagnosis(facts[0].mistake, f"{head}{text}{' ' + stop if stop else ''}")
+            return Diagnosis(facts[0].mistake, f"{_headed(head, text)}{' ' + stop if stop else ''}")
         if stop:
-            return Diagnosis("network-stops", head + stop)
+            return Diagnosis("network-stops", _headed(head, stop))
         if not other.connected:
             return None
     return None
 
 
+def _headed(head: str, text: str) -> str:
+    """A sentence that begins with another one's head, with a small letter where its first word has no others."""
+    first = text.partition(" ")[0]
+    small = first.istitle() if head else False
+    return head + (text[0].lower() + text[1:] if small else text)
+
+
 def _in_train_mode(network: Network) -> Network:
     """Its batch norms take the batch's statistics."""
-
-    def layer(each: Layer) -> Layer:
-        return Layer(**{**vars(each), "facets": each.facets | {"batch": 1.0}}) if each.family == "batch norm" else each
-
-    return network_with(network, tuple(map(layer, network.layers)))
-
-
-def network_with(network: Network, layers: tuple[Layer, ...]) -> Network:
-    return Network(layers, network.whole, network.unused, network.connected)
+    norms = {"batch norm": {"batch": 1.0}}
+    layers = [replace(each, facets=each.facets | norms.get(each.family, {})) for each in network.layers]
+    return replace(network, layers=tuple(layers))
 
 
 def _unused(case: Case, answers: Sequence[Answer], trace: Trace) -> Diagnosis | None:
@@ -167,8 +137,9 @@ def _unused(case: Case, answers: Sequence[Answer], trace: Trace) -> Diagnosis | 
     idle = [n for n in weights if n not in used]
     if not idle or case.judge != "layers":
         return None
-    layers = counted(len(idle), "convolution or linear layer", "convolutions or linear layers")
-    return Diagnosis("layer-never-used", f"The network holds {layers} that its forward pass never uses.")
+    held = counted(len(idle), "weight")
+    text = f"Of convolutions and linear layers, the network holds {held} that its forward pass never uses."
+    return Diagnosis("layer-never-used", text)
 
 
 def find_layers(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
@@ -177,7 +148,7 @@ def find_layers(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
     for each in asked:
         if each.outcome.verdict not in (Verdict.WRONG, Verdict.CRASH) or not each.case.evidence:
             continue
-        trace = traced(each.case, each.answers)
+        trace = traced(each.answers)
         told = None if trace is None else _told(each.case, trace) or _unused(each.case, each.answers, trace)
         if told is not None:
             found[each.case.name] = told._replace(message=told.message + _only(each, asked))
@@ -189,14 +160,15 @@ def _only(here: Asked, asked: Sequence[Asked]) -> str:
     same = [
         each
         for each in asked
-        if each.case.judge == here.case.judge == "outputs" and each.case.call.inputs["builder"] == here.case.call.inputs["builder"]
+        if each.case.judge == here.case.judge == "outputs"
+        and each.case.call.inputs["builder"] == here.case.call.inputs["builder"]
     ]
     right = [each.case.name for each in same if each.outcome.verdict is Verdict.RIGHT]
     builder = f"{here.case.call.inputs['builder']}, "
     names = [name.removeprefix("output, ").removeprefix(builder) for name in right]
     if not names:
         return ""
-    return f" The network is right for: {'; '.join(names)}."
+    return f" It is right for: {'; '.join(names)}."
 
 
 FINDERS: dict[Finder, tuple[str, ...]] = {find_layers: ("network",)}  # with the calls whose answers each looks at

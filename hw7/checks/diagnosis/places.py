@@ -71,8 +71,11 @@ class Places:
 
     def _of_blocks(self, roles: list[str], blocks: Sequence[int], whole: bool) -> str:
         if self.noun == "convolution" and roles == ["convolution"]:
-            every = f"every {roles[0]}" if whole else ""
-            return every or f"convolution{'s' if len(blocks) > 1 else ''} {_runs(sorted(blocks))}"
+            return (
+                "every convolution" if whole else f"convolution{'s' if len(blocks) > 1 else ''} {_runs(sorted(blocks))}"
+            )
+        if whole and roles == ["shortcut's convolution"]:
+            return "the convolution of every shortcut"
         if roles == ["first depthwise convolution", "second depthwise convolution"]:
             head = "both depthwise convolutions"
         elif roles == ["first pointwise convolution", "second pointwise convolution"]:

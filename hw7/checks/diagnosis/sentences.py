@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 from hw7.checks.diagnosis.edits import Delta, Edit, Pairs
@@ -10,9 +11,11 @@ from hw7.checks.diagnosis.places import Places, joined
 
 NAMES = {
     "batch norm": "batch norm", "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
-    "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation", "other": "another operation",
-    "padding": "padding of its own", "convolution": "convolution", "output": "output", "product": "matrix product",
+    "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation",
+    "other": "another operation", "padding": "padding of its own", "convolution": "convolution", "output": "output", "product": "matrix product",
 }  # fmt: skip
+
+SHOWN = 10  # changed convolutions that are looked at for pairs
 
 
 class Fact(NamedTuple):
@@ -52,7 +55,7 @@ def bare(layer: Layer) -> str:
 
 def _size(value: Facet) -> str:
     numbers = value if isinstance(value, tuple) else (value,)
-    return "x".join(f"{number:g}" for number in numbers)  # type: ignore[str-format]
+    return "x".join(f"{number:g}" for number in numbers)
 
 
 def _one(value: Facet) -> str:
@@ -81,7 +84,8 @@ def clause(layer: Layer, delta: Delta) -> str:
         case "groups" if wanted == "each":
             return f"{_count(got, 'group')} where there should be one for each channel"
         case "groups":
-            return f"{'one group for each channel' if got == 'each' else _count(got, 'group')} where {_one(wanted)} belongs"
+            groups = "one group for each channel" if got == "each" else _count(got, "group")
+            return f"{groups} where {_one(wanted)} belongs"
         case "bias":
             return "a bias where none belongs" if got else "no bias where one belongs"
         case "outputs" if got == -1:
@@ -93,7 +97,11 @@ def clause(layer: Layer, delta: Delta) -> str:
             kinds = [BORDERS[int(each)] if isinstance(each, float | int) else "zeros" for each in (got, wanted)]
             return f"a border padded by {kinds[0]} where {kinds[1]} belong"
         case "batch":
-            return "the batch's own statistics where the running ones belong" if got else "the running statistics in train mode"
+            return (
+                "the batch's own statistics where the running ones belong"
+                if got
+                else "the running statistics in train mode"
+            )
         case "scale":
             return "no scale and shift to learn" if not got else "a scale and shift"
         case "own":
@@ -101,7 +109,9 @@ def clause(layer: Layer, delta: Delta) -> str:
         case "eps" | "momentum":
             return f"{facet} {got:g} where {wanted:g} belongs"
         case "up":
-            return "an output size that is rounded up, not down" if got else "an output size that is rounded down, not up"
+            return (
+                "an output size that is rounded up, not down" if got else "an output size that is rounded down, not up"
+            )
         case "number":
             return f"the factor {_one(got)} where {_one(wanted)} belongs"
     return f"{facet} {_one(got)} where {_one(wanted)} belongs"
@@ -123,10 +133,40 @@ class Words:
     def facts(self) -> list[Fact]:
         """The first departure first."""
         edits = list(self.pairs.edits)
-        facts = [*self._strides(edits), *self._moved(edits), *self._set(edits), *self._lacks(edits), *self._has(edits)]
+        facts = [*self._exchanged(edits), *self._strides(edits), *self._moved(edits)]  # each takes what it tells away
+        facts += [*self._set(edits), *self._separable(edits), *self._lacks(edits), *self._has(edits)]
         return sorted(facts, key=lambda fact: fact.at)
 
     # ---- layers that are set otherwise ---------------------------------------------------------------------
+
+    def _exchanged(self, edits: list[Edit]) -> list[Fact]:
+        """Two convolutions that stand in each other's place; these edits are done with."""
+        changed = [e for e in edits if e.kind == "set" and self.right.layers[e.at].family == "convolution"]
+        for first, second in combinations(changed[:SHOWN], 2):
+            wanted = [self.right.layers[edit.at].key for edit in (first, second)]
+            got = [self.other.layers[edit.here].key for edit in (second, first)]
+            if wanted == got:
+                edits.remove(first)
+                edits.remove(second)
+                text = f"{_capital(self.places.of([first.at, second.at]))} stand in each other's place."
+                return [Fact(first.at, "layers-in-another-order", text, 2)]
+        return []
+
+    def _separable(self, edits: Sequence[Edit]) -> list[Fact]:
+        """One convolution for a depthwise and a pointwise one, and the other way round."""
+        facts = []
+        for kind in ("merged", "split"):
+            at = [edit.at for edit in edits if edit.kind == kind]
+            if not at:
+                continue
+            size = _size(self.right.layers[at[0]].facets["kernel"])
+            where = self.places.of(at)
+            if kind == "merged":
+                text = f"One full {size} convolution stands where {where} and the pointwise one belong."
+            else:
+                text = f"A depthwise and a pointwise convolution stand in place of {where}."
+            facts.append(Fact(at[0], "layer-set-otherwise", text, len(at)))
+        return facts
 
     def _strides(self, edits: list[Edit]) -> list[Fact]:
         """Strides that stand at other convolutions than they should; these edits are done with."""
@@ -174,7 +214,7 @@ class Words:
         if which is not None:
             got = _article(str(which[2]) if family != "global" else _global(which[2]))
             wanted = str(which[1]) if family != "global" else _global(which[1])
-            place = f", {where}" if where == "everywhere" else "" if family == "global" else f" {where}"
+            place = "" if family == "global" else f", {where}"
             verb = f"{_capital(got)} stands where {_article(wanted)} belongs{place}"
             rest = [clause(layer, delta) for delta in found if delta[0] != "which"]
             return Fact(at[0], "layer-set-otherwise", f"{verb}{', with ' + joined(rest) if rest else ''}.", len(at))
@@ -203,8 +243,12 @@ class Words:
             if near:
                 edits.remove(lack)
                 edits.remove(near[0])
-                before = self.other.layers[near[0].here - 1]
-                key = bare(right), _after(before), _after(self.right.layers[lack.at - 1])
+                if near[0].at == lack.at + 1:  # the same as that the next one stands before it
+                    before = self.right.layers[lack.at - 1]
+                    key = bare(self.right.layers[lack.at + 1]), _after(before), _after(right)
+                else:
+                    before = self.other.layers[near[0].here - 1]
+                    key = bare(right), _after(before), _after(self.right.layers[lack.at - 1])
                 groups.setdefault(key, []).append(lack.at)
         return [
             Fact(
@@ -228,12 +272,12 @@ class Words:
             else:
                 groups.setdefault(tuple(bare(layer) for layer in layers), []).append(run[0])
         for names, at in groups.items():
-            none = f"no {names[0]}" if len(names) == 1 else f"neither {joined(names[:-1], 'nor')} nor {names[-1]}"
+            what = f"The {joined(names)} {'is' if len(names) == 1 else 'are'} missing"
             where = f" after {self.places.of(at)}"
             layer = self.right.layers[at[0]]
             if layer.family in ("global", "add"):
                 where = f" in {self.places.named([layer.place % 1000])}" if layer.family == "add" else ""
-            facts.append(Fact(at[0], "layer-missing", f"There is {none}{where}.", len(at) * len(names)))
+            facts.append(Fact(at[0], "layer-missing", f"{what}{where}.", len(at) * len(names)))
         return facts
 
     def _slid(self, run: list[int]) -> list[int]:
@@ -256,9 +300,7 @@ class Words:
         places = {layer.place for layer in layers}
         whole = len(places) == 1 and [n for n, each in enumerate(self.right.layers) if {each.place} == places] == run
         if whole and self.places.noun == "block" and len(convolutions) > 1:
-            place = layers[0].place
-            count = len({each.place for each in self.right.layers if each.place})
-            text = f"There are {count - 1} blocks, not {count}: block {place}, or one like it, is missing."
+            text = f"A block is missing: block {layers[0].place}, or one like it."
         else:
             beside = f", with its {joined(list(dict.fromkeys(rest)))}" if rest and len(convolutions) == 1 else ""
             verb = "is" if len(convolutions) == 1 else "are"
@@ -268,9 +310,9 @@ class Words:
     def _has(self, edits: Sequence[Edit]) -> list[Fact]:
         groups: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
         for run in self._extra_runs([edit for edit in edits if edit.kind == "has"]):
-            names = tuple(name(self.other.layers[edit.here], article=True) for edit in run)
-            after = self.right.layers[run[0].at] if run[0].at >= 0 else None
-            groups.setdefault((names, "" if after is None else _after(after)), []).append((run[0].at, len(run)))
+            names = tuple(self._extra(edit.here) for edit in run)
+            before = _after(self.right.layers[run[0].at]) if run[0].at >= 0 else ""
+            groups.setdefault((names, before), []).append((run[0].at, len(run)))
         facts = []
         for (names, after), found in groups.items():
             at = [each for each, _ in found]
@@ -280,6 +322,14 @@ class Words:
             text = f"{_capital(some)} {verb} {where}, where {'nothing' if after == '' else 'none'} belongs."
             facts.append(Fact(max(at[0], 0), "layer-too-many", text, sum(size for _, size in found)))
         return facts
+
+    def _extra(self, here: int) -> str:
+        """A layer too many; of a sum, what is added."""
+        layer = self.other.layers[here]
+        others = [source for source in layer.sources if source != here - 1]
+        if layer.family != "add" or not others:
+            return name(layer, article=True)
+        return f"an addition of {'the input' if others[0] < 0 else 'what an earlier layer put out'}"
 
     def _where(self, at: list[int], after: str) -> str:
         if at[0] < 0:
