@@ -6,6 +6,8 @@ from typing import NamedTuple
 from hw7.checks.diagnosis.layers import Facet, Layer, Network
 
 MOST_PAIRS = 60_000  # of layers that are compared
+WEIGHTY = ("convolution", "linear")  # what other layers are counted by
+MOVED = 1.1  # the price of a layer that stands a little before or after its place
 SPLIT = 1.1  # the price of a convolution for two, or two for one
 UNSEEN = 0.01  # of a layer that an exception kept from being called
 Delta = tuple[str, Facet, Facet]  # facet, what is right, what is there
@@ -13,8 +15,9 @@ Delta = tuple[str, Facet, Facet]  # facet, what is right, what is there
 
 class Edit(NamedTuple):
     """kind: "set", "lacks", "has"; "merged" where one convolution stands for a depthwise and a pointwise one and what
-    is between them, "split" where these stand for one. at: the right layer; of what is too many, the one that it follows,
-    or -1. here: the layer of the other network, or of what lacks, the one that stands in front of the gap, or -1."""
+    is between them, "split" where these stand for one; "moved". at: the right layer; of what is too many, the one that it follows,
+    or -1. here: the layer of the other network, or of what lacks, the one in front of the gap, or -1; of what
+    moved, the right layer after which it stands now."""
 
     kind: str
     at: int
@@ -45,10 +48,14 @@ def deltas(right: Layer, other: Layer) -> tuple[Delta, ...]:
 
 
 class _Prices:
-    """What it costs to take one layer for another; a layer too many and one too few together cost 2."""
+    """What it costs to take one layer for another, or to have one too many or too few."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[object, ...], float] = {}
+
+    @staticmethod
+    def gap(layer: Layer) -> float:
+        return 2.0 if layer.family in WEIGHTY else 1.0
 
     def __call__(self, right: Layer, other: Layer) -> float:
         if right.family != other.family:
@@ -58,6 +65,16 @@ class _Prices:
             found = len(deltas(right, other))
             self.known[pair] = min(1.5, 0.3 + 0.2 * found) if found else 0.0
         return self.known[pair]
+
+
+def _rotated(a: Sequence[Layer], b: Sequence[Layer]) -> str:
+    """Whether the last of a few layers stands before the others ("last"), or the first after them ("first")."""
+    if any(layer.family in WEIGHTY for layer in a):
+        return ""
+    right, other = ([layer.key for layer in each] for each in (a, b))
+    if right == other:
+        return ""
+    return "last" if other == [right[-1], *right[:-1]] else "first" if other == [*right[1:], right[0]] else ""
 
 
 def _separable(layers: Sequence[Layer], start: int) -> int:
@@ -74,9 +91,8 @@ def _separable(layers: Sequence[Layer], start: int) -> int:
 
 
 def _plain(layer: Layer, depthwise: Layer) -> bool:
-    """Whether this is the full convolution in whose place such a pair stands."""
-    names = "kernel", "stride", "padding", "dilation"
-    return layer.facets.get("groups") == 1 and all(layer.facets[each] == depthwise.facets[each] for each in names)
+    """Whether this may be the full convolution for such a pair, or the one in whose place the pair stands."""
+    return layer.facets.get("groups") == 1 and layer.facets["stride"] == depthwise.facets["stride"]
 
 
 def compare(right: Network, other: Network) -> Pairs | None:
@@ -93,14 +109,19 @@ def compare(right: Network, other: Network) -> Pairs | None:
             ways: list[tuple[float, str, int, int]] = []
             if i < len(a) and j < len(b):
                 ways.append((cost[i + 1][j + 1] + price(a[i], b[j]), "set", 1, 1))
-                if (length := lengths[0][i]) and _plain(b[j], a[i]):
+                if (length := lengths[0][i]) and _plain(b[j], a[i]) and b[j].facets["kernel"] != (1, 1):
                     ways.append((cost[i + length][j + 1] + SPLIT, "merged", length, 1))
                 if (length := lengths[1][j]) and _plain(a[i], b[j]):
                     ways.append((cost[i + 1][j + length] + SPLIT, "split", 1, length))
+                for n in (2, 3):
+                    if i + n <= len(a) and j + n <= len(b) and (way := _rotated(a[i : i + n], b[j : j + n])):
+                        ways.append((cost[i + n][j + n] + MOVED, way, n, n))
             if j < len(b):
-                ways.append((cost[i][j + 1] + 1, "has", 0, 1))
+                ways.append((cost[i][j + 1] + price.gap(b[j]), "has", 0, 1))
             if i < len(a):
-                ways.append((cost[i + 1][j] + (1 if other.whole or j < len(b) else UNSEEN), "lacks", 1, 0))
+                ways.append(
+                    (cost[i + 1][j] + (price.gap(a[i]) if other.whole or j < len(b) else UNSEEN), "lacks", 1, 0)
+                )
             if ways:
                 cost[i][j], kind, down, along = min(ways, key=lambda way: round(way[0], 6))
                 steps[i, j] = kind, down, along
@@ -121,6 +142,12 @@ def _walk(
             edits.append(Edit("has", i - 1, j))
         elif kind == "lacks":
             edits += [Edit("lacks", i, j - 1)] if whole or j < len(b) else []
+        elif kind == "last":
+            edits.append(Edit("moved", i + down - 1, i - 1))
+            matched |= {i + down - 1: j, **{i + n: j + n + 1 for n in range(down - 1)}}
+        elif kind == "first":
+            edits.append(Edit("moved", i, i + down - 1))
+            matched |= {i: j + down - 1, **{i + n: j + n - 1 for n in range(1, down)}}
         else:
             edits.append(Edit(kind, i, j))
         i, j = i + down, j + along

@@ -12,7 +12,7 @@ from hw7.checks.diagnosis.places import Places, joined
 NAMES = {
     "batch norm": "batch norm", "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
     "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation",
-    "other": "another operation", "padding": "padding of its own", "convolution": "convolution", "output": "output", "product": "matrix product",
+    "other": "another operation", "padding": "padding of its own", "product": "matrix product",
 }  # fmt: skip
 
 SHOWN = 10  # changed convolutions that are looked at for pairs
@@ -92,7 +92,7 @@ def clause(layer: Layer, delta: Delta) -> str:
             return f"as many outputs as inputs where {_one(wanted)} belong"
         case "outputs":
             wanted_words = "as many as inputs" if wanted == -1 else _one(wanted)
-            return f"{_one(got)} outputs where {wanted_words} belong{'s' if wanted == 1 else ''}"
+            return f"{_count(got, 'output')} where {wanted_words} belong{'s' if wanted == 1 else ''}"
         case "border":
             kinds = [BORDERS[int(each)] if isinstance(each, float | int) else "zeros" for each in (got, wanted)]
             return f"a border padded by {kinds[0]} where {kinds[1]} belong"
@@ -133,8 +133,9 @@ class Words:
     def facts(self) -> list[Fact]:
         """The first departure first."""
         edits = list(self.pairs.edits)
-        facts = [*self._exchanged(edits), *self._strides(edits), *self._moved(edits)]  # each takes what it tells away
-        facts += [*self._set(edits), *self._separable(edits), *self._lacks(edits), *self._has(edits)]
+        facts = [*self._exchanged(edits), *self._strides(edits)]  # each takes what it tells away
+        for look in (self._set, self._separable, self._moved, self._lacks, self._has):
+            facts += look(edits)
         return sorted(facts, key=lambda fact: fact.at)
 
     # ---- layers that are set otherwise ---------------------------------------------------------------------
@@ -145,7 +146,7 @@ class Words:
         for first, second in combinations(changed[:SHOWN], 2):
             wanted = [self.right.layers[edit.at].key for edit in (first, second)]
             got = [self.other.layers[edit.here].key for edit in (second, first)]
-            if wanted == got:
+            if wanted == got and any(delta[0] == "kernel" for delta in first.deltas):
                 edits.remove(first)
                 edits.remove(second)
                 text = f"{_capital(self.places.of([first.at, second.at]))} stand in each other's place."
@@ -159,12 +160,13 @@ class Words:
             at = [edit.at for edit in edits if edit.kind == kind]
             if not at:
                 continue
-            size = _size(self.right.layers[at[0]].facets["kernel"])
-            where = self.places.of(at)
+            here = self.other.layers[next(edit.here for edit in edits if edit.kind == kind)]
+            size, where = _size(here.facets["kernel"]), self.places.of(at)
             if kind == "merged":
-                text = f"One full {size} convolution stands where {where} and the pointwise one belong."
+                place = f": {where}" if self.places.noun else ""
+                text = f"One full {size} convolution stands in place of a depthwise and a pointwise one{place}."
             else:
-                text = f"A depthwise and a pointwise convolution stand in place of {where}."
+                text = f"A depthwise {size} and a pointwise convolution stand in place of {where}."
             facts.append(Fact(at[0], "layer-set-otherwise", text, len(at)))
         return facts
 
@@ -196,7 +198,7 @@ class Words:
             edits[n] = edit._replace(deltas=tuple(delta for delta in edit.deltas if delta[0] != facet))
         edits[:] = [edit for edit in edits if edit.kind != "set" or edit.deltas]
 
-    def _set(self, edits: list[Edit]) -> list[Fact]:
+    def _set(self, edits: Sequence[Edit]) -> list[Fact]:
         groups: dict[tuple[str, tuple[Delta, ...]], list[int]] = {}
         for edit in edits:
             if edit.kind == "set":
@@ -226,40 +228,20 @@ class Words:
 
     # ---- layers that stand elsewhere, lack or are too many -----------------------------------------------------
 
-    def _moved(self, edits: list[Edit]) -> list[Fact]:
-        """Layers that stand a little before or after their place, at the same convolution."""
+    def _moved(self, edits: Sequence[Edit]) -> list[Fact]:
+        """Layers that stand a little before or after their place."""
         groups: dict[tuple[str, str, str], list[int]] = {}
-        for lack in [edit for edit in edits if edit.kind == "lacks"]:
-            right = self.right.layers[lack.at]
-            near = [
-                edit
-                for edit in edits
-                if edit.kind == "has"
-                and self.other.layers[edit.here].key == right.key
-                and edit.at >= 0
-                and self.places.anchors[edit.at] == self.places.anchors[lack.at]
-                and right.family != "convolution"
-            ]
-            if near:
-                edits.remove(lack)
-                edits.remove(near[0])
-                if near[0].at == lack.at + 1:  # the same as that the next one stands before it
-                    before = self.right.layers[lack.at - 1]
-                    key = bare(self.right.layers[lack.at + 1]), _after(before), _after(right)
-                else:
-                    before = self.other.layers[near[0].here - 1]
-                    key = bare(right), _after(before), _after(self.right.layers[lack.at - 1])
-                groups.setdefault(key, []).append(lack.at)
-        return [
-            Fact(
-                min(at),
-                "layers-in-another-order",
-                f"After {self.places.of(at)}, the {what} stands directly after the {here}; it belongs directly after "
-                f"the {there}.",
-                2 * len(at),
-            )
-            for (what, here, there), at in groups.items()
-        ]
+        for edit in edits:
+            if edit.kind == "moved":
+                layers = [self.right.layers[at] if at >= 0 else None for at in (edit.here, edit.at - 1)]
+                names = ["beginning" if layer is None else _after(layer) for layer in layers]
+                groups.setdefault((bare(self.right.layers[edit.at]), names[0], names[1]), []).append(edit.at)
+        facts = []
+        for (what, here, there), at in groups.items():
+            where = f"After {self.places.of(at)}, the {what} stands directly after the {here}"
+            text = f"{where}; it belongs directly after the {there}."
+            facts.append(Fact(min(at), "layers-in-another-order", text, 2 * len(at)))
+        return facts
 
     def _lacks(self, edits: Sequence[Edit]) -> list[Fact]:
         runs = _runs(edit.at for edit in edits if edit.kind == "lacks")
