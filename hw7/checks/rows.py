@@ -19,6 +19,11 @@ ACTIVATIONS = (
     "sigmoid", "tanh", "GELU", "SiLU", "hardswish", "hardsigmoid", "Mish", "softplus", "ELU", "SELU", "PReLU",
     "log-softmax", "absolute value", "logarithm", "exponential",
 )  # fmt: skip
+OPERATIONS = (
+    "", "flip", "roll", "pow", "sqrt", "rsqrt", "round", "sign", "neg", "sort", "topk", "where", "maximum", "minimum",
+    "gt", "floor", "var", "std", "cumsum", "index", "gather", "masked_fill", "im2col", "std_mean", "var_mean",
+    "transpose", "permute",
+)  # fmt: skip
 NUMBERS = 12  # that say how a layer is set: a convolution has the most
 WIDTH = 1 + NUMBERS + 3 + 2 + 2
 MOST_ROWS, MOST_PLACES = 400, 10_000
@@ -35,8 +40,9 @@ class Row(NamedTuple):
         pool         0 for the maximum, 1 for the mean, kernel 2, stride 2, padding 2, 1 for rounding up
         mean, maximum  1 for over all positions of each channel
         linear       features in and out, 1 for a bias
-        padding      left, right, above, below, 0 for zeros, 1 for reflection, 2 for the edge, 3 for another number
-        leaky, dropout, shift, scale, activation  a number: slope, share, summand, factor, of ACTIVATIONS
+        padding      left, right, above, below, 0 for zeros, 1 for reflection, 2 for the edge, 3 for others
+        leaky, dropout, shift, scale  a number: slope, share, summand, factor
+        activation, other  which of ACTIVATIONS, of OPERATIONS
         output       the last one, where no exception was raised
 
     shape: channels, height and width that it takes, -1 for what there is not. sources: rows, or IMAGES, NOTHING,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hw7.checks.rows import ACTIVATIONS, IMAGES, MOST_ROWS, NOTHING, UNKNOWN, Row, encode
+from hw7.checks.rows import ACTIVATIONS, IMAGES, MOST_ROWS, NOTHING, OPERATIONS, UNKNOWN, Row, encode
 from hw7.checks.tensors import layers_of
 
 Bound = dict[str, Any]  # the arguments of an operation by name
@@ -119,11 +119,17 @@ def _named(name: str) -> Read:
 
 def _padded(mode: int) -> Read:
     def read(a: Bound) -> tuple[str, tuple[float, ...]]:
-        sides = (*a.get("pad", a.get("padding", ())), 0, 0, 0, 0)[:4]
+        sides = [*(a.get("pad") or a.get("padding") or ()), 0, 0, 0, 0][:4]
         here = {"constant": 0, "reflect": 1, "replicate": 2}.get(str(a.get("mode", "")), mode)
         return "padding", (*sides, 3 if here == 0 and (a.get("value") or 0) != 0 else here)
 
     return read
+
+
+def _maximum(a: Bound) -> tuple[str, tuple[float, ...]]:
+    if not a["other"].any():
+        return _relu(a)
+    return "other", (OPERATIONS.index("maximum"),)
 
 
 def _just(kind: str) -> Read:
@@ -148,8 +154,8 @@ READ: dict[str, Read] = {
     "_batch_norm_with_update": lambda a: _norm(a | {"training": True}),
     "native_group_norm": _just("group norm"), "group_norm": _just("group norm"),
     "native_layer_norm": _just("layer norm"), "layer_norm": _just("layer norm"),
-    "instance_norm": _just("instance norm"),
-    "relu": _relu, "hardtanh": _clamp("min_val", "max_val"), "clamp": _clamp("min", "max"), "threshold": _threshold,
+    "instance_norm": _just("instance norm"), "threshold": _threshold,
+    "relu": _relu, "maximum": _maximum, "hardtanh": _clamp("min_val", "max_val"), "clamp": _clamp("min", "max"),
     "relu6": lambda a: ("clamp", (0, 6)), "clamp_min": _clamp("min", "-"), "clamp_max": _clamp("-", "max"),
     "leaky_relu": _number("leaky", "negative_slope"), "_prelu_kernel": _named("PReLU"), "prelu": _named("PReLU"),
     "sigmoid": _named("sigmoid"), "tanh": _named("tanh"), "gelu": _named("GELU"), "silu": _named("SiLU"),
@@ -175,10 +181,11 @@ READ: dict[str, Read] = {
 }  # fmt: skip
 # What hands the same numbers on.
 SAME = {
-    "view", "_unsafe_view", "reshape", "_reshape_alias", "alias", "t", "transpose", "permute", "squeeze", "unsqueeze",
-    "expand", "detach", "clone", "_to_copy", "contiguous", "lift_fresh", "flatten", "unflatten", "to", "numpy_T",
-    "requires_grad", "view_as", "movedim",
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "alias", "t", "squeeze", "unsqueeze",
+    "expand", "detach", "clone", "_to_copy", "contiguous", "lift_fresh", "flatten", "unflatten", "to",
+    "view_as",
 }  # fmt: skip
+TURNED = ("transpose", "permute", "movedim")
 WEIGHTS = ("weight", "mat2")
 
 
@@ -192,14 +199,23 @@ class Recorder(TorchDispatchMode):
         self._parameters = {id(each): number for number, (_, each) in enumerate(layers_of(network))}
         self._made: dict[int, int] = {id(images): IMAGES}
         self._noise: dict[int, float] = {}
+        self._written: dict[int, int] = {}  # memory that rows were copied into
         self._held: list[Any] = [images, *(each for _, each in layers_of(network))]  # so that no id is used twice
 
     def table(self) -> Tensor:
-        return encode(self.rows)
+        """Empty, where there are too many rows to be compared."""
+        return encode(self.rows if len(self.rows) <= MOST_ROWS else [])
 
     def end(self, output: Any) -> None:
         """Where the output comes from."""
-        self.rows.append(Row("output", sources=(self._made.get(id(output), UNKNOWN), NOTHING)))
+        self.rows.append(Row("output", sources=(self._maker(output), NOTHING)))
+
+    def _maker(self, tensor: Any) -> int:
+        """The row that a tensor comes from."""
+        known = self._made.get(id(tensor), UNKNOWN)
+        if known == UNKNOWN and self._written and isinstance(tensor, Tensor):
+            return self._written.get(tensor.untyped_storage().data_ptr(), UNKNOWN)
+        return known
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -208,38 +224,63 @@ class Recorder(TorchDispatchMode):
         name = name[:-1] if inplace else name
         bound = _bound(func, args, kwargs)
         tensors = _tensors(bound.values())
-        made = [self._made[id(each)] for each in tensors if id(each) in self._made]
-        new = name.endswith("_like") or name.startswith("new_")
-        row = self._row(name, bound, tensors) if made and not new and name not in SAME else None
-        if row is not None and len(self.rows) < MOST_ROWS - 1:
+        made = [each for each in tensors if self._maker(each) != UNKNOWN]
+        row, new = None, name.endswith("_like") or name.startswith("new_")
+        same = name in SAME or (name in TURNED and not (made and made[0].ndim > 3))  # of weights, and of features
+        if made and not new and not same and not self._completed(name, tensors):
+            row = self._row(name, bound, tensors) if name != "copy" else self._copied(tensors)
+        if row is not None:
             self.rows.append(row)
         result = func(*args, **kwargs)
         results = _tensors([result])[:1]
         self._held += results
-        if name in SAME or (name == "slice" and row is None):
-            for each in results if tensors else ():
-                self._hand_on(tensors[0], each)
-        elif row is not None:
+        if row is not None:
             self._made.update((id(each), len(self.rows) - 1) for each in results)
+        elif same or name in ("slice", "add", "dropout", "feature_dropout"):
+            for each in results if tensors else ():
+                self._hand_on(made[0] if made else tensors[0], each)
         elif name == "bernoulli" and results:
             self._noise[id(results[0])] = 1 - float(bound.get("p", 0.5))
         elif inplace and results and not made:
             self._hand_on(tensors[0], results[0])
         return result
 
+    def _completed(self, name: str, tensors: list[Tensor]) -> bool:
+        """Whether this adds the bias of the linear layer before."""
+        if name != "add" or len(tensors) != 2 or not 0 <= self._maker(tensors[0]) < len(self.rows):
+            return False
+        place = self._maker(tensors[0])
+        before, bias = self.rows[place], id(tensors[1]) in self._parameters
+        if not bias or before.kind != "linear" or before.numbers[2]:
+            return False
+        self.rows[place] = before._replace(numbers=(*before.numbers[:2], 1.0))
+        return True
+
+    def _copied(self, tensors: list[Tensor]) -> Row | None:
+        """What is copied into other memory, as where a border is padded by the pixels of the other side."""
+        target, given = tensors[:2]
+        memory = target.untyped_storage().data_ptr()
+        if memory in self._written or self._maker(given) == UNKNOWN:
+            return None
+        self._written[memory] = len(self.rows)
+        shape = (*given.shape[1:4], -1, -1, -1)[:3]
+        return Row("padding", (-1, -1, -1, -1, 3), shape, (self._maker(given), NOTHING))
+
     def _hand_on(self, given: Tensor, result: Tensor) -> None:
-        known: dict[int, Any]
-        for known in (self._made, self._parameters, self._noise):
+        tables: list[dict[int, Any]] = [self._made, self._parameters, self._noise]
+        for known in tables:
             if id(given) in known:
                 known[id(result)] = known[id(given)]
 
     def _row(self, name: str, bound: Bound, tensors: list[Tensor]) -> Row | None:
         """None for what changes nothing: a slice of all, dropout in eval mode."""
-        x = next(each for each in tensors if id(each) in self._made)
+        x = next(each for each in tensors if self._maker(each) != UNKNOWN)
         try:
             kind, numbers = READ[name](bound) if name in READ else ("other", ())
-        except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
+        except (LookupError, TypeError, ValueError, ArithmeticError):
             kind, numbers = "other", ()
+        if kind == "other" and not numbers:
+            numbers = (OPERATIONS.index(name) if name in OPERATIONS else 0,)
         if name == "slice" and bound["step"] == 1 and not bound["start"]:
             kind = kind if bound["end"] is not None and bound["end"] < x.shape[bound["dim"]] else ""
         if not kind or (kind == "dropout" and not bound.get("train", True)):
@@ -251,13 +292,16 @@ class Recorder(TorchDispatchMode):
             kind, numbers = "dropout", (round(noise, 9),)
         shape = (*x.shape[1:4], -1, -1, -1)[:3]
         weight = next((bound[each] for each in WEIGHTS if isinstance(bound.get(each), Tensor)), None)
-        found = [self._made.get(id(each), UNKNOWN) for each in tensors if self._source(kind, each, weight)]
+        found = [self._maker(each) for each in tensors if self._source(kind, each)]
         first, second = (*found, NOTHING, NOTHING)[:2]
+        if kind == "add" and UNKNOWN in (first, second):
+            kind, numbers = "other", (0,)
+            first, second = max(first, second), NOTHING
         return Row(kind, numbers, shape, (first, second), self._parameters.get(id(weight), -1))
 
-    def _source(self, kind: str, tensor: Tensor, weight: Any) -> bool:
+    def _source(self, kind: str, tensor: Tensor) -> bool:
         """Whether a row names where this argument comes from: of sums, all; else what comes from the images."""
-        return id(tensor) in self._made or (kind in ("add", "multiply") and id(tensor) not in self._noise)
+        return self._maker(tensor) != UNKNOWN or (kind in ("add", "multiply") and id(tensor) not in self._noise)
 
 
 def _bound(func: Any, args: Any, kwargs: Any) -> Bound:

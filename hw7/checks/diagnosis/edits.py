@@ -14,9 +14,9 @@ Delta = tuple[str, Facet, Facet]  # facet, what is right, what is there
 
 
 class Edit(NamedTuple):
-    """kind: "set", "lacks", "has"; "merged" where one convolution stands for a depthwise and a pointwise one and what
-    is between them, "split" where these stand for one; "moved". at: the right layer; of what is too many, the one that it follows,
-    or -1. here: the layer of the other network, or of what lacks, the one in front of the gap, or -1; of what
+    """kind: "set", "lacks", "has", "moved"; "merged" where one convolution stands for a depthwise and a pointwise one
+    and what is between them, "split" where these stand for one. at: the right layer; of what is too many, the one that it
+    follows, or -1. here: the layer of the other network; of what lacks, the one in front of the gap, or -1; of what
     moved, the right layer after which it stands now."""
 
     kind: str

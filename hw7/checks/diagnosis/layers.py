@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from hw7.checks.rows import ACTIVATIONS, UNKNOWN, Row
+from hw7.checks.rows import ACTIVATIONS, OPERATIONS, UNKNOWN, Row
 
 Facet: TypeAlias = str | float | tuple[float, ...]
-BORDERS = ("zeros", "reflection", "the outermost pixels", "another number")
+BORDERS = ("zeros", "reflection", "the outermost pixels", "other values")
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,9 @@ def _layer(row: Row, train: bool) -> Layer:
             return Layer("global", {"which": which})
         case "dropout" | "shift" | "scale" | "add" | "multiply":
             return Layer(row.kind, {"number": first})
+    if row.kind == "other":
+        word = OPERATIONS[int(first)] if first in range(1, len(OPERATIONS)) else ""
+        return Layer("other", {"which": word})
     return Layer(row.kind)
 
 
@@ -177,6 +180,9 @@ def _with_border(layer: Layer, rows: Sequence[Row], row: Row) -> Layer:
     if layer.family != "convolution" or before is None or before.kind != "padding" or any(row.numbers[6:8]):
         return layer
     left, right, above, below, mode = before.numbers[:5]
+    if left < 0:  # copied: what the image has grown by
+        above, left = ((row.shape[side] - before.shape[side]) / 2 for side in (1, 2))
+        right, below = left, above
     even = left == right and above == below
     padded = _convolution(row._replace(numbers=(*row.numbers[:6], above, left, *row.numbers[8:])))
     border = mode if 0 <= mode < len(BORDERS) else 3

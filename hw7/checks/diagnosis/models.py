@@ -39,7 +39,7 @@ def _shared(right: Network, other: Network, words: Words) -> list[Fact]:
     """Layers that are one and the same."""
     users: dict[int, list[int]] = {}
     for index, here in words.pairs.matched.items():
-        if other.layers[here].weight >= 0 and right.layers[index].family in ("convolution", "linear"):
+        if other.layers[here].weight >= 0 and right.layers[index].family in ("convolution", "batch norm", "linear"):
             users.setdefault(other.layers[here].weight, []).append(index)
     at = sorted(each for group in users.values() if len(group) > 1 for each in group)
     if not at:

@@ -12,9 +12,10 @@ from hw7.checks.diagnosis.places import Places, joined
 NAMES = {
     "batch norm": "batch norm", "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
     "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation",
-    "other": "another operation", "padding": "padding of its own", "product": "matrix product",
+    "padding": "padding of its own", "product": "matrix product",
 }  # fmt: skip
 
+OPAQUE = ("other", "multiply", "product", "sum", "mean", "maximum", "shift", "scale", "slice", "concatenate")
 SHOWN = 10  # changed convolutions that are looked at for pairs
 
 
@@ -39,6 +40,9 @@ def name(layer: Layer, article: bool = False) -> str:
             word = f"dropout (p = {facets['number']:.3g})"
         case "shift" | "scale":
             word = f"{'addition of' if layer.family == 'shift' else 'multiplication by'} {facets['number']:.4g}"
+        case "other":
+            which = facets["which"]
+            word = f"another operation ({which})" if which else "another operation"
         case "convolution":
             word = f"{_size(facets['kernel'])} convolution"
         case _:
@@ -132,11 +136,23 @@ class Words:
 
     def facts(self) -> list[Fact]:
         """The first departure first."""
-        edits = list(self.pairs.edits)
+        edits = [edit for edit in self.pairs.edits if not self._opaque(edit)]
         facts = [*self._exchanged(edits), *self._strides(edits)]  # each takes what it tells away
         for look in (self._set, self._separable, self._moved, self._lacks, self._has):
             facts += look(edits)
         return sorted(facts, key=lambda fact: fact.at)
+
+    def _opaque(self, edit: Edit) -> bool:
+        """Whether a layer lacks, or is too many, where operations may be that layer, written by hand."""
+        hidden = [
+            each.at for each in self.pairs.edits if each.kind == "has" and self.other.layers[each.here].family in OPAQUE
+        ]
+        near = {at + step for at in hidden for step in (0, 1, 2)}
+        return (edit.kind == "lacks" and edit.at in near) or (edit.kind == "has" and self._beside_gap(edit.at, near))
+
+    def _beside_gap(self, at: int, near: set[int]) -> bool:
+        gaps = {edit.at for edit in self.pairs.edits if edit.kind == "lacks" and edit.at in near}
+        return bool(gaps & {at, at + 1, at + 2})
 
     # ---- layers that are set otherwise ---------------------------------------------------------------------
 
