@@ -13,12 +13,13 @@ from torch import Tensor
 KINDS = (
     "other", "convolution", "transposed convolution", "norm", "group norm", "layer norm", "instance norm", "clamp",
     "leaky", "activation", "softmax", "dropout", "pool", "mean", "maximum", "adaptive", "padding", "resize", "linear",
-    "add", "multiply", "shift", "scale", "concatenate", "slice", "product", "sum", "output",
+    "add", "multiply", "shift", "scale", "concatenate", "slice", "product", "sum", "cast", "output",
 )  # fmt: skip
 ACTIVATIONS = (
     "sigmoid", "tanh", "GELU", "SiLU", "hardswish", "hardsigmoid", "Mish", "softplus", "ELU", "SELU", "PReLU",
     "log-softmax", "absolute value", "logarithm", "exponential",
 )  # fmt: skip
+DTYPES = ("bfloat16", "float16", "float64", "another precision")
 OPERATIONS = (
     "", "flip", "roll", "pow", "sqrt", "rsqrt", "round", "sign", "neg", "sort", "topk", "where", "maximum", "minimum",
     "gt", "floor", "var", "std", "cumsum", "index", "gather", "masked_fill", "im2col", "std_mean", "var_mean",
@@ -28,6 +29,7 @@ NUMBERS = 12  # that say how a layer is set: a convolution has the most
 WIDTH = 1 + NUMBERS + 3 + 2 + 2
 MOST_ROWS, MOST_PLACES = 400, 10_000
 IMAGES, NOTHING, UNKNOWN = -1, -2, -3  # in place of a source's number: the images; none; what is no layer's output
+STRANGE, COMPUTED = -1, -2  # in place of a parameter: a tensor that is none, one that is worked out in the call
 LARGE = 1e12  # no number of a layer is larger, but for an activation's bound that is none
 
 
@@ -42,11 +44,11 @@ class Row(NamedTuple):
         linear       features in and out, 1 for a bias
         padding      left, right, above, below, 0 for zeros, 1 for reflection, 2 for the edge, 3 for others
         leaky, dropout, shift, scale  a number: slope, share, summand, factor
-        activation, other  which of ACTIVATIONS, of OPERATIONS
+        activation, other, cast  which of ACTIVATIONS, of OPERATIONS, of DTYPES
         output       the last one, where no exception was raised
 
     shape: channels, height and width that it takes, -1 for what there is not. sources: rows, or IMAGES, NOTHING,
-    UNKNOWN. weight: which of the network's parameters it has, -1 for none of them. place: the block that a right row
+    UNKNOWN. weight: which of the network's parameters it has, or STRANGE, COMPUTED. place: the block that a right row
     stands in.
     """
 
@@ -54,7 +56,7 @@ class Row(NamedTuple):
     numbers: tuple[float, ...] = ()
     shape: tuple[int, ...] = ()
     sources: tuple[int, int] = (IMAGES, NOTHING)
-    weight: int = -1
+    weight: int = STRANGE
     place: int = 0
 
 
@@ -91,7 +93,7 @@ def decode(table: Tensor) -> list[Row] | None:
             return None
         whole = [int(number) for number in rest]
         shape, sources, (weight, place) = whole[:3], whole[3:5], whole[5:]
-        if not all(UNKNOWN <= source < index for source in sources) or not -1 <= weight < MOST_PLACES:
+        if not all(UNKNOWN <= source < index for source in sources) or not COMPUTED <= weight < MOST_PLACES:
             return None
         if not 0 <= place < MOST_PLACES:
             return None

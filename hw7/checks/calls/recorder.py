@@ -8,7 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hw7.checks.rows import ACTIVATIONS, IMAGES, MOST_ROWS, NOTHING, OPERATIONS, UNKNOWN, Row, encode
+from hw7.checks.rows import (
+    ACTIVATIONS,
+    COMPUTED,
+    DTYPES,
+    IMAGES,
+    MOST_ROWS,
+    NOTHING,
+    OPERATIONS,
+    STRANGE,
+    UNKNOWN,
+    Row,
+    encode,
+)
 from hw7.checks.tensors import layers_of
 
 Bound = dict[str, Any]  # the arguments of an operation by name
@@ -132,6 +144,11 @@ def _maximum(a: Bound) -> tuple[str, tuple[float, ...]]:
     return "other", (OPERATIONS.index("maximum"),)
 
 
+def _cast(a: Bound) -> tuple[str, tuple[float, ...]]:
+    name = str(a["dtype"]).removeprefix("torch.")
+    return "cast", (DTYPES.index(name) if name in DTYPES else len(DTYPES) - 1,)
+
+
 def _just(kind: str) -> Read:
     return lambda a: (kind, ())
 
@@ -155,7 +172,8 @@ READ: dict[str, Read] = {
     "native_group_norm": _just("group norm"), "group_norm": _just("group norm"),
     "native_layer_norm": _just("layer norm"), "layer_norm": _just("layer norm"),
     "instance_norm": _just("instance norm"), "threshold": _threshold,
-    "relu": _relu, "maximum": _maximum, "hardtanh": _clamp("min_val", "max_val"), "clamp": _clamp("min", "max"),
+    "_to_copy": _cast, "to": _cast, "relu": _relu, "maximum": _maximum, "hardtanh": _clamp("min_val", "max_val"),
+    "clamp": _clamp("min", "max"),
     "relu6": lambda a: ("clamp", (0, 6)), "clamp_min": _clamp("min", "-"), "clamp_max": _clamp("-", "max"),
     "leaky_relu": _number("leaky", "negative_slope"), "_prelu_kernel": _named("PReLU"), "prelu": _named("PReLU"),
     "sigmoid": _named("sigmoid"), "tanh": _named("tanh"), "gelu": _named("GELU"), "silu": _named("SiLU"),
@@ -199,6 +217,7 @@ class Recorder(TorchDispatchMode):
         self._parameters = {id(each): number for number, (_, each) in enumerate(layers_of(network))}
         self._made: dict[int, int] = {id(images): IMAGES}
         self._noise: dict[int, float] = {}
+        self._results: set[int] = set()
         self._written: dict[int, int] = {}  # memory that rows were copied into
         self._held: list[Any] = [images, *(each for _, each in layers_of(network))]  # so that no id is used twice
 
@@ -226,7 +245,19 @@ class Recorder(TorchDispatchMode):
         tensors = _tensors(bound.values())
         made = [each for each in tensors if self._maker(each) != UNKNOWN]
         row, new = None, name.endswith("_like") or name.startswith("new_")
-        same = name in SAME or (name in TURNED and not (made and made[0].ndim > 3))  # of weights, and of features
+        cast = (
+            bool(made)
+            and name in ("_to_copy", "to")
+            and bound.get("dtype")
+            not in (
+                None,
+                torch.float32,
+                *(each.dtype for each in made),
+            )
+        )
+        same = (name in SAME and not cast) or (
+            name in TURNED and not (made and made[0].ndim > 3)
+        )  # of weights, and of features
         if made and not new and not same and not self._completed(name, tensors):
             row = self._row(name, bound, tensors) if name != "copy" else self._copied(tensors)
         if row is not None:
@@ -234,6 +265,7 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         results = _tensors([result])[:1]
         self._held += results
+        self._results.update(map(id, results))
         if row is not None:
             self._made.update((id(each), len(self.rows) - 1) for each in results)
         elif same or name in ("slice", "add", "dropout", "feature_dropout"):
@@ -297,7 +329,8 @@ class Recorder(TorchDispatchMode):
         if kind == "add" and UNKNOWN in (first, second):
             kind, numbers = "other", (0,)
             first, second = max(first, second), NOTHING
-        return Row(kind, numbers, shape, (first, second), self._parameters.get(id(weight), -1))
+        strange = COMPUTED if id(weight) in self._results else STRANGE
+        return Row(kind, numbers, shape, (first, second), self._parameters.get(id(weight), strange))
 
     def _source(self, kind: str, tensor: Tensor) -> bool:
         """Whether a row names where this argument comes from: of sums, all; else what comes from the images."""

@@ -15,8 +15,8 @@ Delta = tuple[str, Facet, Facet]  # facet, what is right, what is there
 
 class Edit(NamedTuple):
     """kind: "set", "lacks", "has", "moved"; "merged" where one convolution stands for a depthwise and a pointwise one
-    and what is between them, "split" where these stand for one. at: the right layer; of what is too many, the one that it
-    follows, or -1. here: the layer of the other network; of what lacks, the one in front of the gap, or -1; of what
+    and what is between them, "split" where these stand for one. at: the right layer; of what is too many, the one that
+    it follows, or -1. here: the layer of the other network; of what lacks, the one in front of the gap, or -1; of what
     moved, the right layer after which it stands now."""
 
     kind: str
@@ -33,7 +33,9 @@ class Pairs(NamedTuple):
 
 
 def deltas(right: Layer, other: Layer) -> tuple[Delta, ...]:
-    """The facets in which two layers of one family differ."""
+    """The facets in which two layers of one family differ; of another norm, only that it is one."""
+    if right.family == "batch norm" and right.facets["which"] != other.facets["which"]:
+        return (("which", right.facets["which"], other.facets["which"]),)
     names = [*right.facets, *(name for name in other.facets if name not in right.facets)]
     found = []
     for name in names:
@@ -90,6 +92,11 @@ def _separable(layers: Sequence[Layer], start: int) -> int:
     return 0
 
 
+def _pointwise(layer: Layer) -> bool:
+    """Whether it is a pointwise convolution, and not that of a shortcut, which has a stride."""
+    return layer.facets["kernel"] == layer.facets["stride"] == (1, 1)
+
+
 def _plain(layer: Layer, depthwise: Layer) -> bool:
     """Whether this may be the full convolution for such a pair, or the one in whose place the pair stands."""
     return layer.facets.get("groups") == 1 and layer.facets["stride"] == depthwise.facets["stride"]
@@ -111,7 +118,7 @@ def compare(right: Network, other: Network) -> Pairs | None:
                 ways.append((cost[i + 1][j + 1] + price(a[i], b[j]), "set", 1, 1))
                 if (length := lengths[0][i]) and _plain(b[j], a[i]) and b[j].facets["kernel"] != (1, 1):
                     ways.append((cost[i + length][j + 1] + SPLIT, "merged", length, 1))
-                if (length := lengths[1][j]) and _plain(a[i], b[j]):
+                if (length := lengths[1][j]) and _plain(a[i], b[j]) and not _pointwise(a[i]):
                     ways.append((cost[i + 1][j + length] + SPLIT, "split", 1, length))
                 for n in (2, 3):
                     if i + n <= len(a) and j + n <= len(b) and (way := _rotated(a[i : i + n], b[j : j + n])):

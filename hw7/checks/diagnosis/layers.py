@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from hw7.checks.rows import ACTIVATIONS, OPERATIONS, UNKNOWN, Row
+from hw7.checks.rows import ACTIVATIONS, COMPUTED, DTYPES, OPERATIONS, UNKNOWN, Row
 
 Facet: TypeAlias = str | float | tuple[float, ...]
+TURNED = [float(OPERATIONS.index(each)) for each in ("transpose", "permute")]
 BORDERS = ("zeros", "reflection", "the outermost pixels", "other values")
 
 
@@ -36,18 +37,24 @@ class Layer:
 @dataclass(frozen=True)
 class Network:
     """layers: in the order of the calls, of two branches the longer one first. whole: whether it came to its end.
-    unused: what it computed and did not use. connected: whether all comes from the images through these layers."""
+    connected: whether all comes from the images through these layers. casts: into which precision numbers were
+    turned."""
 
     layers: tuple[Layer, ...]
     whole: bool
-    unused: tuple[Layer, ...]
     connected: bool
+    casts: tuple[str, ...] = ()
 
     @property
     def signature(self) -> str:
         """The same for two networks whose layers are alike, and in the same order."""
         keys = [(layer.key, layer.sources) for layer in self.layers]
         return hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
+
+
+def _own(row: Row) -> float:
+    """Whose its weight is: 1 the network's, 0 nobody's, 2 worked out in the call."""
+    return 1.0 if row.weight >= 0 else 2.0 if row.weight == COMPUTED else 0.0
 
 
 def _convolution(row: Row) -> Layer:
@@ -57,7 +64,7 @@ def _convolution(row: Row) -> Layer:
     keeps = all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, kernel, strict=True))
     facets: dict[str, Facet] = {
         "kernel": kernel, "stride": stride, "padding": "same" if keeps else padding, "dilation": dilation, "bias": bias,
-        "border": 0, "own": float(row.weight >= 0),
+        "border": 0, "own": _own(row),
     }  # fmt: skip
     depthwise = groups == inputs > 1
     facets["groups"] = "each" if depthwise else groups
@@ -68,11 +75,11 @@ def _convolution(row: Row) -> Layer:
 
 def _norm(row: Row, train: bool) -> Layer:
     channels, eps, momentum, batch, scale, _ = row.numbers[:6]
-    facets: dict[str, Facet] = {"eps": eps, "batch": batch, "scale": scale}
+    facets: dict[str, Facet] = {"which": "batch norm", "eps": eps, "batch": batch, "scale": scale}
     if train:
         facets["momentum"] = momentum
     if scale:
-        facets["own"] = float(row.weight >= 0)
+        facets["own"] = _own(row)
     return Layer("batch norm", facets, takes=channels)
 
 
@@ -83,11 +90,13 @@ def _layer(row: Row, train: bool) -> Layer:
             return _convolution(row)
         case "norm":
             return _norm(row, train)
+        case "group norm" | "layer norm" | "instance norm":
+            return Layer("batch norm", {"which": row.kind})
         case "linear":
             facets: dict[str, Facet] = {
                 "outputs": row.numbers[1],
                 "bias": row.numbers[2],
-                "own": float(row.weight >= 0),
+                "own": _own(row),
             }
             return Layer("linear", facets, takes=first)
         case "clamp":
@@ -141,9 +150,10 @@ def network_of(rows: Sequence[Row], train: bool = False) -> Network:
         layer = _with_border(_layer(row, train), rows, row)
         sources = tuple(source(each) for each in row.sources if each >= 0 or each in (UNKNOWN, -1))
         layers.append(replace(layer, place=row.place, weight=row.weight, sources=sources, gets=row.shape))
-    unused = [_layer(row, train) for index, row in enumerate(rows) if index not in order and row.kind != "output"]
+    casts = [int(rows[index].numbers[0]) for index in order if rows[index].kind == "cast"]
     connected = root != UNKNOWN and all(UNKNOWN not in layer.sources for layer in layers if layer.family != "add")
-    return Network(tuple(layers), whole, tuple(unused), connected)
+    known = tuple(DTYPES[each] for each in dict.fromkeys(casts) if each in range(len(DTYPES)))
+    return Network(tuple(layers), whole, connected, known)
 
 
 def _order(rows: Sequence[Row], root: int) -> list[int]:
@@ -164,13 +174,19 @@ def _order(rows: Sequence[Row], root: int) -> list[int]:
 
 
 def _folded(rows: Sequence[Row], index: int, order: Sequence[int]) -> bool:
-    """Whether a row is part of a later one: padding of a convolution, a mean over one side of a mean over both."""
+    """Whether a row is part of another one: padding of a convolution, a mean over one side of a mean over both, turning
+    the channels to where a linear layer wants them; or of none."""
     row = rows[index]
+    if row.kind == "cast":
+        return True
     users = [each for each in order if index in rows[each].sources]
     if row.kind == "padding":
         return bool(users) and all(
             rows[each].kind == "convolution" and not any(rows[each].numbers[6:8]) for each in users
         )
+    if row.kind == "other" and row.numbers[0] in TURNED:
+        beside = [*users, *(each for each in row.sources if each >= 0)]
+        return any(rows[each].kind == "linear" for each in beside)
     return row.kind == "mean" and not row.numbers[0] and [rows[each].kind for each in users] == ["mean"]
 
 

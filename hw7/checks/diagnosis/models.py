@@ -13,7 +13,7 @@ from hw7.checks.cases import Answer, Case, Verdict
 from hw7.checks.diagnosis import Asked, Diagnosis, Finder
 from hw7.checks.diagnosis.edits import compare
 from hw7.checks.diagnosis.layers import Network, network_of
-from hw7.checks.diagnosis.places import Places
+from hw7.checks.diagnosis.places import Places, joined
 from hw7.checks.diagnosis.sentences import Fact, Words, name
 from hw7.checks.diagnosis.traces import Trace, traced
 from hw7.checks.rows import decode
@@ -30,6 +30,8 @@ def departures(right: Network, other: Network, noun: str) -> list[Fact]:
         return []
     words = Words(right, other, pairs, Places(right.layers, noun))
     facts = words.facts()
+    if not facts and other.casts:
+        facts = [Fact(0, "layer-set-otherwise", f"The network computes in {joined(other.casts)}, not in float32.")]
     if not any(edit.kind != "set" for edit in pairs.edits):
         facts += [*_shared(right, other, words), *_branches(right, other, words)]
     return facts
@@ -41,11 +43,13 @@ def _shared(right: Network, other: Network, words: Words) -> list[Fact]:
     for index, here in words.pairs.matched.items():
         if other.layers[here].weight >= 0 and right.layers[index].family in ("convolution", "batch norm", "linear"):
             users.setdefault(other.layers[here].weight, []).append(index)
-    at = sorted(each for group in users.values() if len(group) > 1 for each in group)
-    if not at:
+    shared = sorted(each for group in users.values() if len(group) > 1 for each in group)
+    if not shared:
         return []
+    at = [each for each in shared if right.layers[each].family != "batch norm"] or shared
     where = words.places.of(at)
-    text = f"{where[:1].upper()}{where[1:]} share their weights; each is a layer of its own."
+    what = f"the batch norms after {where}" if right.layers[at[0]].family == "batch norm" else where
+    text = f"{what[:1].upper()}{what[1:]} share their weights; each is a layer of its own."
     return [Fact(at[0], "layer-shared", text, len(at))]
 
 
@@ -62,7 +66,7 @@ def _branches(right: Network, other: Network, words: Words) -> list[Fact]:
     if not found:
         return []
     where = words.places.named(sorted({right.layers[at].place % 1000 for at in found}))
-    text = f"In {where}, the shortcut does not begin where it should: it adds what goes into the block."
+    text = f"In {where}, the shortcut begins elsewhere than at the block's input."
     return [Fact(found[0], "layers-in-another-order", text, len(found))]
 
 

@@ -10,7 +10,7 @@ from hw7.checks.diagnosis.layers import BORDERS, Facet, Layer, Network
 from hw7.checks.diagnosis.places import Places, joined
 
 NAMES = {
-    "batch norm": "batch norm", "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
+    "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
     "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation",
     "padding": "padding of its own", "product": "matrix product",
 }  # fmt: skip
@@ -32,7 +32,7 @@ def name(layer: Layer, article: bool = False) -> str:
     """A layer in a word: "ReLU6", "2x2 max pooling", "a softmax"."""
     facets = layer.facets
     match layer.family:
-        case "activation" | "global" | "pool":
+        case "activation" | "global" | "pool" | "batch norm":
             word = str(facets["which"])
             word = f"global {word}" if layer.family == "global" and word in ("average", "maximum") else word
             word = f"{_size(facets['kernel'])} {word}" if layer.family == "pool" else word
@@ -44,10 +44,11 @@ def name(layer: Layer, article: bool = False) -> str:
             which = facets["which"]
             word = f"another operation ({which})" if which else "another operation"
         case "convolution":
-            word = f"{_size(facets['kernel'])} convolution"
+            depthwise = "depthwise " if facets["groups"] == "each" else ""
+            word = f"{depthwise}{_size(facets['kernel'])} convolution"
         case _:
             word = NAMES.get(layer.family, layer.family)
-    if not article or word.startswith(("a ", "an ")) or layer.family in ("pool", "dropout", "padding"):
+    if not article or word.startswith(("a ", "an ", "another ")) or layer.family in ("pool", "dropout", "padding"):
         return word
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
@@ -109,7 +110,9 @@ def clause(layer: Layer, delta: Delta) -> str:
         case "scale":
             return "no scale and shift to learn" if not got else "a scale and shift"
         case "own":
-            return "weights that are none of the network's parameters"
+            return (
+                "weights that are none of the network's parameters" if got == 0 else "weights worked out in each call"
+            )
         case "eps" | "momentum":
             return f"{facet} {got:g} where {wanted:g} belongs"
         case "up":
@@ -236,10 +239,17 @@ class Words:
             verb = f"{_capital(got)} stands where {_article(wanted)} belongs{place}"
             rest = [clause(layer, delta) for delta in found if delta[0] != "which"]
             return Fact(at[0], "layer-set-otherwise", f"{verb}{', with ' + joined(rest) if rest else ''}.", len(at))
-        subject = where if family in ("convolution", "linear", "add") else f"the {name(layer)} {where}"
+        if family in ("batch norm", "pool") and at == alike and len(at) > 2:
+            subject = f"every {name(layer)}"
+        else:
+            subject = where if family in ("convolution", "linear", "add") else f"the {name(layer)} {where}"
         verb = "have" if subject.startswith(("both", "convolutions")) or " and the " in subject else "has"
         rest = [clause(layer, delta) for delta in found[:3]]
-        mistake = "weights-not-registered" if any(delta[0] == "own" for delta in found) else "layer-set-otherwise"
+        mistake = (
+            "weights-not-registered"
+            if any(delta[0] == "own" and delta[2] == 0 for delta in found)
+            else "layer-set-otherwise"
+        )
         return Fact(at[0], mistake, f"{_capital(subject)} {verb} {joined(rest)}.", len(at))
 
     # ---- layers that stand elsewhere, lack or are too many -----------------------------------------------------
@@ -254,7 +264,8 @@ class Words:
                 groups.setdefault((bare(self.right.layers[edit.at]), names[0], names[1]), []).append(edit.at)
         facts = []
         for (what, here, there), at in groups.items():
-            where = f"After {self.places.of(at)}, the {what} stands directly after the {here}"
+            ends = [index - (self.right.layers[index].family in ("global", "add")) for index in at]
+            where = f"After {self.places.of(ends)}, the {what} stands directly after the {here}"
             text = f"{where}; it belongs directly after the {there}."
             facts.append(Fact(min(at), "layers-in-another-order", text, 2 * len(at)))
         return facts
@@ -369,7 +380,9 @@ def _global(which: Facet) -> str:
 
 
 def _article(word: str) -> str:
-    return f"a {word}" if word.startswith("global") else word
+    if word.startswith("global") or word.endswith(" norm"):
+        return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+    return word
 
 
 def _capital(text: str) -> str:
