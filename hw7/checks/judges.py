@@ -13,6 +13,8 @@ and of the case's own words; nothing that student code printed, named or raised 
     moves        names of tensors that must NOT be as given here: that something was done at all
     only         names of the tensors that are looked at; without it, all
     returns      what the function returns, in words, for the message
+
+An entry `keeps_shape` of a mistake says that it changes no shape and no dtype.
 """
 
 import math
@@ -70,6 +72,7 @@ def values(case: Case, answer: Answer) -> Outcome:
                 [id_ for id_, change in case.mistakes.items() if gives(case.expected, change, by_name)]
                 for gives in (fits_mistake, equals_mistake)
             )
+            fits = [id_ for id_ in fits if not (found.clear and case.mistakes[id_].get("keeps_shape"))]
             return wrong_answer(*found[:3], fits, answer.note, equals, found.clear)
     return Outcome(Verdict.RIGHT)
 

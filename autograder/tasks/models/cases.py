@@ -10,7 +10,7 @@ from autograder.tasks.builder import Mistakes, Numbers, case, possible
 from autograder.tasks.models import oracle
 from autograder.tasks.models.rows import rows_of
 from hw7.checks.cases import Call, Case, Value
-from hw7.checks.diagnosis.layers import network_of
+from hw7.checks.diagnosis.traces import signature
 from hw7.checks.rows import encode
 
 # Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),
@@ -43,9 +43,9 @@ def _network(
 
     def evidence() -> Mapping[str, Mapping[str, Value]]:
         """The right network's layers, and by what those of mistakes with other parameters are known."""
-        rows = {wrong: rows_of(net(wrong=wrong), noun) for wrong in ("", *known)}
-        layers: dict[str, Value] = {"rows": encode(rows.pop(""), torch.float32), "noun": noun}
-        return {"network": layers, "signatures": {wrong: network_of(each).signature for wrong, each in rows.items()}}
+        rows = {wrong: encode(rows_of(net(wrong=wrong), noun), torch.float32) for wrong in ("", *known)}
+        layers: dict[str, Value] = {"rows": rows.pop(""), "noun": noun}
+        return {"network": layers, "signatures": {wrong: signature(each) for wrong, each in rows.items()}}
 
     tables = {wrong: {"layers": oracle.layer_table(net(wrong=wrong))} for wrong in ("", *mistakes)}
     right = tables.pop("")
@@ -89,7 +89,7 @@ def _in_use(
             **possible(mistakes, outputs),
             "one-image-squeezed": {loaded: right[loaded].squeeze(0)},
             "network-copied-in-part": {copied: False},
-            "network-saved-in-part": {loaded: False},
+            "network-saved-in-part": {loaded: False, "keeps_shape": True},
             "network-of-every-call": {after: torch.zeros_like(right[copied]), left: None},
             "network-not-trainable": {left: False},
         }

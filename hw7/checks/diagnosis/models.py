@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hw7.checks.cases import Answer, Case, Verdict
 from hw7.checks.diagnosis import Asked, Diagnosis, Finder
+from hw7.checks.diagnosis.clauses import name
 from hw7.checks.diagnosis.edits import compare
 from hw7.checks.diagnosis.layers import Network, network_of
 from hw7.checks.diagnosis.places import Places, joined
-from hw7.checks.diagnosis.sentences import Fact, Words, name
+from hw7.checks.diagnosis.sentences import Fact, Words
 from hw7.checks.diagnosis.traces import Trace, traced
 from hw7.checks.rows import decode
 from hw7.support.words import counted

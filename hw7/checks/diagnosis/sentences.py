@@ -5,15 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
+from hw7.checks.diagnosis.clauses import article, bare, clause, family_word, name, over_all, plainly, size
 from hw7.checks.diagnosis.edits import Delta, Edit, Pairs
-from hw7.checks.diagnosis.layers import BORDERS, Facet, Layer, Network
+from hw7.checks.diagnosis.layers import Network
 from hw7.checks.diagnosis.places import Places, joined
-
-NAMES = {
-    "linear": "linear layer", "add": "addition", "multiply": "product of two tensors",
-    "resize": "change of the image's size", "slice": "cut", "concatenate": "concatenation",
-    "padding": "padding of its own", "product": "matrix product",
-}  # fmt: skip
 
 OPAQUE = ("other", "multiply", "product", "sum", "mean", "maximum", "shift", "scale", "slice", "concatenate")
 SHOWN = 10  # changed convolutions that are looked at for pairs
@@ -26,106 +21,6 @@ class Fact(NamedTuple):
     mistake: str
     text: str
     size: int = 1  # how many layers it is about
-
-
-def name(layer: Layer, article: bool = False) -> str:
-    """A layer in a word: "ReLU6", "2x2 max pooling", "a softmax"."""
-    facets = layer.facets
-    match layer.family:
-        case "activation" | "global" | "pool" | "batch norm":
-            word = str(facets["which"])
-            word = f"global {word}" if layer.family == "global" and word in ("average", "maximum") else word
-            word = f"{_size(facets['kernel'])} {word}" if layer.family == "pool" else word
-        case "dropout":
-            word = f"dropout (p = {facets['number']:.3g})"
-        case "shift" | "scale":
-            word = f"{'addition of' if layer.family == 'shift' else 'multiplication by'} {facets['number']:.4g}"
-        case "other":
-            which = facets["which"]
-            word = f"another operation ({which})" if which else "another operation"
-        case "convolution":
-            depthwise = "depthwise " if facets["groups"] == "each" else ""
-            word = f"{depthwise}{_size(facets['kernel'])} convolution"
-        case _:
-            word = NAMES.get(layer.family, layer.family)
-    if not article or word.startswith(("a ", "an ", "another ")) or layer.family in ("pool", "dropout", "padding"):
-        return word
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
-
-
-def bare(layer: Layer) -> str:
-    """The same without an article, for "there is no …"."""
-    return name(layer).removeprefix("a ").removeprefix("an ")
-
-
-def _size(value: Facet) -> str:
-    numbers = value if isinstance(value, tuple) else (value,)
-    return "x".join(f"{number:g}" for number in numbers)
-
-
-def _one(value: Facet) -> str:
-    """A pair of two equal numbers as one."""
-    if isinstance(value, tuple) and len(set(value)) == 1:
-        return f"{value[0]:g}"
-    return _size(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float | int) else value
-
-
-def _padding(value: Facet, layer: Layer) -> str:
-    if value == "same":
-        kernel = layer.facets["kernel"]
-        assert isinstance(kernel, tuple)
-        value = tuple((k - 1) / 2 for k in kernel)
-    return _one(value)
-
-
-def clause(layer: Layer, delta: Delta) -> str:
-    """What is different about a layer, as what it has: "stride 1 where 2 belongs"."""
-    facet, wanted, got = delta
-    match facet:
-        case "kernel":
-            return f"a {_size(got)} window where {_size(wanted)} belongs"
-        case "padding":
-            return f"padding {_padding(got, layer)} where {_padding(wanted, layer)} belongs"
-        case "groups" if wanted == "each":
-            return f"{_count(got, 'group')} where there should be one for each channel"
-        case "groups":
-            groups = "one group for each channel" if got == "each" else _count(got, "group")
-            return f"{groups} where {_one(wanted)} belongs"
-        case "bias":
-            return "a bias where none belongs" if got else "no bias where one belongs"
-        case "outputs" if got == -1:
-            return f"as many outputs as inputs where {_one(wanted)} belong"
-        case "outputs":
-            wanted_words = "as many as inputs" if wanted == -1 else _one(wanted)
-            return f"{_count(got, 'output')} where {wanted_words} belong{'s' if wanted == 1 else ''}"
-        case "border":
-            kinds = [BORDERS[int(each)] if isinstance(each, float | int) else "zeros" for each in (got, wanted)]
-            return f"a border padded by {kinds[0]} where {kinds[1]} belong"
-        case "batch":
-            return (
-                "the batch's own statistics where the running ones belong"
-                if got
-                else "the running statistics in train mode"
-            )
-        case "scale":
-            return "no scale and shift to learn" if not got else "a scale and shift"
-        case "own":
-            return (
-                "weights that are none of the network's parameters" if got == 0 else "weights worked out in each call"
-            )
-        case "eps" | "momentum":
-            return f"{facet} {got:g} where {wanted:g} belongs"
-        case "up":
-            return (
-                "an output size that is rounded up, not down" if got else "an output size that is rounded down, not up"
-            )
-        case "number":
-            return f"the factor {_one(got)} where {_one(wanted)} belongs"
-    return f"{facet} {_one(got)} where {_one(wanted)} belongs"
-
-
-def _count(value: Facet, noun: str) -> str:
-    return f"{_one(value)} {noun}{'' if value == 1 else 's'}"
 
 
 @dataclass
@@ -180,12 +75,12 @@ class Words:
             if not at:
                 continue
             here = self.other.layers[next(edit.here for edit in edits if edit.kind == kind)]
-            size, where = _size(here.facets["kernel"]), self.places.of(at)
+            window, where = size(here.facets["kernel"]), self.places.of(at)
             if kind == "merged":
                 place = f": {where}" if self.places.noun else ""
-                text = f"One full {size} convolution stands in place of a depthwise and a pointwise one{place}."
+                text = f"One full {window} convolution stands in place of a depthwise and a pointwise one{place}."
             else:
-                text = f"A depthwise {size} and a pointwise convolution stand in place of {where}."
+                text = f"A depthwise {window} and a pointwise convolution stand in place of {where}."
             facts.append(Fact(at[0], "layer-set-otherwise", text, len(at)))
         return facts
 
@@ -207,7 +102,7 @@ class Words:
         if len(there) != len(lost) or len(there) + len(lost) != len(found):
             return []
         self._drop(edits, "stride")
-        text = f"The stride of {_one(stride)} is on {self.places.of(there)}; it belongs on {self.places.of(lost)}."
+        text = f"The stride of {plainly(stride)} is on {self.places.of(there)}; it belongs on {self.places.of(lost)}."
         return [Fact(min(found), "layer-set-otherwise", text, len(found))]
 
     @staticmethod
@@ -233,10 +128,10 @@ class Words:
         elif family not in ("convolution", "linear", "global", "add"):
             where = f"after {where}"
         if which is not None:
-            got = _article(str(which[2]) if family != "global" else _global(which[2]))
-            wanted = str(which[1]) if family != "global" else _global(which[1])
+            got = article(str(which[2]) if family != "global" else over_all(which[2]))
+            wanted = str(which[1]) if family != "global" else over_all(which[1])
             place = "" if family == "global" else f", {where}"
-            verb = f"{_capital(got)} stands where {_article(wanted)} belongs{place}"
+            verb = f"{_capital(got)} stands where {article(wanted)} belongs{place}"
             rest = [clause(layer, delta) for delta in found if delta[0] != "which"]
             return Fact(at[0], "layer-set-otherwise", f"{verb}{', with ' + joined(rest) if rest else ''}.", len(at))
         if family in ("batch norm", "pool") and at == alike and len(at) > 2:
@@ -260,7 +155,7 @@ class Words:
         for edit in edits:
             if edit.kind == "moved":
                 layers = [self.right.layers[at] if at >= 0 else None for at in (edit.here, edit.at - 1)]
-                names = ["beginning" if layer is None else _after(layer) for layer in layers]
+                names = ["beginning" if layer is None else family_word(layer) for layer in layers]
                 groups.setdefault((bare(self.right.layers[edit.at]), names[0], names[1]), []).append(edit.at)
         facts = []
         for (what, here, there), at in groups.items():
@@ -320,7 +215,7 @@ class Words:
         groups: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
         for run in self._extra_runs([edit for edit in edits if edit.kind == "has"]):
             names = tuple(self._extra(edit.here) for edit in run)
-            before = _after(self.right.layers[run[0].at]) if run[0].at >= 0 else ""
+            before = family_word(self.right.layers[run[0].at]) if run[0].at >= 0 else ""
             groups.setdefault((names, before), []).append((run[0].at, len(run)))
         facts = []
         for (names, after), found in groups.items():
@@ -369,20 +264,6 @@ class Words:
             if not convolutions or layers[run[0].here].family == "convolution":
                 best = run
         return best
-
-
-def _after(layer: Layer) -> str:
-    return "convolution" if layer.family == "convolution" else bare(layer)
-
-
-def _global(which: Facet) -> str:
-    return f"global {which}" if which in ("average", "maximum") else str(which)
-
-
-def _article(word: str) -> str:
-    if word.startswith("global") or word.endswith(" norm"):
-        return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
-    return word
 
 
 def _capital(text: str) -> str:

@@ -39,6 +39,12 @@ def traced(answers: Sequence[Answer]) -> Trace | None:
     return Trace(*networks)
 
 
+def signature(table: Tensor) -> str:
+    """What the network of a table of rows is known by; "" where it is none."""
+    rows = decode(table)
+    return "" if rows is None else network_of(rows).signature
+
+
 def _random(network: Network) -> bool:
     """Whether two runs of a network give two outputs."""
     return any(layer.family == "dropout" for layer in network.layers)
