@@ -64,7 +64,7 @@ def _convolution(row: Row) -> Layer:
     keeps = all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, kernel, strict=True))
     facets: dict[str, Facet] = {
         "kernel": kernel, "stride": stride, "padding": "same" if keeps else padding, "dilation": dilation, "bias": bias,
-        "border": 0, "own": _own(row),
+        "border": 0.0, "own": _own(row),
     }  # fmt: skip
     depthwise = groups == inputs > 1
     facets["groups"] = "each" if depthwise else groups
@@ -135,7 +135,12 @@ def network_of(rows: Sequence[Row], train: bool = False) -> Network:
     whole = bool(rows) and rows[-1].kind == "output"
     root = rows[-1].sources[0] if whole else len(rows) - 1
     order = _order(rows, root)
-    kept = [index for index in order if not _folded(rows, index, order)]
+    users: dict[int, list[int]] = {index: [] for index in order}
+    for index in order:
+        for each in rows[index].sources:
+            if each in users:
+                users[each].append(index)
+    kept = [index for index in order if not _folded(rows, rows[index], users[index])]
     number = {index: n for n, index in enumerate(kept)}
 
     def source(index: int) -> int:
@@ -173,13 +178,11 @@ def _order(rows: Sequence[Row], root: int) -> list[int]:
     return order
 
 
-def _folded(rows: Sequence[Row], index: int, order: Sequence[int]) -> bool:
+def _folded(rows: Sequence[Row], row: Row, users: Sequence[int]) -> bool:
     """Whether a row is part of another one: padding of a convolution, a mean over one side of a mean over both, turning
     the channels to where a linear layer wants them; or of none."""
-    row = rows[index]
     if row.kind == "cast":
         return True
-    users = [each for each in order if index in rows[each].sources]
     if row.kind == "padding":
         return bool(users) and all(
             rows[each].kind == "convolution" and not any(rows[each].numbers[6:8]) for each in users
@@ -201,7 +204,7 @@ def _with_border(layer: Layer, rows: Sequence[Row], row: Row) -> Layer:
         right, below = left, above
     even = left == right and above == below
     padded = _convolution(row._replace(numbers=(*row.numbers[:6], above, left, *row.numbers[8:])))
-    border = mode if 0 <= mode < len(BORDERS) else 3
+    border = mode if mode in range(len(BORDERS)) else 3.0
     return replace(
         padded, facets=padded.facets | {"border": border} | ({} if even else {"padding": (left, right, above, below)})
     )

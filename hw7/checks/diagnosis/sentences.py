@@ -34,23 +34,24 @@ class Words:
 
     def facts(self) -> list[Fact]:
         """The first departure first."""
-        edits = [edit for edit in self.pairs.edits if not self._opaque(edit)]
+        edits = self._plain()
         facts = [*self._exchanged(edits), *self._strides(edits)]  # each takes what it tells away
         for look in (self._set, self._separable, self._moved, self._lacks, self._has):
             facts += look(edits)
         return sorted(facts, key=lambda fact: fact.at)
 
-    def _opaque(self, edit: Edit) -> bool:
-        """Whether a layer lacks, or is too many, where operations may be that layer, written by hand."""
-        hidden = [
-            each.at for each in self.pairs.edits if each.kind == "has" and self.other.layers[each.here].family in OPAQUE
+    def _plain(self) -> list[Edit]:
+        """All edits but layers that lack, or are too many, where operations may be that layer, written by hand."""
+        edits = self.pairs.edits
+        extra = [edit for edit in edits if edit.kind == "has"]
+        hidden = {edit.at for edit in extra if self.other.layers[edit.here].family in OPAQUE}
+        gaps = {edit.at for edit in edits if edit.kind == "lacks"} & {at + n for at in hidden for n in (0, 1, 2)}
+        beside = {at - n for at in gaps for n in (0, 1, 2)}
+        return [
+            edit
+            for edit in edits
+            if not (edit.kind == "lacks" and edit.at in gaps) and not (edit.kind == "has" and edit.at in beside)
         ]
-        near = {at + step for at in hidden for step in (0, 1, 2)}
-        return (edit.kind == "lacks" and edit.at in near) or (edit.kind == "has" and self._beside_gap(edit.at, near))
-
-    def _beside_gap(self, at: int, near: set[int]) -> bool:
-        gaps = {edit.at for edit in self.pairs.edits if edit.kind == "lacks" and edit.at in near}
-        return bool(gaps & {at, at + 1, at + 2})
 
     # ---- layers that are set otherwise ---------------------------------------------------------------------
 
