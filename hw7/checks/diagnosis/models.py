@@ -18,9 +18,11 @@ from hw7.checks.diagnosis.places import Places, joined
 from hw7.checks.diagnosis.sentences import Fact, Words
 from hw7.checks.diagnosis.traces import Trace, traced
 from hw7.checks.rows import decode
+from hw7.checks.tensors import ROLES
 from hw7.support.words import counted
 
 SAID = 3  # facts in a message
+WEIGHTS = [ROLES.index(role) for role in ("conv weight", "linear weight")]
 MANY = 1 / 3  # of the layers: where more differ, the first departure is told alone
 
 
@@ -136,11 +138,11 @@ def _in_train_mode(network: Network) -> Network:
 
 def _unused(case: Case, answers: Sequence[Answer], trace: Trace) -> Diagnosis | None:
     """Parameters that the network has and never uses, where its layers are right."""
-    table = answers[0].tensors[0]
-    used = {layer.weight for layer in trace.eval.layers}
-    weights = [n for n, row in enumerate(table.tolist()) if row[0] in (0, 4)]  # convolutions and linear layers
-    idle = [n for n in weights if n not in used]
-    if not idle or case.judge != "layers":
+    if case.judge != "layers" or not trace.eval.whole:
+        return None
+    table, used = answers[0].tensors[0], {layer.weight for layer in trace.eval.layers}
+    idle = [n for n, row in enumerate(table.tolist()) if row[0] in WEIGHTS and n not in used]
+    if not idle:
         return None
     held = counted(len(idle), "weight")
     text = f"Of convolutions and linear layers, the network holds {held} that its forward pass never uses."
