@@ -13,6 +13,8 @@ and of the case's own words; nothing that student code printed, named or raised 
     moves        names of tensors that must NOT be as given here: that something was done at all
     only         names of the tensors that are looked at; without it, all
     returns      what the function returns, in words, for the message
+
+An entry `keeps_shape` of a mistake says that it changes no shape and no dtype.
 """
 
 import math
@@ -36,6 +38,7 @@ from hw7.checks.compare import (
     tensor_names,
     words,
 )
+from hw7.checks.diagnosis.traces import contradicts
 from hw7.checks.outcomes import EARLIER, outcome_of_status, with_sign, wrong_answer
 from hw7.checks.tensors import ROLES
 from hw7.checks.there_and_back import compressed, feed, quantized
@@ -69,6 +72,7 @@ def values(case: Case, answer: Answer) -> Outcome:
                 [id_ for id_, change in case.mistakes.items() if gives(case.expected, change, by_name)]
                 for gives in (fits_mistake, equals_mistake)
             )
+            fits = [id_ for id_ in fits if not (found.clear and case.mistakes[id_].get("keeps_shape"))]
             return wrong_answer(*found[:3], fits, answer.note, equals, found.clear)
     return Outcome(Verdict.RIGHT)
 
@@ -123,7 +127,7 @@ def _count(rows: Sequence[tuple[int, ...]]) -> int:
     return sum(math.prod(row[1:]) for row in rows)
 
 
-def layers(case: Case, answer: Answer) -> Outcome:
+def layers(case: Case, answer: Answer, trace: Answer | None = None) -> Outcome:
     """Roles and shapes of all parameters, counted here. `expected["layers"]`: a table [n, 5], filled up with -1."""
     found = _table(answer)
     if found is None:
@@ -136,8 +140,8 @@ def layers(case: Case, answer: Answer) -> Outcome:
     fits = ["conv-bias"] if not lacking and {ROLES[row[0]] for row in more} == {"conv bias"} else []
     tables = {id_: _rows(change) for id_, change in case.mistakes.items()}
     equals = [id_ for id_, rows in tables.items() if Counter(rows) == Counter(got)]
-    fits = fits or equals
-    fits = fits or [id_ for id_, rows in tables.items() if _count(rows) == total]
+    others = equals or [id_ for id_, rows in tables.items() if _count(rows) == total]
+    fits = fits or ([id_ for id_ in others if not contradicts(case, id_, answer, trace)] if trace else others)
     message = "The layers are not those of the task."
     if total == _count(wanted):
         message = "The number of parameters is right, but the layers are not those of the task."
@@ -149,7 +153,7 @@ def layers(case: Case, answer: Answer) -> Outcome:
     return wrong_answer(message, pair[0], pair[1], fits, equals=equals)
 
 
-def outputs(case: Case, answer: Answer) -> Outcome:
+def outputs(case: Case, answer: Answer, trace: Answer | None = None) -> Outcome:
     """The outputs that follow the parameters."""
     if answer.status is not Status.RETURNED:
         return outcome_of_status(answer)
@@ -182,15 +186,22 @@ def shift(case: Case, answer: Answer) -> Outcome:
 
 def second_call(case: Case, answer: Answer) -> Call | None:
     """The call of `case.then`, fed with the first answer; None where there is none, or where it cannot be fed."""
-    if case.then is None or answer.status is not Status.RETURNED:
+    if case.then is None:
+        return None
+    if case.judge in _TRACED:
+        return case.then if answer.status in (Status.RETURNED, Status.RAISED, Status.VALUE_ERROR) else None
+    if answer.status is not Status.RETURNED:
         return None
     fed = _steps(case, answer) if case.judge == "pruned" else feed(case, answer)
     return None if fed is None else Call(case.then.program, {**case.then.inputs, **fed})
 
 
 def leads_on(case: Case, outcome: Outcome) -> bool:
-    """Whether a second call may change this outcome of a first answer: of one that is right so far, there and back; of
-    networks that are wrong, and may follow from the submission's own earlier functions."""
+    """Whether a second call may change this outcome of a first answer, or tell more of it: of one that is right so far,
+    there and back; of pruned networks that are wrong, whether they follow from the submission's own earlier functions;
+    of networks that are wrong or raise an exception, their layers."""
+    if case.judge in _TRACED:
+        return outcome.verdict in (Verdict.WRONG, Verdict.CRASH)
     return (outcome.verdict is Verdict.WRONG) if case.judge == "pruned" else outcome.verdict is Verdict.RIGHT
 
 
@@ -218,6 +229,7 @@ JUDGES: dict[str, Callable[..., Outcome]] = {
     for judge in (values, refuses, layers, outputs, shift, quantized, compressed, pruned)
 }  # fmt: skip
 _SEES_STATUS = ("refuses", "layers", "outputs")
+_TRACED = ("layers", "outputs")  # the answer to a second call is for the diagnosis alone
 _DTYPES = {
     torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -234,7 +246,7 @@ def judge(case: Case, *answers: Answer) -> Outcome:
     first = answers[0]
     if first.status is not Status.RETURNED and case.judge not in _SEES_STATUS:
         return outcome_of_status(first)
-    for number, answer in enumerate(answers):
+    for number, answer in enumerate(answers[:1] if case.judge in _TRACED else answers):
         known = _DTYPES | _OF_FILES if case.judge == "compressed" and number == 0 else _DTYPES
         if all(tensor.dtype in known for tensor in answer.tensors):
             continue

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from autograder.tasks.builder import Mistakes, Numbers, case, possible
 from autograder.tasks.models import oracle
+from autograder.tasks.models.rows import rows_of
 from hw7.checks.cases import Call, Case, Value
+from hw7.checks.diagnosis.traces import signature
+from hw7.checks.rows import encode
 
 # Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),
 # and the nearest wrong network by 1e-2.
@@ -28,16 +31,26 @@ def _network(
     parts: Sequence[str],
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     in_use: tuple[int, ...] | None = None,
+    noun: str = "",
 ) -> Iterator[Case]:
     """The cases of one call, a part each: its layers and, where there are shapes of images, its outputs. in_use: the
-    shape of images for what a student does next with the network."""
+    shape of images for what a student does next with the network. noun: what its blocks are called."""
     seed = rng.number(name, "values")
     inputs: dict[str, Value] = {"builder": function, "arguments": arguments}
     if shapes:
         inputs |= {"seed": seed, "eval_shape": shapes[0], "train_shape": shapes[1]}
-    call = Call("network", inputs)
+    call, then = Call("network", inputs), Call("network_trace", inputs)
+
+    def evidence() -> Mapping[str, Mapping[str, Value]]:
+        """The right network's layers, and by what those of mistakes with other parameters are known."""
+        rows = {wrong: encode(rows_of(net(wrong=wrong), noun), torch.float32) for wrong in ("", *known)}
+        layers: dict[str, Value] = {"rows": rows.pop(""), "noun": noun}
+        return {"network": layers, "signatures": {wrong: signature(each) for wrong, each in rows.items()}}
+
     tables = {wrong: {"layers": oracle.layer_table(net(wrong=wrong))} for wrong in ("", *mistakes)}
-    yield case(parts[0], f"layers, {name}", call, tables.pop(""), tables, "layers")
+    right = tables.pop("")
+    known = [wrong for wrong, table in tables.items() if not torch.equal(table["layers"], right["layers"])]
+    yield case(parts[0], f"layers, {name}", call, right, tables, "layers", then, evidence=evidence)
     if shapes:
 
         def outputs(wrong: str = "") -> dict[str, Tensor]:
@@ -45,7 +58,7 @@ def _network(
 
         expected: dict[str, Value] = {**outputs(), "rtol": NETWORK_RTOL, "mistakes_rtol": MISTAKES_RTOL}
         wrong_outputs = partial(possible, mistakes, lambda wrong: _single(outputs(wrong)))
-        yield case(parts[1], f"output, {name}", call, expected, wrong_outputs, "outputs")
+        yield case(parts[1], f"output, {name}", call, expected, wrong_outputs, "outputs", then, evidence=evidence)
         if in_use:
             yield _in_use(parts[1], name, call, net, mistakes, in_use)
 
@@ -76,7 +89,7 @@ def _in_use(
             **possible(mistakes, outputs),
             "one-image-squeezed": {loaded: right[loaded].squeeze(0)},
             "network-copied-in-part": {copied: False},
-            "network-saved-in-part": {loaded: False},
+            "network-saved-in-part": {loaded: False, "keeps_shape": True},
             "network-of-every-call": {after: torch.zeros_like(right[copied]), left: None},
             "network-not-trainable": {left: False},
         }
@@ -111,13 +124,15 @@ def small_resnet18(rng: Numbers) -> Iterator[Case]:
         ("other classes", (rng.whole(3, 9),), ("classes", "classes"), SMALL, None),
     ):
         net = partial(oracle.small_resnet18, *classes or (11,))
-        yield from _network(rng, name, "small_resnet18", classes, net, oracle.RESNET_MISTAKES, parts, shapes, in_use)
+        yield from _network(
+            rng, name, "small_resnet18", classes, net, oracle.RESNET_MISTAKES, parts, shapes, in_use, "stage"
+        )
 
 
 def students(rng: Numbers) -> Iterator[Case]:
-    for short, net, mistakes in (
-        ("cnn", oracle.student_cnn, oracle.CNN_MISTAKES),
-        ("dw", oracle.student_dw, oracle.DW_MISTAKES),
+    for short, noun, net, mistakes in (
+        ("cnn", "convolution", oracle.student_cnn, oracle.CNN_MISTAKES),
+        ("dw", "block", oracle.student_dw, oracle.DW_MISTAKES),
     ):
         parts = f"{short}_parameters", f"{short}_output"
         for name, classes, shapes, in_use in (
@@ -127,4 +142,4 @@ def students(rng: Numbers) -> Iterator[Case]:
             function = f"student_{short}"
             of_mistake = partial(net, *classes or (11,))
             full = f"{function}, {name}"
-            yield from _network(rng, full, function, classes, of_mistake, mistakes, parts, shapes, in_use)
+            yield from _network(rng, full, function, classes, of_mistake, mistakes, parts, shapes, in_use, noun)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from hw7.checks.calls.contract import expect, find, plain
+from hw7.checks.calls.recorder import recorded
 from hw7.checks.calls.use import clear, left_by_a_step, saved
 from hw7.checks.tensors import ROLES, SkipInit, images, layers_of, set_by_role
 
@@ -50,6 +51,22 @@ def network(
             yield built.eval()(images(seed, eval_shape))
             yield built.train()(images(seed, train_shape))
             yield built.eval()(images(seed, eval_shape))
+
+
+def network_trace(
+    solution: Any,
+    builder: str,
+    arguments: tuple[int, ...],
+    seed: int,
+    eval_shape: tuple[int, ...],
+    train_shape: tuple[int, ...],
+) -> Iterator[Any]:
+    """Tasks 1.1 to 1.3, of a network that was wrong: its rows (`hw7.checks.rows`) and its output, of no entries where
+    an exception was raised; in eval mode for the images of either mode, and in train mode."""
+    built = _built(solution, builder, arguments, seed, eval_shape)
+    set_by_role(built, seed)
+    for shape, train in ((eval_shape, False), (train_shape, False), (train_shape, True)):
+        yield from recorded(built.train(train), images(seed, shape))
 
 
 def network_in_use(
