@@ -1,6 +1,6 @@
 """Task 3.3: what is said of slimmed networks: which channels stay, in which stages and tensors, and what was left."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,6 +30,7 @@ from hw7.checks.diagnosis.pruning_results import (
     wrong_entries,
 )
 
+MOST_SIDES = 6  # of the nine that a stage has
 _ASKED = "Asked for are those that `select_channels` picks by the importance of the next stage's batch norm."
 _CUT = "All tensors of a stage must keep the same channels, those that stay, with the given model's numbers."
 
@@ -88,10 +89,12 @@ def _channels(looks: Sequence[Result], wrong: Mapping[str, Sequence[Result]]) ->
         return []
     seen = [look for look in looks if any(RIGHT not in look.rankings(side) for side in off)]
     where = "" if len(seen) == len(looks) else f" (only {in_questions([look.asked for look in seen])})"
-    return _tied(seen, off, where) or _ranked(looks, off, "") or _ranked(seen, off, where) or _agreed(seen, off, where)
+    whole = _whole(off, cut)
+    tied = _tied(seen, off, where)
+    return tied or _ranked(looks, off, cut, "") or _ranked(seen, off, cut, where) or _agreed(seen, off, where) * whole
 
 
-def _ranked(looks: Sequence[Result], off: Sequence[Side], where: str) -> list[Said]:
+def _ranked(looks: Sequence[Result], off: Sequence[Side], cut: Sequence[Side], where: str) -> list[Said]:
     """One ranking for all sides that are off, or one for each kind of side, or for each stage."""
 
     def names(sides: Sequence[Side]) -> frozenset[str]:
@@ -110,7 +113,7 @@ def _ranked(looks: Sequence[Result], off: Sequence[Side], where: str) -> list[Sa
             for group, (ranking,) in found.items():
                 by_ranking.setdefault(ranking, []).extend(groups[group])
             if len(by_ranking) <= 2:
-                return [_kept(looks, ranking, sides, where) for ranking, sides in by_ranking.items()]
+                return [_kept(looks, ranking, sides, cut, where) for ranking, sides in by_ranking.items()]
     return []
 
 
@@ -132,20 +135,21 @@ def _stage(side: Side) -> object:
     return side.stage
 
 
-def _kept(looks: Sequence[Result], ranking: str, sides: Sequence[Side], where: str) -> Said:
+def _kept(looks: Sequence[Result], ranking: str, sides: Sequence[Side], cut: Sequence[Side], where: str) -> Said:
     entries = frozenset(side.entry for side in sides)
     unseen = tuple(look for look in looks if not all(look.kept(ranking, side.stage) for side in sides))
     if unseen:
         where = f" (seen {in_questions([look.asked for look in looks if look not in unseen])})"
-    if _whole(sides):
+    if _whole(sides, cut):
         words = f"In {stages(side.stage for side in sides)}, the channels that stay are {ranking}{where}."
         return Said(words, entries, True, unseen)
     return Said(f"For {_names(sides)}, the channels that are kept are {ranking}{where}.", entries, unseen=unseen)
 
 
-def _whole(sides: Iterable[Side]) -> bool:
-    """Whether these are all sides of their stages."""
-    return all(set(sides_of(stage)) <= set(sides) for stage in {side.stage for side in sides})
+def _whole(sides: Sequence[Side], cut: Sequence[Side]) -> bool:
+    """Whether these are all sides of their stages that are cut from the given model's, and most of them are."""
+    of_stages = [set(sides_of(stage)).intersection(cut) for stage in {side.stage for side in sides}]
+    return all(each <= set(sides) and len(each) >= MOST_SIDES for each in of_stages)
 
 
 def _names(sides: Sequence[Side]) -> str:
@@ -193,7 +197,7 @@ def _one_list(look: Result, stage: int) -> tuple[int, ...] | None:
 def _agreed(looks: Sequence[Result], off: Sequence[Side], where: str) -> list[Said]:
     """No ranking that is known; but all tensors of a stage keep the same channels."""
     numbers = sorted({side.stage for side in off})
-    if not _whole(off) or any(_one_list(look, stage) is None for look in looks for stage in numbers):
+    if any(_one_list(look, stage) is None for look in looks for stage in numbers):
         return []
     look = looks[0]
     others = [stage for stage in numbers if _one_list(look, stage) != look.kept(RIGHT, stage)]
