@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from hw7.checks.calls.operations import READ, Bound
 from hw7.checks.rows import (
@@ -37,12 +38,12 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.rows: list[Row] = []
         self.batch = len(images)
-        self._parameters = {id(each): number for number, (_, each) in enumerate(layers_of(network))}
-        self._made: dict[int, int] = {id(images): IMAGES}
-        self._noise: dict[int, float] = {}
-        self._results: set[int] = set()
+        # By tensor, for as long as there is one: a network's activations are many bytes.
+        self._parameters, self._made, self._noise, self._results = (WeakTensorKeyDictionary() for _ in range(4))
+        self._parameters.update({each: number for number, (_, each) in enumerate(layers_of(network))})
+        self._made[images] = IMAGES
         self._written: dict[int, int] = {}  # memory that rows were copied into
-        self._held: list[Any] = [images, *(each for _, each in layers_of(network))]  # so that no id is used twice
+        self._held: list[Tensor] = []  # that memory, so that it is used for nothing else
 
     def table(self) -> Tensor:
         """Empty, where there are too many rows to be compared."""
@@ -54,7 +55,7 @@ class Recorder(TorchDispatchMode):
 
     def _maker(self, tensor: Any) -> int:
         """The row that a tensor comes from."""
-        known = self._made.get(id(tensor), UNKNOWN)
+        known = self._made.get(tensor, UNKNOWN) if isinstance(tensor, Tensor) else UNKNOWN
         if known == UNKNOWN and self._written and isinstance(tensor, Tensor):
             return self._written.get(tensor.untyped_storage().data_ptr(), UNKNOWN)
         return known
@@ -87,15 +88,14 @@ class Recorder(TorchDispatchMode):
             self.rows.append(row)
         result = func(*args, **kwargs)
         results = _tensors([result])[:1]
-        self._held += results
-        self._results.update(map(id, results))
+        self._results.update(dict.fromkeys(results))
         if row is not None:
-            self._made.update((id(each), len(self.rows) - 1) for each in results)
+            self._made.update(dict.fromkeys(results, len(self.rows) - 1))
         elif same or name in ("slice", "add", "dropout", "feature_dropout"):
             for each in results if tensors else ():
                 self._hand_on(made[0] if made else tensors[0], each)
         elif name == "bernoulli" and results:
-            self._noise[id(results[0])] = 1 - float(bound.get("p", 0.5))
+            self._noise[results[0]] = 1 - float(bound.get("p", 0.5))
         elif inplace and results and not made:
             self._hand_on(tensors[0], results[0])
         return result
@@ -105,7 +105,7 @@ class Recorder(TorchDispatchMode):
         if name != "add" or len(tensors) != 2 or not 0 <= self._maker(tensors[0]) < len(self.rows):
             return False
         place = self._maker(tensors[0])
-        before, bias = self.rows[place], id(tensors[1]) in self._parameters
+        before, bias = self.rows[place], tensors[1] in self._parameters
         if not bias or before.kind != "linear" or before.numbers[2]:
             return False
         self.rows[place] = before._replace(numbers=(*before.numbers[:2], 1.0))
@@ -118,14 +118,14 @@ class Recorder(TorchDispatchMode):
         if memory in self._written or self._maker(given) == UNKNOWN:
             return None
         self._written[memory] = len(self.rows)
+        self._held.append(target)
         shape = (*given.shape[1:4], -1, -1, -1)[:3]
         return Row("padding", (-1, -1, -1, -1, 3), shape, (self._maker(given), NOTHING))
 
     def _hand_on(self, given: Tensor, result: Tensor) -> None:
-        tables: list[dict[int, Any]] = [self._made, self._parameters, self._noise]
-        for known in tables:
-            if id(given) in known:
-                known[id(result)] = known[id(given)]
+        for known in (self._made, self._parameters, self._noise):
+            if given in known:
+                known[result] = known[given]
 
     def _row(self, name: str, bound: Bound, tensors: list[Tensor]) -> Row | None:
         """None for what changes nothing: a slice of all, dropout in eval mode."""
@@ -142,7 +142,7 @@ class Recorder(TorchDispatchMode):
             return None
         if kind == "norm" and len(x) != self.batch:
             kind = "instance norm"
-        noise = next((self._noise[id(each)] for each in tensors if id(each) in self._noise), None)
+        noise = next((self._noise[each] for each in tensors if each in self._noise), None)
         if kind == "multiply" and noise is not None:
             kind, numbers = "dropout", (round(noise, 9),)
         shape = (*x.shape[1:4], -1, -1, -1)[:3]
@@ -152,12 +152,14 @@ class Recorder(TorchDispatchMode):
         if kind == "add" and UNKNOWN in (first, second):
             kind, numbers = "other", (0,)
             first, second = max(first, second), NOTHING
-        strange = COMPUTED if id(weight) in self._results else STRANGE
-        return Row(kind, numbers, shape, (first, second), self._parameters.get(id(weight), strange))
+        strange = COMPUTED if weight is not None and weight in self._results else STRANGE
+        return Row(
+            kind, numbers, shape, (first, second), strange if weight is None else self._parameters.get(weight, strange)
+        )
 
     def _source(self, kind: str, tensor: Tensor) -> bool:
         """Whether a row names where this argument comes from: of sums, all; else what comes from the images."""
-        return self._maker(tensor) != UNKNOWN or (kind in ("add", "multiply") and id(tensor) not in self._noise)
+        return self._maker(tensor) != UNKNOWN or (kind in ("add", "multiply") and tensor not in self._noise)
 
 
 def _bound(func: Any, args: Any, kwargs: Any) -> Bound:
