@@ -18,8 +18,8 @@ from torch import Tensor
 from hw7.checks.bounds import bound
 from hw7.checks.cases import Answer, Call, Outcome, Status, Task, Verdict
 from hw7.checks.compare import kind
-from hw7.checks.diagnosis import Diagnosis
 from hw7.checks.diagnosis.final import SOME, explain
+from hw7.checks.diagnosis.frame import Diagnosis
 from hw7.checks.outcomes import outcome_of_status, wrong_answer
 from hw7.solution import LIMITS, NUM_CLASSES
 from hw7.support.words import counted

@@ -38,7 +38,7 @@ from hw7.checks.compare import (
     tensor_names,
     words,
 )
-from hw7.checks.diagnosis.traces import contradicts
+from hw7.checks.diagnosis.models.traces import contradicts
 from hw7.checks.outcomes import EARLIER, outcome_of_status, with_sign, wrong_answer
 from hw7.checks.tensors import ROLES
 from hw7.checks.there_and_back import compressed, feed, quantized

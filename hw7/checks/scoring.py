@@ -12,7 +12,8 @@ from typing import NamedTuple
 from hw7.checks.bounds import bound_of
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdict
 from hw7.checks.compare import foretells
-from hw7.checks.diagnosis import Asked, diagnose
+from hw7.checks.diagnosis.diagnose import diagnose
+from hw7.checks.diagnosis.frame import Asked
 from hw7.checks.final import HandedIn
 from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes

@@ -13,9 +13,9 @@ from torch import Tensor
 from autograder.tasks.losses import terms as values
 from autograder.tasks.table import cases
 from hw7.checks.cases import Answer, Case, Status, Verdict
-from hw7.checks.diagnosis import Asked, Diagnosis
-from hw7.checks.diagnosis import terms as words
+from hw7.checks.diagnosis.frame import Asked, Diagnosis
 from hw7.checks.diagnosis.losses import arguments, loss_formula, many_steps, one_step
+from hw7.checks.diagnosis.losses import terms as words
 from hw7.checks.judges import judge
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]

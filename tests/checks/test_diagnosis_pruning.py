@@ -10,8 +10,9 @@ from torch import Tensor
 
 from autograder.grading import hidden_cases
 from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
-from hw7.checks.diagnosis import Asked, diagnose
-from hw7.checks.diagnosis.pruning_answers import Explanation, entries_named, simplest, stages
+from hw7.checks.diagnosis.diagnose import diagnose
+from hw7.checks.diagnosis.frame import Asked
+from hw7.checks.diagnosis.pruning.answers import Explanation, entries_named, simplest, stages
 
 Messages = Mapping[str, str]
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from autograder.grading import hidden_cases
 from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
-from hw7.checks.diagnosis import Asked, Diagnosis, diagnose
-from hw7.checks.diagnosis.entries import Entry, in_common
+from hw7.checks.diagnosis.diagnose import diagnose
+from hw7.checks.diagnosis.frame import Asked, Diagnosis
+from hw7.checks.diagnosis.quantization.entries import Entry, in_common
 from hw7.checks.savable import Obstacle, in_words, obstacle_to
 from hw7.checks.tensors import pack_names
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from autograder.tasks.builder import Lazy, Mistakes, Numbers, case, only_these
 from autograder.tasks.losses import oracle, steps, terms
 from hw7.checks.cases import Call, Case, Value
-from hw7.checks.diagnosis.formula import projected
-from hw7.checks.diagnosis.terms import DEFAULTS
+from hw7.checks.diagnosis.losses.formula import projected
+from hw7.checks.diagnosis.losses.terms import DEFAULTS
 
 # Relative and absolute. A solution may compute in float32: T^2 = 400 times a difference of logarithms known to 6e-8.
 TOLERANCES = {"the loss": (2e-5, 1e-4), "the gradient": (1e-4, 1e-6)}

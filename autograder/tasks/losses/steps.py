@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from autograder.tasks.losses import oracle, terms
-from hw7.checks.diagnosis.formula import projected
-from hw7.checks.diagnosis.terms import OPTIMIZERS, OPTIONS, SCENES
+from hw7.checks.diagnosis.losses.formula import projected
+from hw7.checks.diagnosis.losses.terms import OPTIMIZERS, OPTIONS, SCENES
 from hw7.checks.tensors import student_net, to_vector
 from hw7.checks.watchful import Watchful, uneven_optimizer
 from hw7.models import StudentNet

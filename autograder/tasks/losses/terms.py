@@ -1,4 +1,4 @@
-"""What the terms of `hw7.checks.diagnosis.terms` are: the evidence that a wrong loss is compared with."""
+"""What the terms of `hw7.checks.diagnosis.losses.terms` are: the evidence that a wrong loss is compared with."""
 
 from itertools import product
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hw7.checks.diagnosis import terms
+from hw7.checks.diagnosis.losses import terms
 
 
 def first_terms(s: Tensor, t: Tensor, y: Tensor, T: float, alpha: float) -> list[Tensor]:

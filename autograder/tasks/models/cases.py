@@ -10,7 +10,7 @@ from autograder.tasks.builder import Mistakes, Numbers, case, possible
 from autograder.tasks.models import oracle
 from autograder.tasks.models.rows import rows_of
 from hw7.checks.cases import Call, Case, Value
-from hw7.checks.diagnosis.traces import signature
+from hw7.checks.diagnosis.models.traces import signature
 from hw7.checks.rows import encode
 
 # Of the largest output: float32 differs by 6e-6 in the right network, by up to 1e-3 in wrong ones (ReLU6 in a ResNet),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hw7.checks.diagnosis import Diagnosis
+from hw7.checks.diagnosis.frame import Diagnosis
 
 SOME = 66  # images that are asked again in other forms
 BETTER = 0.15  # of the right answers: how much better another form must be
