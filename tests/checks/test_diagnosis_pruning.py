@@ -34,6 +34,9 @@ def found(task: str, code: str) -> Messages:
         ("bn.weight.abs() ** 3", "The importance is |scale|³."),
         ("torch.log1p(bn.weight.abs())", "log(1 + |scale|)"),
         ("bn.weight.abs() * bn.bias", "|scale| · shift"),
+        ("bn.weight.abs() + bn.bias", "|scale| + shift"),
+        ("bn.weight.clamp(min=0)", "0 where it is negative"),
+        ("bn.weight.abs().sort(descending=True).values", "sorted in descending order"),
         ("0.5 * bn.weight.abs()", "|scale| · 0.5"),
         ("bn.weight.abs() - bn.weight.abs().min()", "less its smallest over the channels"),
         ("bn.weight.square() / bn.weight.square().sum()", "|scale|² / its sum"),
@@ -50,6 +53,25 @@ def test_an_importance_that_no_formula_gives() -> None:
         "3.1", "def channel_importance(bn):\n    return bn.weight.detach().abs() + 0.1 * torch.rand(len(bn.bias))"
     )
     assert said == {}
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("ranking[1 : keep + 1].sort().values", "from the second most important on"),
+        ("ranking[:keep].sort().values + 1", "each larger by 1"),
+        ("ranking[-keep:].flip(0)", "keep least important channels in order of importance, the smallest first"),
+    ],
+)
+def test_the_rule_of_a_choice(choice: str, words: str) -> None:
+    code = f"""
+def select_channels(importance, keep):
+    if not 1 <= keep <= len(importance):
+        raise ValueError("keep")
+    ranking = torch.sort(importance, descending=True, stable=True).indices
+    return {choice}
+"""
+    assert words in found("3.2", code)["distinct importances"]
 
 
 def test_only_ties_are_wrong() -> None:

@@ -57,7 +57,7 @@ def finetunings(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
             once = all(other.calls == other.steps for other in readable)
             found[each.case.name] = Diagnosis("prune-chain" if once else "prune-finetune-calls", message)
         elif each.case.part == "unchanged" and chain.given_reached != frozenset():
-            found[each.case.name] = Diagnosis("prune-changes-the-given", _given_words(each, chain))
+            found[each.case.name] = Diagnosis("prune-chain", _given_words(each, chain))
     return found
 
 

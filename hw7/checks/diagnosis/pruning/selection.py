@@ -136,7 +136,7 @@ def _by_ties(looks: Sequence[tuple[Asked, Tensor]], off: Sequence[tuple[Asked, T
             "Only among equally important channels are the wrong ones chosen (ties): the others are right, as are the "
             f"answers without ties. Seen {where}: of equals the lower index stays."
         )
-        return told(wrong, "select-ties", message)
+        return told(wrong, "select-rule", message)
     for number, closest in ((absolute, 0), (relative, 1)):
         if all(number < gap[closest] for gap in least):
             message = (
@@ -144,7 +144,7 @@ def _by_ties(looks: Sequence[tuple[Asked, Tensor]], off: Sequence[tuple[Asked, T
                 f"missed that is by {absolute:.2g} ({relative:.1g} of itself) more important than one that stays. "
                 "Where they differ by more, all answers are right."
             )
-            return told(wrong, "select-close", message)
+            return told(wrong, "select-rule", message)
     return {}
 
 
