@@ -13,7 +13,9 @@ does not say what the corpus says that it must (`says`).
 
 import argparse
 import multiprocessing
+import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +103,7 @@ def without_its_own(mutant: Entry, sheet: AnswerSheet, own: set[str]) -> AnswerS
 
 def look(mutant: Entry) -> Look:
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     task = next(task for task in rubric().tasks if task.id == mutant.task)
     if not task.has_cases:
         (graded,) = (each for each in last_grades(mutant.submission()) if each.task == task.id)
@@ -195,6 +198,11 @@ def answers(seen: Sequence[tuple[Look, str]]) -> str:
     return tabulate(rows, ("task", "what is wrong", "what a student reads", "enough?"), tablefmt="github")
 
 
+def _silently() -> None:
+    """What solutions print goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 PAGE = """\
 # What is said of wrong solutions
 
@@ -235,7 +243,7 @@ def main() -> None:
     for task in rubric().tasks:
         if task.has_cases and task.id.startswith(options.only):
             hidden_cases(rubric(), HIDDEN)
-    with multiprocessing.get_context("fork").Pool(2) as pool:
+    with multiprocessing.get_context("fork").Pool(2, initializer=_silently) as pool:
         looks, seen = pool.map(look, chosen, chunksize=4), pool.map(look, new)
         if options.list:
             print(as_list([*looks, *seen]))

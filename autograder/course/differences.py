@@ -13,6 +13,8 @@ from hw7.checks.storage import read_cases
 
 ROUNDING = 4 * torch.finfo(torch.float32).eps  # of the largest entry: random inputs, made on two processors
 
+EVIDENCE, CLOSE = "evidence ", 1e-3  # and how far it may differ: a diagnosis allows for more
+
 
 def differences(files: Mapping[str, bytes], there: Mapping[str, bytes]) -> Iterator[str]:
     """A line for each file that is missing, too many, or different: where it differs first."""
@@ -56,8 +58,9 @@ def _values(case: Case) -> dict[str, Value]:
         flat |= {f"program {number}": call.program}
         flat |= {f"input {number} {name}": value for name, value in call.inputs.items()}
     flat |= {f"expected {name}": value for name, value in case.expected.items()}
-    for id_, change in case.mistakes.items():
-        flat |= {f"{id_}": True, **{f"{id_}: {name}": value for name, value in change.items()}}
+    for kind_, table in (("", case.mistakes), (EVIDENCE, case.evidence)):
+        for id_, change in table.items():
+            flat |= {f"{kind_}{id_}": True, **{f"{kind_}{id_}: {name}": value for name, value in change.items()}}
     return flat
 
 
@@ -72,7 +75,9 @@ def _apart(new: Value, old: Value, key: str, case: Case) -> str:
     finite = new[new.isfinite()].double().abs()
     largest = finite.max().item() if finite.numel() else 0.0
     bound = max(ROUNDING, torch.finfo(new.dtype).eps) * largest if new.is_floating_point() else 0.0
-    if not key.startswith("input "):
+    if key.startswith(EVIDENCE):
+        bound = max(bound, CLOSE * largest) if new.is_floating_point() else 0.0
+    elif not key.startswith("input "):
         bound = max(bound, allowed(key.rpartition(": ")[2].removeprefix("expected "), new, case.expected))
     off = (new.double() - old.double()).abs().nan_to_num(torch.inf)
     off[(new == old) | (new.isnan() & old.isnan())] = 0

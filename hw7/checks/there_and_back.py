@@ -19,6 +19,7 @@ from hw7.support.words import counted
 
 MOST = 2 / 3  # of the numbers of a quantized tensor: enough to know how it was rounded, if all tensors say the same
 MAX_NAMES, MAX_TEXT = 10_000, 10**7  # of a compressed state_dict: entries, bytes of all their names
+STATISTICS = "running_mean", "running_var"  # ends of their names
 HEADER = 600  # bytes of a file's header that are allowed for one entry of a state_dict
 
 
@@ -268,7 +269,7 @@ def _bytes(wanted: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
     big = {name: t.numel() for name, t in wanted.items() if t.is_floating_point() and t.numel() >= 1024}
     wide = {tensor.numel(): tensor for tensor in file.values() if tensor.element_size() > 1}
     for name, count in big.items():
-        if count in wide and not name.endswith(("running_mean", "running_var")):
+        if count in wide and not name.endswith(STATISTICS):
             return f"{count:,} numbers of {str(wide[count].dtype).removeprefix('torch.')} for {name}"
     beside = [t for t in file.values() if t.numel() not in big.values()]
     return f"{sum(t.numel() * t.element_size() for t in beside):,} of them beside the levels"

@@ -100,7 +100,8 @@ def _in_use(
 
 
 def depthwise_separable(rng: Numbers) -> Iterator[Case]:
-    a, b, c = (rng.whole(low, low + 3, low) for low in (3, 7, 11))
+    # Even numbers and odd ones: what groups channels may do so only where it can.
+    a, b, c = (2 * rng.whole(low, low + 1, low) + odd for low, odd in ((2, 0), (3, 1), (5, 0)))
     for name, arguments, size in (
         ("default stride", (a, b), (7, 6)),
         ("stride 1, fewer channels", (c, a, 1), (5, 8)),

@@ -139,8 +139,10 @@ def _formulas(looks: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Iterator[Exp
                 yield Explanation(cost, outer.format(_bracketed(inner.format(name), outer)))
         yield from _linear(looks, name, place)
     for (one, first), (two, second) in permutations(enumerate(names), 2):
+        same_size = all(_close(terms[first].abs(), terms[second].abs()) for _, terms in looks)
         for words, of_two in _OF_TWO.items():
-            cost = 1.5 + (one + two) / 10 + (one > two) / 100  # where the order does not matter, either fits
+            # Where the order does not matter, either fits; of a term with itself a multiple says it better.
+            cost = 1.5 + (one + two) / 10 + (one > two) / 100 + 2 * same_size
             if all(_close(got, of_two(terms[first], terms[second])) for got, terms in looks):
                 yield Explanation(cost, words.format(first, second))
 

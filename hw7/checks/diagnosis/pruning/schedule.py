@@ -157,5 +157,6 @@ def _words(rule: Rule, first: Rule, pruned: set[int]) -> str:
     other = [name for name, ours, theirs in zip(names, rule, first, strict=False) if ours != theirs]
     other += ["what is rounded"] * bool(rule.goes) + ["the order of the rows"] * bool(rule.rows)
     other += ["the stages"] * (pruned != set(PRUNED))
-    where = f"In {stages(pruned)} the function gives in step s, " if pruned else "In no stage does the function give "
-    return f"{where}{rule.rows}{what}. The task asks for another choice in: {listed(other)}."
+    where = f"In step s, {stages(pruned)} get" if pruned else "No stage gets"
+    verb = "is" if len(other) == 1 else "are"
+    return f"{where} {rule.rows}{what}. In the task {listed(other)} {verb} different."

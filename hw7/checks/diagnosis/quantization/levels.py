@@ -111,14 +111,18 @@ def close(got: Tensor, wanted: Tensor, share: float = CLOSE) -> Tensor:
 # ---- zero points --------------------------------------------------------------------------------------------------
 
 
+def _within(level: Tensor, bits: int) -> Tensor:
+    return level.clamp(min=0, max=2**bits - 1)
+
+
 ROUNDED: dict[str, Callable[[Tensor, int], Tensor]] = {
     "": lambda level, bits: level,
     ", rounded": lambda level, bits: level.round(),
     ", rounded down": lambda level, bits: level.floor(),
     ", rounded up": lambda level, bits: level.ceil(),
     ", cut off to a whole number": lambda level, bits: level.trunc(),
-    ", rounded and kept within 0..2^bits - 1": lambda level, bits: level.round().clamp(0, 2**bits - 1),
-    ", kept within 0..2^bits - 1": lambda level, bits: level.clamp(0, 2**bits - 1),
+    ", rounded and kept within 0..2^bits - 1": lambda level, bits: _within(level.round(), bits),
+    ", kept within 0..2^bits - 1": lambda level, bits: _within(level, bits),
     ", kept at 0 or above": lambda level, bits: level.clamp(min=0),
     ", rounded and kept at 0 or above": lambda level, bits: level.round().clamp(min=0),
     ", as a byte that wraps past 255": lambda level, bits: level.round() % 256,

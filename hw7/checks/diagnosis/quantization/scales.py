@@ -19,7 +19,6 @@ DIVISORS = {
     "2^(bits - 1)": lambda bits: 2 ** (bits - 1),
     "(2^(bits - 1) + 1)": lambda bits: 2 ** (bits - 1) + 1,
     "2^(bits + 1)": lambda bits: 2 ** (bits + 1),
-    "2^bits, halved once more,": lambda bits: 2 ** (bits + 1) - 2,
     "bits": lambda bits: bits,
 }
 
@@ -140,7 +139,9 @@ def _in_words(divisors: dict[int, float], only: bool = False) -> str:
             return f"{number:g}, whatever bits is"
     times = {(2**bits - 1) / number for bits, number in divisors.items()}
     if len(divisors) > 1 and max(times) - min(times) <= CLOSE * max(times):
-        return f"{'twice' if abs(max(times) - 2) < CLOSE else f'{max(times):.4g} times'} · (2^bits - 1)"
+        factor = max(times)
+        words = {2.0: "twice", 0.5: "half"}.get(round(factor, 5), f"{factor:.4g} times")
+        return f"{words} · (2^bits - 1)"
     if len(divisors) == 1:
         ((bits, number),) = divisors.items()
         if abs(number - round(number)) < CLOSE * number and number < 2**10:
@@ -151,7 +152,7 @@ def _in_words(divisors: dict[int, float], only: bool = False) -> str:
 def _quotient(name: str, words: str) -> str:
     times, _, rest = words.partition(" · ")
     if rest:
-        return f"{times} {name}, divided by {rest}"
+        return f"{times} ({name}) / {rest}"
     return f"({name}) / {words}" if " - " in name or "," in name else f"{name} / {words}"
 
 
