@@ -36,8 +36,8 @@ VIEWS = {
     "full": ("**/*",),
     "minimal": (
         "__init__.py", "models.py", "support/__init__.py", "support/torchvision_import.py",
-        "checks/__init__.py", "checks/cases.py", "checks/held.py", "checks/tensors.py", "checks/watchful.py",
-        "checks/calls/*.py",
+        "checks/__init__.py", "checks/cases.py", "checks/held.py", "checks/rows.py", "checks/savable.py",
+        "checks/tensors.py", "checks/watchful.py", "checks/calls/*.py",
     ),
 }  # fmt: skip
 

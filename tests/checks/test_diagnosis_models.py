@@ -13,7 +13,7 @@ from hw7.checks.calls.recorder import recorded
 from hw7.checks.cases import Answer, Case, Outcome, Status, Verdict
 from hw7.checks.diagnosis.diagnose import diagnose
 from hw7.checks.diagnosis.frame import Asked
-from hw7.checks.diagnosis.models import departures
+from hw7.checks.diagnosis.models.departures import departures
 from hw7.checks.diagnosis.models.layers import network_of
 from hw7.checks.rows import MOST_ROWS, WIDTH, Row, decode, encode
 from hw7.checks.scoring import AnswerSheet

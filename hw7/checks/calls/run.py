@@ -19,7 +19,6 @@ from torch import Tensor
 from hw7.checks.calls import final, losses, models, pruning, quantization
 from hw7.checks.calls.contract import Absent, Unfit, plain
 from hw7.checks.cases import Answer, Call, Status
-from hw7.checks.importable import import_trouble, installed, told
 
 NOTE_LENGTH = 2000
 
@@ -32,6 +31,8 @@ def import_module(solution: Any, module: str) -> Iterator[Any]:
 
 def why_not_imported(solution: Any, module: str, ended: str) -> Iterator[Any]:
     """Why solution.MODULE cannot be imported, UTF-8: read in its source, of which nothing is run. ended: see `told`."""
+    from hw7.checks.importable import import_trouble, installed, told  # where a network is judged, it is not there
+
     found = importlib.util.find_spec("solution")
     folder = Path(next(iter(found.submodule_search_locations or [])) if found else "solution")
     files = {

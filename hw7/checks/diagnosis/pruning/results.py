@@ -34,13 +34,12 @@ class Side(NamedTuple):
 
     @property
     def entry(self) -> str:
-        return f"blocks.{self.block}.{self.field}"
+        return ".".join(("blocks", str(self.block), self.field))
 
 
 def sides_of(stage: int) -> list[Side]:
     """All that are cut to the channels of a stage."""
-    inside = [f"{layer}.{each}" for layer in ("depthwise", "bn") for each in ("weight", "bias")]
-    inside += ["bn.running_mean", "bn.running_var"]
+    inside = ["depthwise.weight", "depthwise.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
     before = [Side(stage - 1, f"pointwise.{each}", "rows") for each in ("weight", "bias")]
     return [*before, *(Side(stage, each, "rows") for each in inside), Side(stage, "pointwise.weight", "columns")]
 

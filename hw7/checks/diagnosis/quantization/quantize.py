@@ -232,8 +232,11 @@ def _others(seen: Sequence[Seen]) -> dict[str, str]:
 
 
 def _constants(seen: Sequence[Seen]) -> dict[str, str]:
-    """Where all entries of a weight or channel are equal: what was returned for it."""
+    """Where all entries of a weight or channel are equal: what was returned for it. Nothing where these were given
+    different levels, as by chance."""
     found: dict[str, str] = {}
+    if any(bool((each.q != each.q[:, :1])[~each.varied].any()) for each in seen):
+        return found
     for each in seen:
         rows = [row for row, varied in enumerate(each.varied.tolist()) if not varied]
         if not each.wrong or not rows:

@@ -150,10 +150,11 @@ def _in_words(divisors: dict[int, float], only: bool = False) -> str:
 
 
 def _quotient(name: str, words: str) -> str:
+    bracketed = f"({name})" if " - " in name or "," in name else name
     times, _, rest = words.partition(" · ")
     if rest:
-        return f"{times} ({name}) / {rest}"
-    return f"({name}) / {words}" if " - " in name or "," in name else f"{name} / {words}"
+        return f"{times} {bracketed} / {rest}"
+    return f"{bracketed} / {words}"
 
 
 def _foretold(seen: Seen, name: str, divisors: dict[int, float]) -> bool:
