@@ -46,6 +46,10 @@ class _Stop(Exception):
     """The first trouble."""
 
 
+def _dotted(package: str, module: str) -> str:
+    return ".".join((package, module))
+
+
 def given(package: str) -> bool:
     """Whether the grader has a package, for whoever is not in it."""
     return package in sys.stdlib_module_names or package in GIVEN
@@ -68,7 +72,7 @@ def import_trouble(files: Mapping[str, bytes], module: str, has: Callable[[str],
     try:
         look.at(SOURCE)
         if module:
-            look.at(f"{SOURCE}.{module}")
+            look.at(_dotted(SOURCE, module))
         if look.perhaps:
             return look.perhaps[0]
     except _Stop as stop:
@@ -178,8 +182,8 @@ class _Look:
         known = self.names.get(target, set())
         file = self.path_of(target).removeprefix(f"{SOURCE}/") or _shown(target)
         for name in names:
-            if self.is_there(f"{target}.{name}"):
-                self.at(f"{target}.{name}")
+            if self.is_there(_dotted(target, name)):
+                self.at(_dotted(target, name))
             elif known is not None and name not in known and "__getattr__" not in known and target != module:
                 if target in self.names.keys() - self.done:
                     raise _Stop(path, f"line {line} imports from {file}, which imports this file: a circle")
