@@ -24,6 +24,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
+import torch
+
 from autograder.grades import Grade, TaskGrade
 from autograder.intake.submission import Submission
 from autograder.jail import EMPTY, Jail
@@ -48,7 +50,7 @@ STOPPED = (Status.TIME, Status.DIED, Status.FLOOD, Status.NO_MEMORY)
 HELD = 64 * 2**20  # bytes of first answers that wait for their second halves
 MIN_SECONDS = 10.0  # for the accuracy task, however fast the machine: starting up is no inference
 OUTPUT_KEPT = 4_000
-MAX_REASON = 2_000  # bytes of what is said of a module that cannot be imported
+LOOK_SECONDS, MAX_REASON = 3.0, 2_000  # for why a module cannot be imported: time to look, bytes of what is said
 _ENDED = {
     Status.TIME: "the import does not come to an end",
     Status.DIED: "the import ends the process",
@@ -227,9 +229,9 @@ class _Grading:
         ended = _ENDED.get(answer.status, RAISES)
         with closing(_Process(self)) as process:
             call = Call("why_not_imported", {"module": module, "ended": ended}, bound(1, MAX_REASON))
-            (found,) = process.ask([call], MIN_SECONDS, resume=False)
+            (found,) = process.ask([call], LOOK_SECONDS, resume=False)
         text = told(module, None, ended)
-        if found.status is Status.RETURNED and found.tensors[0].numel() <= MAX_REASON:
+        if [(each.dtype, each.numel() <= MAX_REASON) for each in found.tensors] == [(torch.uint8, True)]:
             text = bytes(found.tensors[0].tolist()).decode(errors="replace")
         self.not_imported |= dict.fromkeys([module] if module else MODULES, text)
 
@@ -316,12 +318,11 @@ class _Grading:
             if isinstance(logits, Outcome):
                 why = next((self.not_imported[name] for name in NEEDED if name in self.not_imported), "")
                 return not_imported(logits, why) if why else logits
-            share, enough = (
-                hits(logits, hidden.labels) / len(logits),
-                min(task.thresholds[self.handed_in.data].values()),
-            )
-            low = share < enough
-            return Measured(share, why_low(logits, hidden.images, hidden.labels, enough, ask) if low else None)
+            share = hits(logits, hidden.labels) / len(logits)
+            enough = min(task.thresholds[self.handed_in.data].values())
+            if share >= enough:
+                return Measured(share)
+            return Measured(share, why_low(logits, hidden.images, hidden.labels, enough, ask))
 
 
 def written_answers(notebook: bytes | None) -> tuple[str, ...]:
