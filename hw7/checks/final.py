@@ -33,8 +33,9 @@ MISSING = Outcome(
 NEEDED = ("models", "quantization")  # the modules that the network and its weights come from
 GUESSED = 1.5 / NUM_CLASSES  # of the answers are right by guessing, or a little more
 GUESSING = (
-    "That is guessing: the file's weights are not those that were trained, or lost their meaning on the way. Load the "
-    "very file in a new process, through your own decompress, and compare its network with the trained one."
+    "That is guessing. Either the file's weights are not those that were trained, or lost their meaning on the way: "
+    "load the very file in a new process, through your own decompress. Or the network sees something else than in "
+    "training: compare what reaches its first layer."
 )
 TOO_LOW = "Train longer, distil from a better teacher, quantize with smaller steps."
 STEP = 0.05  # of accuracy on hidden images, as students read it
