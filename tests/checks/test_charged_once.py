@@ -45,6 +45,12 @@ PLAIN_WEIGHTS = (
     "float-levels", "half-precision-zero-point", "half-precision-step", "wrong-axis-reduced", "bytes-wrap-around",
     "byte-zero-point", "half-back", "zero-point-added", "offset-and-scale-mixed-up", "weight-changed", "seven-bits",
     "one-level-too-many-cut-off", "minimum-not-added", "outliers-clipped", "constant-with-epsilon",
+    "three-standard-deviations", "from-zero-to-the-largest", "half-of-the-levels", "brain-float-step",
+    "middle-as-zero-point", "inverse-of-the-step", "divided-on-the-way-back", "scale-forgotten",
+    "signed-levels-as-bytes", "cut-towards-zero", "another-zero-point-returned", "half-precision-on-the-way-back",
+    "range-a-little-wider", "sign-of-the-zero-point", "level-0-kept-free", "step-of-the-first-channel",
+    "two-faults-step-and-sign", "two-faults-symmetric-and-cut", "levels-from-one", "minimum-taken-for-a-level",
+    "zero-point-times-zero-point", "one-step-too-high", "constants-to-three-digits",
 )  # fmt: skip
 # The given network changes as well, or networks share what finetune moves, or there are not as many as steps.
 OTHER_NETWORKS = (

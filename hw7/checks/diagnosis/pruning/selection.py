@@ -76,7 +76,7 @@ def selections(asked: Sequence[Asked]) -> Mapping[str, Diagnosis]:
     def again() -> dict[str, Diagnosis]:
         return only_again([each for each, _ in looks], "the importances")
 
-    return first_of((by_rule, lambda: _by_ties(looks, off), again))
+    return first_of((by_rule, lambda: _by_ties(looks, off), lambda: _with_ties(looks, off), again))
 
 
 def _right(asked: Asked) -> Tensor:
@@ -146,6 +146,19 @@ def _by_ties(looks: Sequence[tuple[Asked, Tensor]], off: Sequence[tuple[Asked, T
             )
             return told(wrong, "select-rule", message)
     return {}
+
+
+def _with_ties(looks: Sequence[tuple[Asked, Tensor]], off: Sequence[tuple[Asked, Tensor]]) -> dict[str, Diagnosis]:
+    """Where all that is wrong has equals on both sides of the last channel that stays, and nothing else is wrong."""
+    wrong = [each for each, _ in off]
+    at_the_edge = [_closest(each)[0] == torch.inf for each in wrong]
+    if not all(at_the_edge) or len(off) == len(looks):
+        return {}
+    message = (
+        f"Only questions with ties are answered wrongly, {in_questions(wrong)}: where channels are as important as the "
+        "last one that stays, still `keep` of them stay, of the equals those with the lower index."
+    )
+    return told(wrong, "select-rule", message)
 
 
 def _missed(asked: Asked, got: Tensor) -> tuple[float, float] | None:
