@@ -112,12 +112,9 @@ class Checks:
         case = next((case for case in cases if case.name == part.case), None)
         raised = case is not None and outcome.note and outcome.mistake != NOT_IMPORTED
         trace, line = self._trace(case) if case and raised else ("", "")
-        hint = (
-            f"Your own line: {line}"
-            if line and outcome.verdict is Verdict.CRASH
-            else outcome.message.removesuffix(AT_HOME)
-        )
-        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "hint": hint}
+        own_line = line if outcome.verdict is Verdict.CRASH else ""
+        said = {"case": part.case, "expected": outcome.expected, "got": outcome.got, "your line": own_line}
+        said["hint"] = outcome.message.removesuffix(AT_HOME)
         lines += [f"  {f'{what}:':10} {text}" for what, text in said.items() if text]
         return "\n".join([*lines, *(["", trace] if trace else [])])
 

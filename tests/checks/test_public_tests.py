@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from submissions import with_code, write
 from torch import Tensor, nn
 
 from autograder.rubric import load_rubric
@@ -26,6 +27,7 @@ from hw7.checks.cases import Answer, Call, Case, Outcome, Status, Verdict
 from hw7.checks.compare import sentence
 from hw7.checks.judges import judge, second_call
 from hw7.checks.mistakes.__main__ import as_page, load_mistakes
+from hw7.checks.public import Checks
 from hw7.checks.scoring import AnswerSheet
 from hw7.checks.storage import load_cases, save_cases
 from hw7.checks.tensors import named, noise, pack_names, student_net, to_vector
@@ -351,3 +353,17 @@ def test_no_judge_makes_a_plural_of_one(check: str) -> None:
         for outcome in outcomes(everywhere(lambda *_, given=given: given), questions(check)):
             said = f"{outcome.message} {outcome.expected}, {outcome.got}"
             assert not re.search(rf"(?<![\d.,])1 ({nouns})\b", said)
+
+
+@pytest.mark.parametrize(
+    ("function", "task", "raised"),
+    [("select_channels(importance, keep)", "3.2", "pruning.py"), ("dequantize(q, *rest)", "4.1", "quantization.py")],
+)
+def test_a_crash_shows_ones_own_line_on_the_way_back_too(function: str, task: str, raised: str, tmp_path: Path) -> None:
+    code = f"def {function}:\n    given = [1, 2, 3]\n    return given[99]\n"
+    checks = Checks(write(with_code({raised: code}), None, tmp_path))
+    said = checks.explain(task, checks.check(task)[0])
+    line = (tmp_path / "solution" / raised).read_text().splitlines().index("    return given[99]") + 1
+    assert f"your line: {raised}, line {line}: `return given[99]`" in said
+    assert "IndexError: list index out of range" in said
+    assert "public tests" not in said

@@ -14,12 +14,12 @@ from hw7.checks.diagnosis.frame import Asked, Diagnosis
 from hw7.checks.diagnosis.models.clauses import name
 from hw7.checks.diagnosis.models.edits import compare
 from hw7.checks.diagnosis.models.layers import Network, network_of
-from hw7.checks.diagnosis.models.places import Places, joined
+from hw7.checks.diagnosis.models.places import Places
 from hw7.checks.diagnosis.models.sentences import Fact, Words
 from hw7.checks.diagnosis.models.traces import Trace, traced
 from hw7.checks.rows import decode
 from hw7.checks.tensors import ROLES
-from hw7.support.words import counted
+from hw7.support.words import counted, joined
 
 SAID = 3  # facts in a message
 WEIGHTS = [ROLES.index(role) for role in ("conv weight", "linear weight")]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from hw7.checks.diagnosis.models.layers import Layer
+from hw7.support.words import joined
 
 PARTS = ("", "first ", "second ", "shortcut's ", "")  # of a residual block, by the thousands of a place
 SUM = 4
@@ -10,19 +11,20 @@ STAGES = 10  # a place of a residual network: 42 is the second block of stage 4
 SHOWN = 3  # places that are listed one by one
 
 
-def joined(words: Sequence[str], word: str = "and") -> str:
-    """ "a, b and c"."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {word} {words[-1]}"
-
-
-def _runs(numbers: Sequence[int]) -> str:
-    """ "2 to 5 and 7"."""
+def runs_of(numbers: Iterable[int]) -> list[list[int]]:
+    """Numbers that follow each other, together."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
+    return runs
+
+
+def _in_runs(numbers: Sequence[int]) -> str:
+    """ "2 to 5 and 7"."""
+    runs = runs_of(numbers)
     words = [f"{run[0]} to {run[-1]}" if len(run) > 2 else joined([str(n) for n in run]) for run in runs]
     return joined(words) if len(words) < 3 or all(len(run) < 3 for run in runs) else ", ".join(words)
 
@@ -72,7 +74,9 @@ class Places:
     def _of_blocks(self, roles: list[str], blocks: Sequence[int], whole: bool) -> str:
         if self.noun == "convolution" and roles == ["convolution"]:
             return (
-                "every convolution" if whole else f"convolution{'s' if len(blocks) > 1 else ''} {_runs(sorted(blocks))}"
+                "every convolution"
+                if whole
+                else f"convolution{'s' if len(blocks) > 1 else ''} {_in_runs(sorted(blocks))}"
             )
         if whole and roles == ["shortcut's convolution"]:
             return "the convolution of every shortcut"
@@ -89,13 +93,13 @@ class Places:
     def named(self, blocks: Sequence[int]) -> str:
         """ "blocks 2 to 5", "stage 4", "stage 2, block 1"."""
         if self.noun != "stage":
-            return f"{self.noun}{'s' if len(blocks) > 1 else ''} {_runs(blocks)}"
+            return f"{self.noun}{'s' if len(blocks) > 1 else ''} {_in_runs(blocks)}"
         all_blocks = {block for found in self.blocks.values() for block in found if block}
         stages = sorted({block // STAGES for block in blocks})
         if {block for block in all_blocks if block // STAGES in stages} == set(blocks):
-            return f"stage{'s' if len(stages) > 1 else ''} {_runs(stages)}"
+            return f"stage{'s' if len(stages) > 1 else ''} {_in_runs(stages)}"
         if len(blocks) > 1 and len({block % STAGES for block in blocks}) == 1:
             which = {1: "first", 2: "second"}[blocks[0] % STAGES]
-            return f"the {which} block of stages {_runs(stages)}"
+            return f"the {which} block of stages {_in_runs(stages)}"
         words = [f"stage {block // STAGES}, block {block % STAGES}" for block in blocks]
         return joined(words) if len(words) <= SHOWN else f"{words[0]} and {len(words) - 1} more blocks"

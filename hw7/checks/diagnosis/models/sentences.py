@@ -1,6 +1,6 @@
 """What the edits of a network say, in sentences: the first departure first, alike ones together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -8,7 +8,8 @@ from typing import NamedTuple
 from hw7.checks.diagnosis.models.clauses import article, bare, clause, family_word, name, over_all, plainly, size
 from hw7.checks.diagnosis.models.edits import Delta, Edit, Pairs
 from hw7.checks.diagnosis.models.layers import Network
-from hw7.checks.diagnosis.models.places import Places, joined
+from hw7.checks.diagnosis.models.places import Places, runs_of
+from hw7.support.words import joined
 
 OPAQUE = ("other", "multiply", "product", "sum", "mean", "maximum", "shift", "scale", "slice", "concatenate")
 SHOWN = 10  # changed convolutions that are looked at for pairs
@@ -167,7 +168,7 @@ class Words:
         return facts
 
     def _lacks(self, edits: Sequence[Edit]) -> list[Fact]:
-        runs = _runs(edit.at for edit in edits if edit.kind == "lacks")
+        runs = runs_of(edit.at for edit in edits if edit.kind == "lacks")
         groups: dict[tuple[str, ...], list[int]] = {}
         facts = []
         for run in runs:
@@ -269,14 +270,3 @@ class Words:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _runs(numbers: Iterable[int]) -> list[list[int]]:
-    """Numbers that follow each other, together."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return runs

@@ -8,6 +8,7 @@ from torch import Tensor
 from hw7.checks.cases import Status, Verdict
 from hw7.checks.compare import tensor_names
 from hw7.checks.diagnosis.frame import Asked, Diagnosis
+from hw7.support.words import joined
 
 MOST = 100_000  # entries of one tensor that is looked at: all right ones have fewer
 
@@ -55,7 +56,7 @@ def listed(words: Sequence[str], most: int = 4) -> str:
     """ "a, b and c"; of many, the first ones."""
     if len(words) > most:
         return f"{', '.join(words[: most - 1])} and {len(words) - most + 1} more"
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
+    return joined(words)
 
 
 def stages(numbers: Iterable[int]) -> str:
