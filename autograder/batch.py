@@ -4,163 +4,48 @@ The coordinator reads submissions, hands them out, and is the only one who write
 moment it is there. It never loads torch. A worker keeps one jail and its hidden questions, and knows no other
 submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one.
 
-OUT holds `journal.jsonl`, `hidden-seed`, `run.json` and `rubric.toml` (what the last run was asked), and `grades.csv`.
+OUT holds the journal (what each run was asked, its grades, what people decided), `hidden-seed`, and `grades.csv`.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field, replace
-from functools import cache
-from itertools import chain
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from tqdm import tqdm
 
 from autograder.exports.csv_table import export_csv
 from autograder.grades import Grade
 from autograder.intake.layouts import FoundSubmissions, find_submissions
-from autograder.intake.submission import Submission, take_in
-from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
-from autograder.rubric import Rubric, load_rubric, rubric_digest
-from autograder.tasks.hidden import Hidden, new_seed, read_seed, stretched, write_seed
+from autograder.intake.roster import the_one
+from autograder.intake.submission import Location, Submission, take_in
+from autograder.journal import (
+    ClassMarks,
+    Journal,
+    Key,
+    Run,
+    current_marks,
+    journal_name,
+    other_questions,
+    read_journals,
+    rescored_grades,
+)
+from autograder.marks import Mark
+from autograder.rubric import Rubric, asked_digest, rubric_digest
+from autograder.worker import GradeOne, Settings, check_and_grade, grade_one, grader_digest
 from hw7 import HW7Error
-from hw7.solution import PROJECT
-from hw7.support.digests import digest_files
-from hw7.support.files import read_json, write_file
-from hw7.support.words import reason
+from hw7.support.system import expanded
+from hw7.support.words import joined
 from hw7.support.workers import Workers
 
-if TYPE_CHECKING:
-    from autograder.jail import Jail, Tier
-
-GradeOne: TypeAlias = "Callable[[Submission, Settings], Grade]"
+PATIENCE = 60.0  # seconds to wait for whoever holds a journal
 ATTEMPTS = 3  # a submission whose worker died is graded again twice
-PACKAGES = ("autograder", "hw7")
-
-
-# ---- what a grade depends on ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that a grade depends on besides the submission. Goes to every worker."""
-
-    rubric: Rubric
-    seed: bytes = field(repr=False)  # the key that `hidden_seed` gives; no log shows it
-    source: str = "plates"
-    tier: Tier = "A"
-
-    @property
-    def hidden(self) -> Hidden:
-        return Hidden(self.seed, self.source)
-
-    @property
-    def rubric_digest(self) -> str:
-        return rubric_digest(self.rubric, self.hidden)
-
-    @property
-    def grader_digest(self) -> str:
-        return grader_digest(self.tier)
-
-    def key(self, submission: Submission) -> Key:
-        return Key(submission.student, submission.digest, self.rubric_digest, self.grader_digest)
-
-
-@cache
-def grader_digest(tier: str) -> str:
-    """sha256 of the grader's and the library's own files, of torch's version and of the tier.
-
-    Of their bytes, comments too: a grade names the very grader that gave it, as it names the very bytes graded.
-    """
-    paths = chain.from_iterable((PROJECT / package).rglob("*") for package in PACKAGES)
-    files = (path for path in paths if path.is_file() and "__pycache__" not in path.parts)
-    return digest_files(PROJECT, files, f"torch {importlib.metadata.version('torch')}\0tier {tier}\0")
-
-
-def hidden_seed(out: Path, given: Path | None = None) -> bytes:
-    """The key for `Settings`, from the seed of this OUT: what `hidden-seed` there holds, else the one in the file
-    `given`, else a new one; kept there from now on.
-
-    Raises HW7Error where a seed cannot be read or could be guessed, and where another one is given than OUT has: its
-    grades could never be found out again.
-    """
-    path = out / "hidden-seed"
-    seed = None if given is None else read_seed(given)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_seed(path, seed or new_seed())
-    except OSError as error:
-        raise HW7Error(f"the hidden seed {path} cannot be written: {reason(error)}") from error
-    kept = read_seed(path)
-    if seed not in (None, kept):
-        raise HW7Error(
-            f"{path} holds another seed than {given}: leave --hidden-seed-file out, name another --out, or delete "
-            f"{path} to have everything graded again"
-        )
-    return stretched(kept)
-
-
-# ---- in the worker ----------------------------------------------------------------------------------------------
-
-
-_this_thread = threading.local()
-
-
-def grade_one(submission: Submission, settings: Settings) -> Grade:
-    """Grades one submission here, in the jail that this thread keeps.
-
-    Raises HW7Error for what the teacher must fix, such as another version of the grader on this machine.
-    """
-    jail = _jail(settings)  # first: it starts what takes longest
-    from autograder.grading import grade_submission
-
-    grade = grade_submission(submission, settings.rubric, settings.hidden, jail)
-    return replace(grade, rubric=settings.rubric_digest, grader=settings.grader_digest)
-
-
-def _jail(settings: Settings) -> Jail:
-    """One thread, one jail: a jail serves one child at a time. It is tested before anything is graded in it."""
-    from autograder.jail import Jail
-
-    kept: Jail | None = getattr(_this_thread, "jail", None)
-    if kept is None or kept.tier != settings.tier:
-        if kept is not None:
-            kept.close()
-        kept = Jail(settings.tier)
-        kept.start()  # its zygote loads torch while this process does, and makes its questions
-        import torch
-
-        from autograder.grading import hidden_cases
-        from hw7.data.load import plan_split
-
-        plan_split(settings.source, "testing")  # whose images are not there, nothing is graded without them
-        torch.set_num_threads(1)  # the cores are for other workers
-        hidden_cases(settings.rubric, settings.hidden)
-        if settings.tier != "D":
-            try:
-                kept.self_test()
-            except HW7Error as error:
-                raise HW7Error(f"{error}. See `hw7-grade doctor`.") from error
-        _this_thread.jail = kept
-    return kept
-
-
-def check_and_grade(grade: GradeOne, submission: Submission, settings: Settings, grader: str) -> Grade:
-    """What a worker runs: first of all it makes sure that it is the same grader as the coordinator's."""
-    if settings.grader_digest != grader:
-        raise HW7Error("a worker has another version of the grader, of hw7 or of torch: install the same everywhere")
-    return grade(submission, settings)
 
 
 # ---- the run ----------------------------------------------------------------------------------------------------
@@ -168,14 +53,23 @@ def check_and_grade(grade: GradeOne, submission: Submission, settings: Settings,
 
 @dataclass(frozen=True)
 class RunReport:
-    """How a run ended: the current grades, and who has none yet. submissions: what was found, and what not taken."""
+    """How a run ended: the current marks, and who has none yet. submissions: what was found, and what not taken."""
 
-    grades: tuple[Grade, ...]
-    missing: tuple[str, ...]
+    marks: ClassMarks
     submissions: FoundSubmissions
     graded: int  # in this run
+    rescored: int  # whose verdicts were scored again, under other points
     failures: tuple[str, ...]  # students on whom the grader itself failed; graded again by the next run
     interrupted: bool = False
+
+    @property
+    def grades(self) -> list[Mark]:
+        """Of those who handed in."""
+        return self.marks.graded
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return self.marks.missing
 
 
 def run(
@@ -191,12 +85,15 @@ def run(
     in_flight: int | None = None,
     shard: tuple[int, int] | None = None,
     timeout: float | None = None,
+    students: Sequence[str] = (),
+    again: bool = False,
     opened: Journal | None = None,
     grade: GradeOne = grade_one,
 ) -> RunReport:
     """Grades what is not graded yet, and writes grades.csv, also when interrupted by Ctrl-C.
 
-    assignment, layout, roster: as in `find_submissions`.
+    assignment, layout, roster: as in `find_submissions`. students: only these, by name or a part that no other's has.
+    again: also what is graded. What was asked under a rubric of other points or thresholds only is not asked again.
     executor: any of concurrent.futures; without one, `jobs` local processes. in_flight: how many submissions may be
     out at once (a bound on memory); 2 for each job if not given. shard: (index, count), every count-th student only.
     timeout: what --timeout was, for the record; `settings.rubric` has it already. opened: this run's journal, where it
@@ -204,15 +101,17 @@ def run(
     must fix something; what was graded before is kept.
     """
     submitted = find_submissions(submissions, assignment, layout, roster, without=[out])
-    found = submitted.found
-    mine = found if shard is None else found[shard[0] :: shard[1]]
+    mine = _mine(submitted.found, shard, students)
     most = in_flight or 2 * jobs
     graded: list[Grade] = []
     interrupted = False
     with ExitStack() as stack:
         journal = opened or stack.enter_context(Journal(out / journal_name(shard)))
-        _record(out, settings, timeout, [each.student for each in found])
+        asked = _asked(settings, timeout, submitted, submissions, assignment, roster)
         earlier = read_journals(out)
+        again_scored = rescored_grades(earlier, asked, settings.rubric)
+        journal.append(asked, *again_scored)
+        earlier += again_scored
         known = {Key.of(old): old for old in earlier}
         last = {old.student: Key.of(old) for old in earlier}
         progress = Progress(len(mine))
@@ -231,7 +130,7 @@ def run(
                 key = settings.key(submission)
                 old = known.get(key)
                 # A grade whose problem is not the submission's own tells that the grader failed: that is not for ever.
-                if old is not None and old.problem == submission.problem:
+                if old is not None and old.problem == submission.problem and not again:
                     if last[key.student] != key:  # it changed and changed back: the last line is the current one
                         journal.append(old)
                     progress.add(old, new=False)
@@ -246,10 +145,76 @@ def run(
         finally:
             keep(sent.cancel())
             with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to fix
-                grades, rubric, missing = current_grades(out)
-                export_csv(grades, rubric, out / "grades.csv")
+                marks = current_marks(out)
+                export_csv(marks.marks, marks.rubric, out / "grades.csv")
     failures = tuple(each.student for each in graded if not each.tasks)
-    return RunReport(tuple(grades), tuple(missing), submitted, len(graded), failures, interrupted)
+    return RunReport(marks, submitted, len(graded), len(again_scored), failures, interrupted)
+
+
+def _mine(found: Sequence[Location], shard: tuple[int, int] | None, students: Sequence[str]) -> Sequence[Location]:
+    """What this run is to grade."""
+    names = [each.student for each in found]
+    only = {the_one(student, names) for student in students} or names
+    mine = found if shard is None else found[shard[0] :: shard[1]]
+    return [each for each in mine if each.student in only]
+
+
+def _asked(
+    settings: Settings, timeout: float | None, found: FoundSubmissions, place: Path, assignment: str,
+    roster: Path | None,
+) -> Run:  # fmt: skip
+    """What this run is asked, as the journal keeps it."""
+    return Run(
+        rubric=settings.rubric_digest,
+        text=settings.rubric.text,
+        timeout=timeout,
+        asked=settings.asked_digest,
+        hidden=settings.hidden.digest(),
+        grader=settings.grader_digest,
+        source=settings.source,
+        tier=settings.tier,
+        students=tuple(each.student for each in found.found),
+        roster=found.roster,
+        addresses=found.addresses,
+        submissions={
+            "root": str(expanded(place).resolve()),
+            "layout": found.layout,
+            "assignment": assignment,
+            "roster": None if roster is None else str(expanded(roster).resolve()),
+        },
+    )
+
+
+# ---- the same verdicts under another rubric ---------------------------------------------------------------------
+
+
+def rescore(out: Path, rubric: Rubric) -> tuple[ClassMarks, int]:
+    """Puts the class in OUT under this rubric from the verdicts in the journal, without anybody's code, and writes
+    grades.csv; the marks, and how many grades are new.
+
+    Raises HW7Error where the rubric asks something else than the last run, which must be asked of submissions.
+    """
+    with Journal(out / journal_name(), patience=PATIENCE) as journal:
+        last = current_marks(out).run
+        if last.timeout is not None:
+            rubric = rubric.with_timeout(last.timeout)
+        asked = replace(
+            last, rubric=rubric_digest(rubric, last.hidden), text=rubric.text, asked=asked_digest(rubric, last.hidden),
+            grader=grader_digest(last.tier),
+        )  # fmt: skip
+        rubric.check_thresholds(last.source)
+        if differences := list(other_questions(last, asked, rubric)):
+            more = [f"{len(differences) - 3} more"] if len(differences) > 3 else []
+            raise HW7Error(
+                f"{rubric.path} cannot be scored from the journal alone, because {joined([*differences[:3], *more])}: "
+                f"run `hw7-grade run SUBMISSIONS --out {out}` with it"
+            )
+        new = rescored_grades(read_journals(out), asked, rubric)
+        if asked != last:
+            journal.append(*new, asked)  # last: what was before counts until all of it is there
+    marks = current_marks(out)
+    export_csv(marks.marks, marks.rubric, out / "grades.csv")
+    return marks, len(new)
 
 
 class _InFlight:
@@ -321,7 +286,7 @@ class Progress:
         now = time.monotonic()
         if self.new <= 1:
             self.start = now  # how long it took to get to work says nothing about the rest
-        text = ", ".join(f"{self.counts[word]} {word}" for word in ("right", "wrong", "failed"))
+        text = how_many(self.counts)
         if not self.bar.disable:
             self.bar.initial += not new  # takes no time, so says nothing about the time left
             self.bar.set_postfix_str(text, refresh=False)
@@ -333,41 +298,16 @@ class Progress:
             print(f"graded {done} of {self.total}: {text}; {left}", file=sys.stderr, flush=True)
 
 
+STANDINGS = ("with full marks", "with some", "not gradable")
+
+
 def standing(grade: Grade) -> str:
-    """right: every point; failed: could not be graded; wrong: all others."""
+    """In one word of STANDINGS how a submission stands with the grader."""
     if grade.problem:
-        return "failed"
-    return "right" if grade.total >= grade.out_of - 1e-9 else "wrong"
+        return STANDINGS[2]
+    return STANDINGS[0] if grade.total >= grade.out_of - 1e-9 else STANDINGS[1]
 
 
-# ---- OUT --------------------------------------------------------------------------------------------------------
-
-
-def _record(out: Path, settings: Settings, timeout: float | None, students: Sequence[str]) -> None:
-    """Writes down what this run was asked, so that journals can be read by it later."""
-    write_file(out / "rubric.toml", settings.rubric.path.read_bytes())
-    asked = {
-        "rubric": settings.rubric_digest,
-        "grader": settings.grader_digest,
-        "source": settings.source,
-        "tier": settings.tier,
-        "timeout": timeout,
-        "students": list(students),
-    }
-    write_file(out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
-
-
-def current_grades(out: Path) -> tuple[list[Grade], Rubric, list[str]]:
-    """The current grades of the last run's students, its rubric, and the students that have none yet.
-
-    A grade under an older rubric or by an older grader is not current. Raises HW7Error where OUT holds no run.
-    """
-    if not (out / "run.json").exists():
-        raise HW7Error(f"{out} holds no grades; make some with `hw7-grade run SUBMISSIONS --out {out}`")
-    asked = read_json(out / "run.json")
-    rubric = load_rubric(out / "rubric.toml")
-    if asked["timeout"] is not None:
-        rubric = rubric.with_timeout(asked["timeout"])
-    current = last_of_each(read_journals(out), asked["rubric"], asked["grader"])
-    grades = [current[student] for student in asked["students"] if student in current]
-    return grades, rubric, [student for student in asked["students"] if student not in current]
+def how_many(standings: Mapping[str, int]) -> str:
+    """ "2 with full marks, 4 with some, 3 not gradable"."""
+    return ", ".join(f"{standings.get(word, 0)} {word}" for word in STANDINGS)

@@ -26,18 +26,19 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from autograder.grades import Grade, TaskGrade
+from autograder.grades import IMAGES, Grade, Network, TaskGrade
 from autograder.intake.submission import Submission
 from autograder.jail import EMPTY, Jail
 from autograder.jail.child import Child
-from autograder.rubric import Rubric, rubric_digest
+from autograder.rubric import Rubric, asked_digest, rubric_digest
 from autograder.tasks.final.images import hidden_images
 from autograder.tasks.hidden import Hidden
 from autograder.tasks.table import CHAPTER, cases
 from hw7 import HW7Error
 from hw7.checks.bounds import bound
 from hw7.checks.cases import Answer, Bound, Call, Case, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import NEEDED, HandedIn, Measured, hits, logits_of, why_low
+from hw7.checks.final import NEEDED, hits, logits_of, why_low
+from hw7.checks.handed_in import HandedIn, Measured
 from hw7.checks.importable import RAISES, told
 from hw7.checks.outcomes import not_imported
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
@@ -62,11 +63,12 @@ UNGRADABLE = "The grader failed on these files, and does not fail without them: 
 @lru_cache(maxsize=4)
 def hidden_cases(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Case, ...]]:
     """What is asked in every task that has cases, by task id; made once in a process."""
-    return {
-        task.id: tuple(cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)))
-        for task in rubric.tasks
-        if task.has_cases
-    }
+    return {task.id: hidden_cases_of(task, hidden) for task in rubric.tasks if task.has_cases}
+
+
+def hidden_cases_of(task: Task, hidden: Hidden) -> tuple[Case, ...]:
+    """What is asked in one task."""
+    return tuple(cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)))
 
 
 def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) -> Grade:
@@ -92,7 +94,7 @@ def _graded(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) 
     grade = Grade(
         student=submission.student,
         submission=submission.digest,
-        rubric=rubric_digest(rubric, hidden),
+        rubric=rubric_digest(rubric, hidden.digest()),
         grader="",
         tier=jail.tier,
         tasks=grading.run(),
@@ -101,6 +103,8 @@ def _graded(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) 
         problem=submission.problem,
         output=grading.output,
         seconds=round(time.perf_counter() - start, 3),
+        asked=asked_digest(rubric, hidden.digest()),
+        network=grading.measured(),
     )
     grade.to_json()  # here, where an error is this submission's alone
     return grade
@@ -287,17 +291,19 @@ class _Grading:
         return score(task, self.rubric.tasks, lambda other: self.sheets[other.id], self.handed_in)
 
     def network(self) -> HandedIn:
+        self.rubric.check_thresholds(self.hidden.source)
         task, data = self.rubric.of_check("accuracy"), self.hidden.source.partition(":")[0]
-        if task is not None and data not in task.thresholds:
-            raise HW7Error(
-                f"the rubric {self.rubric.path} has no thresholds for {data} in task {task.id}; it has them for "
-                f"{', '.join(task.thresholds)}. Add [task.thresholds.{data}] there."
-            )
         weights = self.submission.weights
         source = source_size({path: len(data) for path, data in self.submission.files.items()})
         sizes = {"weights": None if weights is None else len(weights), "source": source}
         count = int(task.parameters["images"]) if task else 0
-        return HandedIn(sizes, self.accuracy, data, count, "hidden images", hidden=True)
+        return HandedIn(sizes, self.accuracy, data, count, IMAGES, hidden=True)
+
+    def measured(self) -> Network | None:
+        """What is known of the network; None where nothing was graded, or the rubric has no task for it."""
+        if self.submission.problem or self.rubric.of_check("accuracy") is None:
+            return None
+        return Network(self.handed_in.sizes, self.handed_in.accuracy, self.handed_in.data, self.handed_in.count)
 
     def accuracy(self) -> Outcome | Measured:
         task, weights = self.rubric.of_check("accuracy"), self.submission.weights

@@ -1,25 +1,34 @@
 """The journal: append-only JSON lines, one fsync for each grade. All else in OUT is made from it and can be made again.
 
-A line is a grade's JSON with the moment it was written, `at`, in front. Only the coordinator of a run writes, and only
-while it holds the journal's lock. A cluster's shards write a journal each (`journal-3-of-16.jsonl`); what is read is
-always all of them together. A line that a crash tore off is cut away when the journal is opened again, and its
-submission is graded again.
+A line is an entry's JSON with the moment it was written, `at`, in front: a grade; what a run was asked; a decision of a
+person. Nothing is ever changed in place: what counts is what the last entries say (`current_marks`). A run writes to
+its journal while it holds that journal's lock; a cluster's shards write one each (`journal-3-of-16.jsonl`); decisions,
+which may be made meanwhile, stand in `journal-decisions.jsonl`. What is read is always all of them together. A line
+that a crash tore off is cut away when the journal is opened again: nobody was told that it is there.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import filelock
 
-from autograder.grades import Grade
+from autograder.grades import Grade, rescored
+from autograder.marks import ABSENT, DECISIONS, Decision, Mark, Standing, mark
+from autograder.rubric import Rubric, asked_of, parse_rubric
 from hw7 import HW7Error
-from hw7.support.words import reason
+from hw7.support.words import counted, joined, reason
+
+if TYPE_CHECKING:
+    from autograder.jail import Tier
 
 
 class Key(NamedTuple):
@@ -35,23 +44,65 @@ class Key(NamedTuple):
         return cls(grade.student, grade.submission, grade.rubric, grade.grader)
 
 
+DECISIONS_NAME = "journal-decisions.jsonl"
+
+
 def journal_name(shard: tuple[int, int] | None = None) -> str:
     """The file of a whole run, or of shard (index, count)."""
     return "journal.jsonl" if shard is None else f"journal-{shard[0]}-of-{shard[1]}.jsonl"
 
 
-def read_journals(out: Path) -> list[Grade]:
-    """Every grade of every journal in this folder, oldest first. Changes nothing, so a run may be writing meanwhile.
+@dataclass(frozen=True)
+class Run:
+    """What a run was asked: with it, and the grades and decisions before the next one, all marks can be made again."""
+
+    rubric: str  # digest of rubric and hidden set: the grades of this run name it
+    text: str  # the rubric itself
+    timeout: float | None
+    asked: str
+    hidden: str  # digest of data source and hidden seed
+    grader: str
+    source: str
+    tier: Tier
+    students: tuple[str, ...]  # who handed in
+    roster: Mapping[str, str] = field(default_factory=dict)  # ids and names of all students, where there is one
+    addresses: Mapping[str, str] = field(default_factory=dict)  # of mail, by the roster
+    submissions: Mapping[str, str | None] = field(default_factory=dict)  # where they were, and how they were read
+
+    def load_rubric(self) -> Rubric:
+        rubric = parse_rubric(self.text, Path("rubric.toml"))
+        return rubric if self.timeout is None else rubric.with_timeout(self.timeout)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "run"} | asdict(self)
+
+
+Entry: TypeAlias = "Grade | Decision | Run"
+
+
+def read_dated(out: Path) -> list[tuple[str, Entry]]:
+    """Every entry of every journal in this folder, oldest first, with the moment that it was written. Changes nothing,
+    so a run may be writing meanwhile.
 
     A line that cannot be read is passed over with a warning; the unfinished last one without: it may still be written.
     """
-    dated: list[tuple[str, Grade]] = []
+    dated: list[tuple[str, Entry]] = []
     for path in sorted(out.glob("journal*.jsonl")):
         latest = ""
-        for at, grade in _read(path):
+        for at, entry in _read(path):
             latest = max(latest, at)  # within one file its order counts, even where the clock was set back
-            dated.append((latest, grade))
-    return [grade for _, grade in sorted(dated, key=lambda pair: pair[0])]
+            dated.append((latest, entry))
+    return sorted(dated, key=lambda pair: pair[0])
+
+
+def read_entries(out: Path) -> list[Entry]:
+    """Every entry of every journal in this folder, oldest first."""
+    return [entry for _, entry in read_dated(out)]
+
+
+def read_journals(out: Path) -> list[Grade]:
+    """Every grade of every journal in this folder, oldest first."""
+    return [entry for entry in read_entries(out) if isinstance(entry, Grade)]
 
 
 def last_of_each(grades: Iterable[Grade], rubric: str, grader: str) -> dict[str, Grade]:
@@ -59,7 +110,83 @@ def last_of_each(grades: Iterable[Grade], rubric: str, grader: str) -> dict[str,
     return {grade.student: grade for grade in grades if (grade.rubric, grade.grader) == (rubric, grader)}
 
 
-def _read(path: Path) -> Iterator[tuple[str, Grade]]:
+@dataclass(frozen=True)
+class ClassMarks:
+    """The current marks: of the last run's students in its order, then of those who handed in nothing."""
+
+    marks: tuple[Mark, ...]
+    rubric: Rubric
+    missing: tuple[str, ...]  # who has no grade under this rubric and grader yet
+    run: Run
+    decisions: Mapping[str, tuple[Decision, ...]]  # of every student, oldest first
+
+    @property
+    def graded(self) -> list[Mark]:
+        return [mark for mark in self.marks if not mark.absent]
+
+
+def current_marks(out: Path, run: int | None = None) -> ClassMarks:
+    """The marks in OUT; run: as they stood before the next run began, counted from 1.
+
+    A grade under an older rubric or by an older grader is not current. Raises HW7Error where OUT holds no such run.
+    """
+    entries = read_entries(out)
+    runs = [place for place, entry in enumerate(entries) if isinstance(entry, Run)]
+    if not runs:
+        raise HW7Error(f"{out} holds no grades; make some with `hw7-grade run SUBMISSIONS --out {out}`")
+    if run is not None and not 0 < run <= len(runs):
+        raise HW7Error(
+            f"{out} has {counted(len(runs), 'run')}, and no run {run}; `hw7-grade log --out {out}` lists them"
+        )
+    if run is not None:
+        entries = entries[: [*runs, len(entries)][run]]
+    last = next(entry for entry in reversed(entries) if isinstance(entry, Run))
+    grades = (entry for entry in entries if isinstance(entry, Grade))
+    current = last_of_each(grades, last.rubric, last.grader)
+    decided: dict[str, list[Decision]] = {}
+    for entry in entries:
+        if isinstance(entry, Decision):
+            decided.setdefault(entry.student, []).append(entry)
+    rubric = last.load_rubric()
+    standing = {student: Standing.of(decisions) for student, decisions in decided.items()}
+
+    def mark_of(student: str) -> Mark:
+        grade = current.get(student) or Grade(student, "", "", "", "", (), problem=ABSENT)
+        known = {"name": last.roster.get(student, ""), "address": last.addresses.get(student, "")}
+        return mark(grade, rubric, standing.get(student), absent=student not in current, **known)
+
+    marks = [mark_of(student) for student in last.students if student in current]
+    marks += [mark_of(student) for student in last.roster if student not in last.students]
+    missing = tuple(student for student in last.students if student not in current)
+    return ClassMarks(tuple(marks), rubric, missing, last, {who: tuple(each) for who, each in decided.items()})
+
+
+def rescored_grades(grades: Sequence[Grade], asked: Run, rubric: Rubric) -> list[Grade]:
+    """What is to be added to these grades, oldest first, for this run: the last of each student that was asked the
+    same by the same grader, under its rubric. None of those that are there already."""
+    known = {Key.of(grade) for grade in grades}
+    last = {grade.student: grade for grade in grades if (grade.asked, grade.grader) == (asked.asked, asked.grader)}
+    others = (grade for grade in last.values() if grade.tasks and grade.rubric != asked.rubric)
+    new = (rescored(grade, rubric, asked.rubric) for grade in others)
+    return [grade for grade in new if Key.of(grade) not in known]
+
+
+def other_questions(last: Run, asked: Run, rubric: Rubric) -> Iterator[str]:
+    """Why not all verdicts of the last run hold now."""
+    if last.grader != asked.grader:
+        yield "the grader is another than the last run's"
+    before = {task.id: asked_of(task) for task in last.load_rubric().tasks}
+    after = {task.id: asked_of(task) for task in rubric.tasks}
+    for task in dict.fromkeys((*before, *after)):
+        if task not in after or task not in before:
+            yield f"task {task} is {'gone' if task in before else 'new'}"
+        elif changed := [name for name in before[task] if before[task][name] != after[task][name]]:
+            yield f"{joined(changed)} of task {task} changed"
+    if list(before) != list(after) and before.keys() == after.keys():
+        yield "its tasks stand in another order"
+
+
+def _read(path: Path) -> Iterator[tuple[str, Entry]]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -69,11 +196,20 @@ def _read(path: Path) -> Iterator[tuple[str, Grade]]:
         try:
             raw = json.loads(line)
             at = str(raw.pop("at"))
-            grade = Grade.from_dict(raw)
+            entry = _entry(raw, at)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.warn(f"{path}, line {number} is no grade and is passed over ({error!r:.80})", stacklevel=2)
+            warnings.warn(f"{path}, line {number} cannot be read and is passed over ({error!r:.80})", stacklevel=2)
         else:
-            yield at, grade
+            yield at, entry
+
+
+def _entry(raw: dict[str, Any], at: str) -> Entry:
+    kind = raw.pop("kind", "grade")
+    if kind == "grade":
+        return Grade.from_dict(raw)
+    if kind == "run":
+        return Run(**raw | {"students": tuple(raw["students"])})
+    return DECISIONS[kind](**raw, at=at)
 
 
 class Journal:
@@ -82,15 +218,16 @@ class Journal:
     Raises HW7Error where another run holds it, or where OUT cannot be written to.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, patience: float = 0.0) -> None:
+        """patience: seconds to wait for another that holds it."""
+        self.path, self.patience = path, patience
         self._lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
         self._file = -1
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=self.patience)
         except filelock.Timeout as error:
             raise HW7Error(
                 f"another run is writing to {self.path}: wait for its end, or name another folder with --out"
@@ -117,14 +254,14 @@ class Journal:
             self._file = -1
         self._lock.release()
 
-    def append(self, grade: Grade) -> None:
-        """Writes one grade; when this returns, it is on the disk. Raises HW7Error where there is no room, and then
-        nothing of it is left."""
+    def append(self, *entries: Entry) -> None:
+        """Writes these entries; when this returns, they are on the disk. Raises HW7Error where there is no room, and
+        then nothing of them is left."""
         at = datetime.now(UTC).isoformat(timespec="microseconds")
-        line = f'{{"at": "{at}", {grade.to_json()[1:]}\n'.encode()
+        lines = [entry.to_json() if isinstance(entry, Grade) else json.dumps(entry.to_dict()) for entry in entries]
         end = os.fstat(self._file).st_size
         try:
-            rest = memoryview(line)
+            rest = memoryview("".join(f'{{"at": "{at}", {line[1:]}\n' for line in lines).encode())
             while rest:
                 rest = rest[os.write(self._file, rest) :]
             os.fsync(self._file)
@@ -146,7 +283,7 @@ class Journal:
             os.ftruncate(self._file, whole)
             os.fsync(self._file)
             warnings.warn(
-                f"{self.path}: the last line was torn off by a crash and is cut away; its submission is graded again",
+                f"{self.path}: the last line was torn off by a crash and is cut away; run the same again",
                 stacklevel=3,
             )
 

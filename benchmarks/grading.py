@@ -39,11 +39,11 @@ import tomli_w
 import torch
 from tabulate import tabulate
 
-from autograder.batch import current_grades
 from autograder.grading import grade_submission, hidden_cases, hidden_images
 from autograder.intake.layouts import find_submissions
 from autograder.intake.submission import Submission, take_in
 from autograder.jail import Jail, best_tier
+from autograder.journal import current_marks
 from autograder.rubric import DEFAULT_RUBRIC, Rubric, load_rubric
 from autograder.tasks import final
 from autograder.tasks.hidden import Hidden
@@ -135,8 +135,9 @@ def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str
     choices = {"out": out, "jobs": jobs, "rubric": rubric.path, "tier": tier}
     command += [part for name, value in choices.items() for part in (f"--{name}", str(value))]
     wall, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
-    grades, _, missing = current_grades(out)
-    assert not missing
+    marks = current_marks(out)
+    grades = marks.graded
+    assert not marks.missing
     assert all(grade.total == 100 or "loop" in grade.student for grade in grades), [grade.total for grade in grades]
     return wall, [grade.seconds for grade in grades]
 

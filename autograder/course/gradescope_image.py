@@ -89,9 +89,9 @@ def main(root: Path) -> None:
 
 def _grade(root: Path, rubric: Rubric) -> Grade:
     # Here, and not above: when one of these cannot be imported, the teacher reads why in results.json.
-    from autograder.batch import Settings, grade_one
     from autograder.intake.submission import Location, take_in
     from autograder.jail import best_tier
+    from autograder.worker import Settings, grade_one
 
     source = root / "source"
     tier, reasons = best_tier()

@@ -96,7 +96,7 @@ def _check_cell(task: str, name: str) -> dict[str, Any]:
 def configure(c: Any, course: str, root: Path) -> None:
     """Sets up nbgrader's configuration object `c` for this course. root: the course's folder."""
     from nbgrader.converters import Autograde
-    from nbgrader.preprocessors import Execute, OverwriteCells, SaveAutoGrades
+    from nbgrader.preprocessors import AssignLatePenalties, Execute, OverwriteCells, SaveAutoGrades
 
     from autograder.course.nbgrader_execute import JailedExecute
     from autograder.course.nbgrader_steps import Harmless, ReadRepaired, SaveAnswers
@@ -111,7 +111,8 @@ def configure(c: Any, course: str, root: Path) -> None:
     c.Autograde.exporter_class = ReadRepaired
     c.ReadRepaired.released = str(root.resolve() / RELEASED)
     c.JailedExecute.public_tests = str(source / "tests")
-    ours = {Execute: (JailedExecute, Harmless), SaveAutoGrades: (SaveAnswers,)}
+    # Days late come from `hw7-grade late` with the export; nbgrader's own step would take them back.
+    ours = {Execute: (JailedExecute, Harmless), SaveAutoGrades: (SaveAnswers,), AssignLatePenalties: ()}
     steps = Autograde().autograde_preprocessors
     c.Autograde.autograde_preprocessors = [own for step in steps for own in ours.get(step, (step,))]
     # Cells are as released already; this step would fail where the rubric's points changed since.

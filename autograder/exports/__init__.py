@@ -1,10 +1,11 @@
 """What is made of grades, for students, teachers and other programs. All of it can be thrown away and made again.
 
-    csv_table, html, gradescope, nbgrader    one exporter each
-    common                                   what they share: words, names, points
+    csv_table, html, gradescope, nbgrader, mail    one exporter each
+    common                                         what they share: words, names, points
 
-Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of
-each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.
+Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current mark of each
+student; a grade is taken for a mark about which nobody has decided anything. They read marks and never a submission. A
+module is imported when it is asked for: nbgrader is an extra.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ EXPORTERS = {
     "gradescope": ("autograder.exports.gradescope", "export_gradescope"),
     "nbgrader": ("autograder.exports.nbgrader", "export_nbgrader"),
     "html": ("autograder.exports.html", "export_html"),
+    "mail": ("autograder.exports.mail", "export_mail"),
 }
 
 

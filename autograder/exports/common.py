@@ -1,25 +1,25 @@
-"""What exporters share: grades in order and complete, names that no reader stumbles over, points, hints."""
+"""What exporters share: marks in order and complete, names that no reader stumbles over, points, hints."""
 
 import hashlib
 import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
-from autograder.grades import Grade, TaskGrade
+from autograder.grades import Grade
 from autograder.intake.text import is_seen
+from autograder.marks import Mark, TaskMark, mark
 from autograder.rubric import Rubric
 from hw7 import HW7Error
-from hw7.checks.cases import Outcome, PartScore, Task, Verdict
+from hw7.checks.cases import PartScore
 from hw7.checks.mistakes import Mistake, load_mistakes
 
 _HASHED = re.compile(r"(^| )#[0-9a-f]{12}\Z")  # how `display_name` ends where it is not the name itself
 
 
-def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
-    """The grades by student, each with every task of the rubric in its order: one that could not be graded has zeros.
+def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Mark]:
+    """The marks by student, each with every task of the rubric in its order: one that could not be graded has zeros.
 
     Raises HW7Error where a student has two grades, or a grade was given under another rubric.
     """
@@ -30,9 +30,7 @@ def aligned(grades: Sequence[Grade], rubric: Rubric) -> list[Grade]:
     return [_aligned(grade, rubric) for grade in grades]
 
 
-def _aligned(grade: Grade, rubric: Rubric) -> Grade:
-    graded = {task.task: task for task in grade.tasks}
-    tasks = tuple(graded.get(task.id) or _ungraded(task, grade.problem) for task in rubric.tasks)
+def _aligned(grade: Grade, rubric: Rubric) -> Mark:
     wanted = {task.id: task.out_of for task in rubric.tasks}
     # Points are written with a few decimals.
     other = [task.task for task in grade.tasks if abs(task.out_of - wanted.get(task.task, math.inf)) > 1e-6]
@@ -41,15 +39,10 @@ def _aligned(grade: Grade, rubric: Rubric) -> Grade:
             f"{grade.student!r} was graded under another rubric (tasks {', '.join(other)} differ): "
             "grade again with this one, or name the rubric of then with --rubric"
         )
-    return replace(grade, tasks=tasks)
+    return grade if isinstance(grade, Mark) else mark(grade, rubric)
 
 
-def _ungraded(task: Task, why: str) -> TaskGrade:
-    outcome = Outcome(Verdict.MISSING, why or "This task was not graded.")
-    return TaskGrade(task.id, task.title, tuple(PartScore(*part, outcome) for part in task.points.items()))
-
-
-def parts_of(grade: Grade) -> list[tuple[TaskGrade, PartScore]]:
+def parts_of(grade: Mark) -> list[tuple[TaskMark, PartScore]]:
     return [(task, part) for task in grade.tasks for part in task.parts]
 
 
@@ -97,8 +90,3 @@ def file_name(student: str) -> str:
     ascii_only = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:40].strip("-")
     return f"{slug or 'student'}-{digest(student)[:16]}"
-
-
-def points(value: float) -> str:
-    """Points as a teacher writes them: at most two decimals, and none for nothing."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")

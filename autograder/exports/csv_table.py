@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from autograder.exports.common import aligned, display_name, points, printable, student_id
+from autograder.exports.common import aligned, display_name, printable, student_id
 from autograder.grades import Grade
+from autograder.marks import Mark, points
 from autograder.rubric import Rubric
 from hw7.support.files import write_file
 
@@ -20,36 +21,51 @@ NOT_SECURE = "not secure: graded in tier D, where student code can do what the t
 
 
 def export_csv(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
-    """grades.csv: student, total, the points of each task, the verdict of each task, remarks; by student.
+    """grades.csv: student, total, the points of each task, the verdict of each task; then how the total comes about:
+    the grader's own total, what people decided, days late, comments; and remarks. By student.
 
     OUT is the file, or a folder for it. No cell is a formula, whichever of the usual separators a spreadsheet reads.
     """
     path = out if out.suffix == ".csv" else out / "grades.csv"
     tasks = [task.id for task in rubric.tasks]
-    rows: list[list[str]] = [["student", "total", *tasks, *(f"verdict {task}" for task in tasks), "remarks"]]
-    for grade in aligned(grades, rubric):
-        remarks = [grade.problem, NOT_SECURE if grade.tier == "D" else "", *grade.remarks]
-        earned = [points(task.points) for task in grade.tasks]
-        verdicts = [task.verdict for task in grade.tasks]
-        rows.append([grade.student, points(grade.total), *earned, *verdicts, "; ".join(filter(None, remarks))])
+    decided = ["grader", "overrides", "late", "comments"]
+    rows: list[list[str]] = [["student", "total", *tasks, *(f"verdict {task}" for task in tasks), *decided, "remarks"]]
+    for mark in aligned(grades, rubric):
+        earned = [points(task.points) for task in mark.tasks]
+        verdicts = [task.verdict for task in mark.tasks]
+        rows.append([mark.student, points(mark.total), *earned, *verdicts, *_decided(mark), _remarks(mark)])
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_student_cell(name), *map(_cell, cells)] for name, *cells in rows)
+    csv.writer(text, lineterminator="\n").writerows(
+        [_student_cell(name), *map(one_cell, cells)] for name, *cells in rows
+    )
     write_file(path, text.getvalue().encode())
     return path
 
 
-def _cell(text: str) -> str:
+def _decided(mark: Mark) -> list[str]:
+    """The grader's total, and what people decided."""
+    overrides = "; ".join(f"{task.task}: {task.changed}" for task in mark.tasks if task.changed)
+    comments = "; ".join(f"{comment.text} ({comment.who})" for comment in mark.comments)
+    return [points(mark.given), overrides, mark.lateness, comments]
+
+
+def _remarks(mark: Mark) -> str:
+    remarks = [mark.problem, NOT_SECURE if mark.tier == "D" else "", *mark.look_again, *mark.remarks]
+    return "; ".join(filter(None, remarks))
+
+
+def one_cell(text: str) -> str:
     """One line that a spreadsheet takes for text."""
-    return _no_formula(" ".join(printable(text).split()))
+    return no_formula(" ".join(printable(text).split()))
 
 
 def _student_cell(student: str) -> str:
     """The id as it is, spaces and accents too, unless it would break the line."""
     plain = printable(student) == student and len(student.splitlines()) == 1 and "\t" not in student
-    return _no_formula(student_id(student) if plain else display_name(student))
+    return no_formula(student_id(student) if plain else display_name(student))
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
     """The text with an apostrophe before each sign that would begin a formula, where a spreadsheet may begin a cell: at
     the start, and behind whatever it may take for the end of another cell."""
     return _FORMULA.sub(r"\1\2'", text)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.exports.common import aligned, file_name, hint, parts_of, points, printable
-from autograder.grades import Grade, TaskGrade
+from autograder.exports.common import aligned, file_name, hint, parts_of, printable
+from autograder.grades import Grade
+from autograder.marks import Mark, TaskMark, points, sentence
 from autograder.rubric import Rubric
 from hw7.checks.cases import Verdict
 from hw7.support.files import write_json
@@ -30,8 +31,8 @@ def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Pat
     return out
 
 
-def results(grade: Grade) -> dict[str, Any]:
-    """The contents of results.json for a grade that has all tasks of its rubric."""
+def results(grade: Mark) -> dict[str, Any]:
+    """The contents of results.json for a mark, which has all tasks of its rubric."""
     return {
         "score": round(grade.total, 6),
         "execution_time": math.ceil(grade.seconds),  # finer, student code could tell what it saw by waiting
@@ -42,7 +43,7 @@ def results(grade: Grade) -> dict[str, Any]:
     }
 
 
-def exact_figures(grade: Grade) -> list[str]:
+def exact_figures(grade: Mark) -> list[str]:
     """For the container's output, which Gradescope shows to teachers only: what students read rounded."""
     lines = [f"{task.task}: exactly {part.outcome.exact}" for task, part in parts_of(grade) if part.outcome.exact]
     return list(dict.fromkeys(lines))
@@ -70,7 +71,7 @@ def _hidden(text: str) -> list[dict[str, Any]]:
     return [{"name": "For teachers", **_output(text, "hidden")}] if text else []
 
 
-def _test(task: TaskGrade) -> dict[str, Any]:
+def _test(task: TaskMark) -> dict[str, Any]:
     return {
         "number": task.task,
         "name": printable(task.title),
@@ -82,9 +83,9 @@ def _test(task: TaskGrade) -> dict[str, Any]:
     }
 
 
-def _feedback(task: TaskGrade) -> str:
-    """What a student reads of a task: a paragraph for each part."""
-    paragraphs = []
+def _feedback(task: TaskMark) -> str:
+    """What a student reads of a task: what a person decided, and a paragraph for each part."""
+    paragraphs = [f"By hand: {task.changed}"] if task.changed else []
     for part in task.parts:
         lines = [f"{part.part}: {part.outcome.verdict.lower()}, {points(part.points)} of {points(part.out_of)}"]
         if not part.right:
@@ -95,10 +96,13 @@ def _feedback(task: TaskGrade) -> str:
     return "\n".join(paragraphs)
 
 
-def _overall(grade: Grade) -> str:
-    lines = [f"{points(grade.total)} of {points(grade.out_of)} automatic points."]
+def _overall(grade: Mark) -> str:
+    automatic = "" if grade.how else " automatic"
+    lines = [f"{points(grade.total)} of {points(grade.out_of)}{automatic} points."]
     if grade.problem:
-        lines = [f"Your submission could not be graded: {grade.problem}", *lines]
+        problem = grade.problem if grade.absent else f"Your submission could not be graded: {grade.problem}"
+        lines = [problem, *lines]
+    lines += [*grade.how, *(f"{sentence(comment.text)} ({comment.who})" for comment in grade.comments)]
     if grade.tier == "D":
         lines.append("Not an official grade: it was found without a jail.")
     lines += [f"Your files: {remark}" for remark in grade.remarks]
@@ -106,7 +110,7 @@ def _overall(grade: Grade) -> str:
     return "\n".join(lines)
 
 
-def _for_teachers(grade: Grade) -> str:
+def _for_teachers(grade: Mark) -> str:
     """Notes and student output, or nothing: a hidden test hides the total from students until grades are published.
     The exact accuracy, which nearly every grade has, is not worth that; it stands in the container's output."""
     notes = [

@@ -19,11 +19,12 @@ from typing import Any
 
 import jinja2
 
-from autograder.exports.common import aligned, display_name, file_name, hint, known, parts_of, points, printable
+from autograder.exports.common import aligned, display_name, file_name, hint, known, parts_of, printable
 from autograder.grades import Grade, TaskGrade
+from autograder.marks import Mark, points
 from autograder.rubric import Rubric
 from hw7.checks.cases import PartScore, Verdict
-from hw7.checks.scoring import findings
+from hw7.checks.worth import findings
 from hw7.support.files import write_file
 
 ADVICE: Mapping[Verdict, str] = {
@@ -62,21 +63,23 @@ def export_html(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
     return out / "class.html"
 
 
-def student_page(grade: Grade) -> str:
+def student_page(grade: Mark) -> str:
     """The page of one grade that has all tasks of its rubric."""
     return _ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
 
 
-def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
-    """The teacher's page of these grades, each with all tasks of the rubric."""
+def class_page(marks: Sequence[Mark], rubric: Rubric) -> str:
+    """The teacher's page of these marks. Who handed in nothing stands in the table, and in no count or mean."""
+    grades = [mark for mark in marks if not mark.absent]
     script = resources.files("autograder.exports").joinpath("templates", "sort.js").read_text("utf-8")
     return _ENVIRONMENT.get_template("class.html.j2").render(
+        marks=marks,
         grades=grades,
         rubric=rubric,
         script=script,
         # The policy names the script by its hash: whatever else came into the page would not run.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        totals=_totals(grades),
+        totals=_totals(grades, len(marks) - len(grades)),
         histogram=histogram([100 * share(grade) for grade in grades]),
         tasks=_tasks(grades),
         mistakes=_mistakes(grades),
@@ -93,7 +96,7 @@ def unexplained(task: TaskGrade) -> set[Verdict]:
     return {outcome.verdict for outcome in wrong if outcome.verdict in ADVICE and not known(outcome.mistake)}
 
 
-def next_steps(grade: Grade) -> list[Step]:
+def next_steps(grade: Mark) -> list[Step]:
     """What to do first: the tasks with the most points to gain, in the order in which they are solved.
 
     Tasks of which the same is said, as of a module that cannot be imported, are one step.
@@ -159,8 +162,9 @@ def _page_of(grade: Grade) -> str:
     return f"students/{file_name(grade.student)}.html"
 
 
-def _totals(grades: Sequence[Grade]) -> list[tuple[str, str]]:
+def _totals(grades: Sequence[Mark], absent: int) -> list[tuple[str, str]]:
     """The facts of a class in a few numbers; none where there is nobody."""
+    decided = sum(mark.is_decided for mark in grades)
     if not grades:
         return []
     totals = [grade.total for grade in grades]
@@ -172,6 +176,8 @@ def _totals(grades: Sequence[Grade]) -> list[tuple[str, str]]:
         ("middle half", f"{points(quarters[0])} to {points(quarters[2])}"),
         ("lowest, highest", f"{points(min(totals))}, {points(max(totals))}"),
         ("all points", str(sum(score_class(grade) == "good" for grade in grades))),
+        *([("handed in nothing", str(absent))] if absent else []),
+        *([("changed or commented", str(decided))] if decided else []),
     ]
 
 
@@ -194,7 +200,7 @@ def _tasks(grades: Sequence[Grade]) -> list[tuple[TaskGrade, float, Counter[str]
     ]
 
 
-def _mistakes(grades: Sequence[Grade]) -> list[Counted]:
+def _mistakes(grades: Sequence[Mark]) -> list[Counted]:
     """Known mistakes by the number of students who made them, each with its hint."""
     made = Counter[tuple[str, str]]()
     for grade in grades:
@@ -206,7 +212,7 @@ def _mistakes(grades: Sequence[Grade]) -> list[Counted]:
     return _most_first(rows)
 
 
-def _lost(grades: Sequence[Grade]) -> list[Counted]:
+def _lost(grades: Sequence[Mark]) -> list[Counted]:
     """Parts by the number of students who lost points there, and the cases at which most of them did."""
     lost: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for grade in grades:
@@ -223,7 +229,7 @@ def _most_first(rows: Iterable[Counted]) -> list[Counted]:
     return sorted(rows, key=lambda row: (-row.count, row.task, row.what))
 
 
-def _failures(grades: Sequence[Grade]) -> Iterator[tuple[Grade, list[tuple[str, str]], list[str]]]:
+def _failures(grades: Sequence[Mark]) -> Iterator[tuple[Mark, list[tuple[str, str]], list[str]]]:
     """What a human should look at: grades, why (each with what is known), and what only the teacher may read."""
     for grade in grades:
         by_hand = [(task.task, part) for task, part in parts_of(grade) if part.outcome.verdict in BY_HAND]

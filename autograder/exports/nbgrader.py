@@ -2,7 +2,8 @@
 
 It goes through nbgrader's own tables (SQLAlchemy), in bulk: nbgrader's `add_*` and `find_*` methods ask and commit for
 every cell of every student. What a person wrote there (manual scores, extra credit, comments) is never touched, and
-what is there already is updated, so that the same export twice is the same gradebook.
+what is there already is updated, so that the same export twice is the same gradebook. Points that `hw7-grade override`
+gave are manual scores beside the automatic ones, and go when they are undone; days late are nbgrader's late penalty.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 from autograder.exports.common import aligned, student_id
 from autograder.grades import Grade
+from autograder.marks import LATE, Mark, TaskMark
 from autograder.rubric import Rubric
 from hw7 import HW7Error
 
@@ -72,21 +74,28 @@ def _gradebook(path: Path) -> api.Gradebook:
     return api.Gradebook(url)
 
 
+def _dusted(points: float) -> float:
+    """A sum of decimals without its binary dust."""
+    return round(points, 6)
+
+
 class _Writer:
     """One transaction: each table is read once, what is missing is inserted at once, and scores that differ are set."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def write(self, course: str, grades: Sequence[Grade], rubric: Rubric) -> None:
+    def write(self, course: str, marks: Sequence[Mark], rubric: Rubric) -> None:
         assignment = self.fill(api.Assignment, ["name"], [{"name": ASSIGNMENT, "course_id": course}])[ASSIGNMENT,]
         notebook = self.fill(
             api.Notebook, ["assignment_id", "name"], [{"assignment_id": assignment, "name": NOTEBOOK}]
         )[assignment, NOTEBOOK]
         cells = self.cells(notebook, rubric)
 
-        students = {grade.student: student_id(grade.student) for grade in grades}
-        self.fill(api.Student, ["id"], [{"id": student} for student in students.values()])
+        self.fill(api.Student, ["id"], [{"id": student_id(mark.student)} for mark in marks])
+        # To nbgrader, who handed in nothing is a student without a submission, unless a person gave points.
+        handing_in = [mark for mark in marks if not mark.absent or mark.is_decided or mark.ever]
+        students = {mark.student: student_id(mark.student) for mark in handing_in}
         submissions = self.fill(
             api.SubmittedAssignment,
             ["assignment_id", "student_id"],
@@ -94,15 +103,18 @@ class _Writer:
         )
         mine = [submissions[assignment, student] for student in students.values()]
         handed_in = self.mirror(assignment, mine)
-        self.score(
-            {
-                "cell": cells[cell_name(task.task)],
-                "notebook": handed_in[notebook, submissions[assignment, students[grade.student]]],
-                "score": round(task.points, 6),  # sums of decimals, without their binary dust
-            }
-            for grade in grades
-            for task in grade.tasks
-        )
+        scores: list[dict[str, Any]] = []
+        for mark in handing_in:
+            own = handed_in[notebook, submissions[assignment, students[mark.student]]]
+            places = [{"cell": cells[cell_name(task.task)], "notebook": own} for task in mark.tasks]
+            scores += [place | {"score": _dusted(task.given)} for place, task in zip(places, mark.tasks, strict=True)]
+            for place, task in zip(places, mark.tasks, strict=True):
+                self.override(place, task, mark.ever.get(task.task, set()))
+            if LATE in mark.ever:
+                penalty = _dusted(mark.penalty) if mark.late else None
+                table = api.SubmittedNotebook.__table__
+                self.session.execute(update(table).where(table.c.id == own).values(late_submission_penalty=penalty))
+        self.score(scores)
 
     def cells(self, notebook: str, rubric: Rubric) -> dict[str, str]:
         """The ids of the tasks' grade cells by name, made where they are missing, worth what the rubric says."""
@@ -154,6 +166,19 @@ class _Writer:
         )
         if rows := list(scores):
             self.session.execute(statement, rows)
+
+    def override(self, place: Mapping[str, str], task: TaskMark, ever: set[float]) -> None:
+        """Sets a manual score where somebody decided the points of a task, and takes back one that was undone."""
+        if task.override is None and not ever:
+            return
+        table = api.Grade.__table__
+        here = update(table).where(table.c.cell_id == place["cell"], table.c.notebook_id == place["notebook"])
+        if task.override is None:  # a manual score of other points is somebody's own
+            ours = [_dusted(min(points, task.out_of)) for points in ever]
+            self.session.execute(here.where(table.c.manual_score.in_(ours)).values(manual_score=None))
+        else:
+            values = {"manual_score": _dusted(task.points), "auto_score": _dusted(task.given)}
+            self.session.execute(here.values(**values, needs_manual_grade=bool(task.stale)))
 
     def fill(self, model: Any, key: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], str]:
         """Inserts the rows whose key is not in the table yet; the ids of all of its rows by key."""

@@ -25,7 +25,7 @@ import yaml
 
 from autograder.intake.entries import Folder, Refused
 from autograder.intake.platforms import PLATFORMS, Named, last_attempt, parse_name, without_assignment
-from autograder.intake.roster import by_roster, read_roster
+from autograder.intake.roster import by_roster, read_addresses, read_roster
 from autograder.intake.submission import FILES, Location
 from autograder.intake.text import readable
 from hw7 import HW7Error
@@ -45,14 +45,22 @@ _NBGRADERS = ("source", "release", "submitted", "autograded", "feedback", "grade
 @dataclass(frozen=True)
 class FoundSubmissions:
     """Where all submissions are. layout: which one. not_taken: entries that are nobody's submission, with the reason.
-    absent: students of the roster who handed in nothing. strangers: submissions of nobody on the roster."""
+    roster: ids and names of all students, addresses: of mail, where there is a roster. strangers: submissions of nobody
+    on it."""
 
     found: tuple[Location, ...]
     layout: str
     not_taken: Mapping[str, str] = field(default_factory=dict)
-    absent: tuple[str, ...] = ()
+    roster: Mapping[str, str] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
     strangers: tuple[str, ...] = ()
     doubt: str = ""  # why another layout than this one may have been meant
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Ids and names of the students of the roster who handed in nothing."""
+        present = {each.student for each in self.found}
+        return {id_: name for id_, name in self.roster.items() if id_ not in present}
 
 
 class NotTaken(NamedTuple):
@@ -101,10 +109,13 @@ def find_submissions(
             f"there are no submissions in {root}, read as {name}: it should hold a folder or a zip for each student, "
             f"be an nbgrader folder `submitted`, or an export of Gradescope, Moodle, Canvas, Blackboard or D2L.{seen}"
         )
-    absent, strangers = list[str](), list[str]()
+    names, addresses, strangers = dict[str, str](), dict[str, str](), list[str]()
     if roster is not None:
-        found, absent, strangers = by_roster(found, read_roster(roster), exactly=name == "nbgrader")
-    return FoundSubmissions(tuple(_one_of_each(found)), name, not_taken, tuple(absent), tuple(strangers), doubt)
+        names, addresses = read_roster(roster), read_addresses(roster)
+        found, strangers = by_roster(found, names, exactly=name == "nbgrader")
+    return FoundSubmissions(
+        tuple(_one_of_each(found)), name, not_taken, names, addresses, strangers=tuple(strangers), doubt=doubt
+    )
 
 
 def _one_of_each(found: Iterable[Location]) -> Iterator[Location]:

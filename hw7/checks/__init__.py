@@ -10,7 +10,8 @@
     mistakes           the known mistakes, and what is said of each
     diagnosis          what else a wrong function does, found out from its answers
     importable         why a module cannot be imported, found in its source
-    scoring            from answers to the parts of a task; final is the network that is handed in
+    scoring            from answers to the parts of a task; worth gives them points, again where a rubric has others
+    final, handed_in   the network that is handed in: its answers to images; its sizes, and what both earn
     public             the public tests on a student's own machine; time_limit ends what does not end
     own_test           the test that students write, tried on wrong losses
 

@@ -168,12 +168,18 @@ class Task:
 
 @dataclass(frozen=True)
 class PartScore:
-    """One part of a task, all or nothing, and what was made of it."""
+    """One part of a task, all or nothing, and what was made of it.
+
+    excuses: for each wrong case, the parts of earlier tasks ("3.1 values") from whose loss it follows. Where each case
+    has one that lost points, the part is right, and `otherwise` is the (case, outcome) that it had without.
+    """
 
     part: str
     out_of: float
     outcome: Outcome
     case: str = ""  # the first case that was not right
+    excuses: tuple[tuple[str, ...], ...] = ()
+    otherwise: tuple[str, Outcome] | None = None
 
     @property
     def right(self) -> bool:

@@ -5,7 +5,6 @@ tests (`tasks.json`, `cases/`) lie beside those tests; the reference is tried wi
 the same words, of other inputs.
 """
 
-import difflib
 import json
 import traceback
 from collections.abc import Sequence
@@ -21,15 +20,17 @@ from hw7 import HW7Error
 from hw7.checks.calls.contract import LazySolution, plain
 from hw7.checks.calls.run import module_of, run_call, start_call
 from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Status, Task, Verdict
-from hw7.checks.final import NEEDED, HandedIn, Measured, hits, logits_of, why_low
+from hw7.checks.final import NEEDED, hits, logits_of, why_low
+from hw7.checks.handed_in import HandedIn, Measured
 from hw7.checks.importable import import_trouble, installed, told
 from hw7.checks.judges import second_call
 from hw7.checks.outcomes import AT_HOME, NOT_IMPORTED, not_imported
 from hw7.checks.own_test import try_test
-from hw7.checks.scoring import AnswerSheet, findings, score
-from hw7.checks.show import program, show_command
+from hw7.checks.scoring import AnswerSheet, score
+from hw7.checks.show import case_named, program, show_command
 from hw7.checks.storage import load_cases
 from hw7.checks.time_limit import OutOfTime, TimeLimit
+from hw7.checks.worth import findings
 from hw7.solution import (
     PROJECT,
     SOURCE,
@@ -124,12 +125,7 @@ class Checks:
         if not task.has_cases:
             raise HW7Error(f"task {task_id} has no cases that could be shown: its network is judged as it is")
         file = self.tests / "cases" / f"{task_id}.safetensors"
-        cases = {case.name: case for case in load_cases(file)}
-        if name not in cases:
-            first = [*difflib.get_close_matches(name, cases, n=3), *cases]
-            names = "\n  ".join(dict.fromkeys(first))
-            raise HW7Error(f"task {task_id} has no case {name!r}; it has\n  {names}")
-        return program(task, cases[name], file.resolve(), self.directory)
+        return program(task, case_named(task, load_cases(file), name), file.resolve(), self.directory)
 
     # ---- tasks with cases ----------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ part is all or nothing.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import NamedTuple
 
 from hw7.checks.bounds import bound_of
@@ -14,10 +13,11 @@ from hw7.checks.cases import Answer, Call, Case, Outcome, PartScore, Task, Verdi
 from hw7.checks.compare import foretells
 from hw7.checks.diagnosis.diagnose import diagnose
 from hw7.checks.diagnosis.frame import Asked
-from hw7.checks.final import HandedIn
+from hw7.checks.handed_in import HandedIn
 from hw7.checks.judges import judge, leads_on, second_call
 from hw7.checks.mistakes import load_mistakes
 from hw7.checks.outcomes import EARLIER, NOT_IMPORTED, not_imported
+from hw7.checks.worth import part_key, worth
 
 KEPT = 8 * 2**20  # bytes of all answers of a task that are kept until they are explained: small questions
 
@@ -184,51 +184,43 @@ def score(
     the chapter lost points, as where `network_slimming` uses a wrong `channel_importance`, are not charged again.
     What only fits a mistake, because it is missing or not finite where any value would do, is.
     """
-    if task.check == "accuracy":
-        return tuple(PartScore(part, out_of, handed_in.accurate(task, part)) for part, out_of in task.points.items())
-    if task.check == "size":
-        first = next((each for each in tasks if each.check == "accuracy"), None)
-        works = first is not None and any(
-            handed_in.accurate(first, part).verdict is Verdict.RIGHT for part, points in first.points.items() if points
-        )
-        return tuple(PartScore(part, out_of, handed_in.small(part, works)) for part, out_of in task.points.items())
-    return _parts(task, tasks, sheet_of)
+    if not task.has_cases:
+        return handed_in.parts(task, tasks)
+    parts = _parts(task, tasks, sheet_of)
+    if not any(part.excuses for part in parts):
+        return parts
+    earlier = _earlier(task, tasks)
+    found = {each.id: _parts(each, tasks, sheet_of) for each in earlier}
+    return worth([*earlier, task], found | {task.id: parts})[task.id]
+
+
+def _earlier(task: Task, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks of its chapter that stand before it and have cases."""
+    before = tasks[: tasks.index(task)]
+    return [each for each in before if each.chapter == task.chapter and each.has_cases]
 
 
 def _parts(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> tuple[PartScore, ...]:
-    """Those of a task that has cases."""
+    """Those of a task that has cases, none excused yet."""
     sheet = sheet_of(task)
     named = sheet.named()
-
-    @cache
-    def charged() -> set[str]:
-        return _charged(task, tasks, sheet_of)
-
     parts = []
     for part, out_of in task.points.items():
         mine = [(c.name, named[c.name]) for c in sheet.cases if c.part == part and _judged(c, tasks, sheet_of)]
         wrong = [pair for pair in mine if pair[1].verdict is not Verdict.RIGHT]
+        excuses: tuple[tuple[str, ...], ...] = ()
         if not mine:
             name, outcome = "", Outcome(Verdict.MISSING, "Nothing was asked.")
         elif not wrong:
             name, outcome = "", Outcome(Verdict.RIGHT)
-        elif all(outcome.equals and _mistakes(outcome.equals) & charged() for _, outcome in wrong):
-            message = "It follows from the mistake in an earlier task, and is right beside it."
-            name, outcome = "", Outcome(Verdict.RIGHT, message)
         else:
+            if all(outcome.equals for _, outcome in wrong):
+                excuses = tuple(dict.fromkeys(_excuses(outcome, task, tasks, sheet_of) for _, outcome in wrong))
             name, outcome = telling(wrong)
             name = "" if outcome.mistake == NOT_IMPORTED else name  # whatever is asked
-        parts.append(PartScore(part, out_of, replace(outcome, fits=(), equals=(), clear=False), name))
+        outcome = replace(outcome, fits=(), equals=(), clear=False)
+        parts.append(PartScore(part, out_of, outcome, name, excuses if all(excuses) else ()))
     return tuple(parts)
-
-
-def findings(parts: Iterable[PartScore]) -> list[tuple[PartScore, ...]]:
-    """The wrong ones of these parts; those of which the very same is said stand together."""
-    groups: dict[tuple[str, Outcome], list[PartScore]] = {}
-    for part in parts:
-        if not part.right:
-            groups.setdefault((part.case, part.outcome), []).append(part)
-    return [tuple(group) for group in groups.values()]
 
 
 def telling(wrong: Sequence[tuple[str, Outcome]]) -> tuple[str, Outcome]:
@@ -245,21 +237,26 @@ def _judged(case: Case, tasks: Sequence[Task], sheet_of: Callable[[Task], Answer
     return all(outcome is None or outcome.verdict is Verdict.RIGHT for outcome in outcomes)
 
 
-def _charged(task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]) -> set[str]:
-    """The mistakes for which earlier tasks of the chapter lost points, and which all their answers show.
+def _excuses(
+    outcome: Outcome, task: Task, tasks: Sequence[Task], sheet_of: Callable[[Task], AnswerSheet]
+) -> tuple[str, ...]:
+    """The parts of earlier tasks of the chapter from whose mistake this outcome follows, if they lose points for it.
 
-    What is wrong at one size only would otherwise excuse a later function that does the same at every size.
+    All answers of the earlier task must show the mistake: what is wrong at one size only would otherwise excuse a
+    later function that does the same at every size.
     """
-    chapter = [each for each in tasks if each.chapter == task.chapter and each.has_cases]
-    found: set[str] = set()
-    for each in chapter[: chapter.index(task)]:
-        lost = {part.part for part in _parts(each, tasks, sheet_of) if part.points < part.out_of}
-        sheet = sheet_of(each)
+    follows = _mistakes(outcome.equals)
+    found: list[str] = []
+    for earlier in _earlier(task, tasks):
+        sheet = sheet_of(earlier)
         named = sheet.named()
-        wrong = [named[case.name] for case in sheet.cases if case.part in lost]
-        shown = set().union(*({outcome.mistake} | _mistakes(outcome.equals) for outcome in wrong))
-        found.update([EARLIER] if lost else [], filter(sheet.always_shows, shown))
-    return found
+        for part in earlier.points:
+            mine = [named[case.name] for case in sheet.cases if case.part == part]
+            shown = set().union(*({each.mistake} | _mistakes(each.equals) for each in mine))
+            wrong = any(each.verdict is not Verdict.RIGHT for each in mine)
+            if wrong and (EARLIER in follows or any(map(sheet.always_shows, follows & shown))):
+                found.append(part_key(earlier.id, part))
+    return tuple(found)
 
 
 def _mistake(id_: str) -> str:

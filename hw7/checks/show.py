@@ -6,12 +6,14 @@ and what is expected come from the file of the public tests (`shown.PublicCase`)
 that somebody has added, is called as it is. What is printed is ASCII, so that every terminal can write it into a file.
 """
 
+import difflib
 import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
@@ -38,13 +40,35 @@ def show_command(task_id: str, case: str, directory: Path) -> str:
     return f'hw7 check {task_id} --show "{case}"' + ("" if own else f' --solution "{directory}"')
 
 
-def program(task: Task, case: Case, file: Path, directory: Path) -> str:
-    """The program. file: holds the case. directory: holds `solution`."""
+def case_named(task: Task, cases: Sequence[Case], name: str) -> Case:
+    """The case of this name. Raises HW7Error, with the names of all, where there is none."""
+    by_name = {case.name: case for case in cases}
+    if name not in by_name:
+        first = [*difflib.get_close_matches(name, by_name, n=3), *by_name]
+        names = "\n  ".join(dict.fromkeys(first))
+        raise HW7Error(f"task {task.id} has no case {name!r}; it has\n  {names}")
+    return by_name[name]
+
+
+class Heading(NamedTuple):
+    """What the program says of itself: what it is, what made it, how to use it."""
+
+    what: str
+    command: str
+    how: str
+
+
+OWN = "Save it as case.py and run it: python case.py. It is yours: print what you like, change what you like."
+
+
+def program(task: Task, case: Case, file: Path, directory: Path, heading: Heading | None = None) -> str:
+    """The program. file: holds the case. directory: holds `solution`. heading: default: a student's own."""
+    heading = heading or Heading("A case of the public tests", show_command(task.id, case.name, directory), OWN)
     inputs, compared = case.call.inputs, compared_names(case.expected)
     values = {
         "task": task,
         "case": case,
-        "command": show_command(task.id, case.name, directory),
+        **heading._asdict(),
         "directory": str(directory),
         "file": str(file),
         "inputs": inputs,

@@ -16,12 +16,12 @@ from autograder.exports.common import (
     aligned,
     display_name,
     file_name,
-    points,
     printable,
     student_id,
 )
 from autograder.grades import Grade
 from autograder.intake.text import readable
+from autograder.marks import points
 from hw7 import HW7Error
 from hw7.checks.cases import Verdict
 from hw7.checks.mistakes import load_mistakes

@@ -11,11 +11,11 @@ from test_exports import MISTAKE, SECRET, one
 from autograder.exports.common import (
     aligned,
     known,
-    points,
     printable,
 )
 from autograder.exports.html import ADVICE, class_page, export_html, histogram, next_steps, student_page
 from autograder.grades import TaskGrade
+from autograder.marks import points
 from hw7.checks.cases import Outcome, Verdict
 from hw7.checks.outcomes import NOT_IMPORTED
 

@@ -20,14 +20,15 @@ import pytest
 from made_up_class import REAL_RUBRIC, RUBRIC, Class, graded, made_up
 from processes import descendants, living, until
 
-from autograder import batch
-from autograder.batch import Settings, current_grades, grade_one, grader_digest
+from autograder import batch, worker
 from autograder.exports.csv_table import export_csv
 from autograder.grades import Grade
 from autograder.intake.submission import Location, Submission
-from autograder.journal import Key, read_journals
+from autograder.journal import Key, current_marks, read_journals
 from autograder.rubric import Rubric, load_rubric
+from autograder.worker import Settings, grade_one, grader_digest
 from hw7 import HW7Error
+from hw7.checks.cases import Verdict
 from hw7.support.workers import Workers
 
 
@@ -91,7 +92,7 @@ def test_real_grades_are_the_same_on_one_worker_and_on_two(tmp_path: Path) -> No
         submissions.write(files, None, made.submissions / f"student{n}")
     wanted = graded(made.run(jobs=1, grade=grade_one))
     assert [grade.total == 100 for grade in wanted] == [True] + [False] * 4
-    assert wanted[0].rubric == rubric_digest(settings.rubric, settings.hidden)
+    assert wanted[0].rubric == rubric_digest(settings.rubric, settings.hidden.digest())
     made.out = tmp_path / "two"
     assert graded(made.run(jobs=2, grade=grade_one)) == wanted
     made.out = tmp_path / "threads"
@@ -136,7 +137,7 @@ def test_a_changed_rubric_or_grader_grades_everything_again(
     changed = replace(a_class.settings, rubric=load_rubric(rubric.path))
     assert a_class.run(changed).graded == 12
     assert a_class.run(replace(changed, source="fashion-mnist")).graded == 12
-    monkeypatch.setattr(batch, "grader_digest", lambda tier: "another grader")
+    monkeypatch.setattr(worker, "grader_digest", lambda tier: "another grader")
     with threads() as executor:
         assert a_class.run(changed, executor=executor).graded == 12
     assert a_class.lines() == 48
@@ -150,10 +151,10 @@ def test_a_student_who_has_withdrawn_is_not_in_the_table(a_class: Class) -> None
 
 
 def test_the_digest_of_the_grader_changes_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in batch.PACKAGES:
+    for package in worker.PACKAGES:
         (tmp_path / package).mkdir()
         (tmp_path / package / "code.py").write_text("1")
-    monkeypatch.setattr(batch, "PROJECT", tmp_path)
+    monkeypatch.setattr(worker, "PROJECT", tmp_path)
     digest = grader_digest.__wrapped__
     first = digest("A")
     assert digest("A") == first
@@ -161,11 +162,11 @@ def test_the_digest_of_the_grader_changes_with_its_files(tmp_path: Path, monkeyp
     (tmp_path / "hw7" / "__pycache__").mkdir()
     (tmp_path / "hw7" / "__pycache__" / "code.pyc").write_text("1")
     assert digest("A") == first
-    for package in batch.PACKAGES:
+    for package in worker.PACKAGES:
         (tmp_path / package / "code.py").write_text("2")
         assert digest("A") != first
         (tmp_path / package / "code.py").write_text("1")
-    monkeypatch.setattr(batch.importlib.metadata, "version", lambda package: "9.9")
+    monkeypatch.setattr(worker.importlib.metadata, "version", lambda package: "9.9")
     assert digest("A") != first
 
 
@@ -189,7 +190,7 @@ def test_a_worker_that_dies_costs_no_grade(a_class: Class, tmp_path: Path) -> No
     for grade in graded(result):
         if grade.student == "student04":
             assert grade.problem == "the grader's worker died"
-            assert (grade.tasks, grade.total) == ((), 0)
+            assert ({task.verdict for task in grade.tasks}, grade.total) == ({Verdict.MISSING}, 0)
         elif grade.student != "student07":
             assert grade == wanted[grade.student]
         else:
@@ -230,28 +231,28 @@ def test_a_foreign_executor_that_breaks_loses_nothing(a_class: Class) -> None:
 
 
 def test_a_worker_with_another_grader_is_refused(a_class: Class, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "grader_digest", lambda tier: "another grader")  # here, not in the workers
+    monkeypatch.setattr(worker, "grader_digest", lambda tier: "another grader")  # here, not in the workers
     with pytest.raises(HW7Error, match="another version"):
         a_class.run()
     assert a_class.lines() == 0
 
 
 def test_two_runs_on_one_folder_refuse(a_class: Class) -> None:
-    worker = threading.Event()
+    free = threading.Event()
 
     def waiting(submission: Submission, settings: Settings) -> Grade:
-        worker.wait()
+        free.wait()
         return made_up(submission, settings)
 
     with threads() as executor:
         first = threading.Thread(target=lambda: a_class.run(executor=executor, grade=waiting))
         first.start()
         try:
-            until((a_class.out / "run.json").exists)
+            until((a_class.out / "journal.jsonl").exists)
             with pytest.raises(HW7Error, match="another run"):
                 a_class.run()
         finally:
-            worker.set()
+            free.set()
             first.join()
     assert a_class.lines() == 12
 
@@ -349,7 +350,7 @@ def test_shards_make_the_whole(a_class: Class, tmp_path: Path) -> None:
 # ---- OUT ------------------------------------------------------------------------------------------------------
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(HW7Error, match="no grades"):
-        current_grades(tmp_path)
+        current_marks(tmp_path)
 
 
 # ---- grades.csv -----------------------------------------------------------------------------------------------
@@ -362,13 +363,20 @@ def test_the_columns_of_the_table(tmp_path: Path) -> None:
     grades = [made_up_grades.grade("b", 0.5), made_up_grades.grade("a"), made_up_grades.broken("c")]
     header, *rows = read_csv(export_csv(grades, made_up_grades.RUBRIC, tmp_path))
     tasks = list(made_up_grades.TASKS)
-    assert header == ["student", "total", *tasks, *(f"verdict {task}" for task in tasks), "remarks"]
+    decided = ["grader", "overrides", "late", "comments"]
+    assert header == ["student", "total", *tasks, *(f"verdict {task}" for task in tasks), *decided, "remarks"]
     assert [row[0] for row in rows] == ["a", "b", "c"]
     assert rows[0][1] == "100"
     points = [f"{sum(parts.values()):g}" for _, parts in made_up_grades.TASKS.values()]
-    assert rows[0][2:] == [*points, *["RIGHT"] * 14, ""]
+    assert rows[0][2:] == [*points, *["RIGHT"] * 14, "100", "", "", "", ""]
     assert float(rows[1][1]) == pytest.approx(sum(map(float, rows[1][2:16])))
-    assert rows[2][1:] == ["0"] * 15 + ["MISSING"] * 14 + ["The zip file is damaged: hand it in again."]
+    assert rows[2][1:] == ["0"] * 15 + ["MISSING"] * 14 + [
+        "0",
+        "",
+        "",
+        "",
+        "The zip file is damaged: hand it in again.",
+    ]
     again = export_csv(grades[::-1], made_up_grades.RUBRIC, tmp_path / "again")
     assert again.read_bytes() == (tmp_path / "grades.csv").read_bytes()
 
@@ -388,7 +396,7 @@ def test_hostile_names_stay_in_their_cells(tmp_path: Path) -> None:
     grades = [made_up_grades.hostile(text, f"{n} {text}") for n, text in enumerate(made_up_grades.HOSTILE)]
     rows = read_csv(export_csv(grades, made_up_grades.RUBRIC, tmp_path))
     assert len(rows) == 1 + len(grades)
-    assert {len(row) for row in rows} == {2 + 14 + 14 + 1}
+    assert {len(row) for row in rows} == {2 + 14 + 14 + 4 + 1}
     assert "\x1b" not in (tmp_path / "grades.csv").read_text(encoding="utf-8")
 
 
@@ -442,4 +450,4 @@ def test_progress_counts_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     progress.add(made_up_grades.broken("c"))
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1].startswith("graded 3 of 4: 1 right, 1 wrong, 1 failed; ")
+    assert err.splitlines()[-1].startswith("graded 3 of 4: 1 with full marks, 1 with some, 1 not gradable; ")

@@ -14,7 +14,9 @@ import typer.main
 from made_up_class import Class
 from typer.testing import CliRunner
 
-from autograder import batch, cli
+from autograder import batch, cli, worker
+from autograder.cli.options import TierName
+from autograder.cli.run import _tier
 from autograder.intake.submission import Submission
 from autograder.journal import Journal, journal_name
 from autograder.rubric import load_rubric
@@ -57,7 +59,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
             return real(*arguments, **{**options, "grade": made_up, "executor": executor})  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch, "run", run)
-    monkeypatch.setattr(cli, "_tier", lambda asked, out: "D" if asked == "D" else "A")
+    monkeypatch.setattr("autograder.cli.run._tier", lambda asked, out: "D" if asked == "D" else "A")
 
 
 @pytest.mark.usefixtures("fast")
@@ -174,7 +176,7 @@ def test_show(made: Class) -> None:
     assert "process" in call("show", "student03", "--out", made.out, "--teacher")
     assert call("show", "ENT03", "--out", made.out) == text
     assert "may be student00, student01" in refusal("show", "student0", "--out", made.out)
-    assert "no grade of 'nobody'" in refusal("show", "nobody", "--out", made.out)
+    assert "no student 'nobody'" in refusal("show", "nobody", "--out", made.out)
     assert "no grades" in refusal("show", "student03", "--out", made.out / "elsewhere")
 
 
@@ -218,24 +220,24 @@ def tiers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_the_best_tier_is_taken(tiers: dict[str, str], tmp_path: Path) -> None:
-    assert cli._tier(None, tmp_path) == "C"
-    assert cli._tier(cli.TierName.A, tmp_path) == "A"  # which the workers will refuse, if it does not work
+    assert _tier(None, tmp_path) == "C"
+    assert _tier(TierName.A, tmp_path) == "A"  # which the workers will refuse, if it does not work
 
 
 def test_a_folder_keeps_its_tier(tiers: dict[str, str], made: Class) -> None:
     """Or the next run, where another one is the best, would grade everything again without a word."""
-    assert cli._tier(None, made.out) == "A"
-    assert cli._tier(cli.TierName.C, made.out) == "C"
+    assert _tier(None, made.out) == "A"
+    assert _tier(TierName.C, made.out) == "C"
 
 
 def test_tier_d_only_by_name(tiers: dict[str, str], a_class: Class) -> None:
-    assert cli._tier(cli.TierName.D, a_class.out) == "D"
+    assert _tier(TierName.D, a_class.out) == "D"
     tiers["C"] = "no Landlock"
     with pytest.raises(HW7Error, match=r"no Landlock.*--tier D"):
-        cli._tier(None, a_class.out)
+        _tier(None, a_class.out)
     a_class.run(replace(a_class.settings, tier="D"), jobs=1)
     with pytest.raises(HW7Error, match=r"no Landlock.*--tier D"):
-        cli._tier(None, a_class.out)
+        _tier(None, a_class.out)
 
 
 # ---- the command as it is installed ---------------------------------------------------------------------------
@@ -266,10 +268,10 @@ def test_images_that_are_not_there_are_said_before_anything_is_graded(
 ) -> None:
     """By the worker, which reads them."""
     monkeypatch.setattr("autograder.jail.Jail", lambda tier: SimpleNamespace(tier=tier, start=lambda: None))
-    monkeypatch.setattr(batch, "_this_thread", SimpleNamespace())
-    settings = batch.Settings(load_rubric(), bytes(32), f"food11:{tmp_path / 'gone'}", "D")
+    monkeypatch.setattr(worker, "_this_thread", SimpleNamespace())
+    settings = worker.Settings(load_rubric(), bytes(32), f"food11:{tmp_path / 'gone'}", "D")
     with pytest.raises(HW7Error, match="gone"):
-        batch.grade_one(Submission("ada"), settings)
+        worker.grade_one(Submission("ada"), settings)
 
 
 def test_the_coordinator_needs_no_torch() -> None:

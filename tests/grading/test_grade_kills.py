@@ -20,10 +20,9 @@ import submissions
 from made_up_class import REAL_RUBRIC, comparable
 from processes import descendants, living, until
 
-from autograder.batch import current_grades
 from autograder.grades import Grade
 from autograder.jail import best_tier
-from autograder.journal import Key, read_journals
+from autograder.journal import Key, current_marks, read_journals
 from autograder.tasks.hidden import new_seed, write_seed
 
 pytestmark = [
@@ -61,9 +60,9 @@ class Runner:
         return self.grades()
 
     def grades(self) -> list[Grade]:
-        grades, _, missing = current_grades(self.out)
-        assert missing == []
-        return [comparable(grade) for grade in grades]
+        marks = current_marks(self.out)
+        assert marks.missing == ()
+        return [comparable(mark) for mark in marks.graded]
 
     def kill(self, draw: random.Random, begun: float, lasts: float) -> bool:
         """Starts it and kills it at a random moment, the whole group or the coordinator alone; whether it was at work.

@@ -12,11 +12,11 @@ from made_up_grades import RUBRIC, a_class
 from typer.testing import CliRunner
 
 from autograder import cli
-from autograder.batch import Settings, hidden_seed
 from autograder.course.gradescope_image import build_image
 from autograder.exports import export
 from autograder.rubric import load_rubric, rubric_digest
 from autograder.tasks.hidden import Hidden, new_seed, read_seed, stretched, write_seed
+from autograder.worker import Settings, hidden_seed
 from hw7 import HW7Error
 
 
@@ -126,7 +126,7 @@ def test_all_that_is_asked_follows_from_the_stretched_key(tmp_path: Path) -> Non
     settings = Settings(rubric, key)
     for guess in (seed, seed.hex().encode()):  # what one hash of the seed would give
         assert Hidden(guess).digest() != settings.hidden.digest()
-        assert rubric_digest(rubric, Hidden(guess)) != settings.rubric_digest
+        assert rubric_digest(rubric, Hidden(guess).digest()) != settings.rubric_digest
         assert Hidden(guess).derive("images") != settings.hidden.derive("images")
 
 

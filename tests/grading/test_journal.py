@@ -68,7 +68,7 @@ def test_a_line_that_is_no_grade_is_passed_over(tmp_path: Path, line: bytes) -> 
     path = tmp_path / "journal.jsonl"
     write(path, GRADES[0])
     path.write_bytes(line + b"\n" + path.read_bytes())
-    with pytest.warns(UserWarning, match="line 1 is no grade"):
+    with pytest.warns(UserWarning, match="line 1 cannot be read"):
         assert read_journals(tmp_path) == [GRADES[0]]
 
 

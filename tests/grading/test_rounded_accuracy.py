@@ -14,7 +14,7 @@ from autograder.exports.html import student_page
 from autograder.grades import Grade
 from autograder.rubric import load_rubric
 from hw7.checks.cases import Outcome
-from hw7.checks.final import HandedIn, Measured
+from hw7.checks.handed_in import HandedIn, Measured
 
 SIZES = {"weights": 1, "source": 1}
 (TASK,) = (task for task in load_rubric().tasks if task.check == "accuracy")
