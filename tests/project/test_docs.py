@@ -177,10 +177,10 @@ GUIDES = [*PAGES, PROJECT / "CONTRIBUTING.md", PROJECT / "autograder" / "course"
 OWN_ENVIRONMENT = {"colab.md": "a session of Colab or Kaggle is one, with the PyTorch that fits its GPU"}
 
 
-@pytest.mark.parametrize("page", [page for page in GUIDES if "pip install" in page.read_text()], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [page for page in GUIDES if "pip install " in page.read_text()], ids=lambda p: p.name)
 def test_the_first_installation_of_a_guide_goes_into_a_new_environment(page: Path) -> None:
     """Debian and others refuse `pip install` outside of one; and no guide shall change another project's packages."""
-    before, _, _ = page.read_text().partition("pip install")
+    before, _, _ = page.read_text().partition("pip install ")
     typed_together = before[before.rfind("\n\n") :]  # its block or sentence
     assert ("-m venv" in typed_together) != (page.name in OWN_ENVIRONMENT)
 
