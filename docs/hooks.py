@@ -62,6 +62,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns the repository's links into the site's."""
     here = page.file.src_uri
+    if here == TOP["README.md"]:
+        page.meta["hide"] = ["navigation"]  # a column that would have this page alone
     source = next((source for source, name in TOP.items() if name == here), f"docs/{here}")
 
     def turned(match: re.Match[str]) -> str:
