@@ -1,4 +1,4 @@
-"""The README's pictures: how Chromium shows the report's page, and the class page of a class that is made up.
+"""The pictures of README and docs: how Chromium shows the report's page, a made-up class's page, and diagrams.
 
     hw7 reproduce --out out/quick
     python benchmarks/pictures.py report out/quick/report.html
@@ -8,11 +8,18 @@
     hw7-grade export --to html --out out/class/grades
     python benchmarks/pictures.py class out/class/grades/exports/html/class.html
 
+    npm pack mermaid@11 && tar xf mermaid-11*.tgz package/dist/mermaid.min.js
+    python benchmarks/pictures.py diagrams package/dist/mermaid.min.js
+
 The names of the class are invented; its code is the reference's with wrong solutions of tests/answers in it, and is
 really graded. A picture is the top of a page without the parts that `SHOTS` hides, in light colours, with 128 of them.
+
+Diagrams are drawn for the site alone, each into a file that is named after its source (docs/hooks.py), so that readers load
+nothing from elsewhere. One that was changed and not drawn again, their browser draws, with Mermaid from unpkg.com.
 """
 
 import argparse
+import html
 import os
 import shutil
 import subprocess
@@ -20,12 +27,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "tests"))
+sys.path.insert(0, str(PROJECT / "docs"))
 
 from browser import CHROMIUM, QUIET, with_script
+from hooks import DIAGRAM, diagram_name
 from submissions import WEIGHTS, mutants, reference_files, write
 
 PICTURES = PROJECT / "docs" / "pictures"
@@ -33,6 +42,7 @@ SHOTS = {  # width and height in pixels of the page, and what is hidden: a CSS s
     "report": (1000, 800, "main > dl, nav, #s1, #s2"),
     "class": (1000, 1030, "nav, #tasks"),
 }
+DIAGRAM_WINDOW = (1000, 600)
 SHARPER = 1.4  # pixels of the picture to one of the page
 MOST_BYTES = 250_000
 
@@ -72,7 +82,7 @@ def hand_in(folder: Path) -> None:
     for student, words in CLASS.items():
         files, weights = dict(reference), "reference"
         for word in words.split():
-            if word in wrong:
+            if word in wrong:  # what it leaves as it is must not undo the student's other mistakes
                 files |= {name: data for name, data in wrong[word].files.items() if data != reference.get(name)}
             elif word == "stub":
                 stubs, weights = PROJECT / "assignments" / "hw7", "none"
@@ -83,21 +93,51 @@ def hand_in(folder: Path) -> None:
         shutil.copy(PROJECT / "reference_solutions" / "hw7" / "hw7.ipynb", folder / student)
 
 
-def take(page: Path, picture: Path, width: int, height: int, hidden: str) -> None:
-    """A picture of the page's top, without what is hidden."""
+def shot(page: Path, width: int, height: int) -> Image.Image:
+    """How Chromium shows a page in a window of this size."""
     if CHROMIUM is None:
         raise SystemExit("there is no Chromium to look at the page with")
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copy(page, folder)
-        shown = with_script(Path(copy), f"document.querySelectorAll('{hidden}').forEach((each) => each.remove())")
         raw = Path(folder, "raw.png")
         window = (f"--window-size={width},{height}", f"--force-device-scale-factor={SHARPER}", "--hide-scrollbars")
         command = [CHROMIUM, *QUIET, *window, f"--user-data-dir={folder}/profile", f"--screenshot={raw}"]
-        subprocess.run([*command, shown.as_uri()], check=True, capture_output=True, env=os.environ | {"HOME": folder})
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(raw).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
-    size = picture.stat().st_size
-    print(f"{picture}: {size / 1000:.0f} kB")
+        subprocess.run([*command, page.as_uri()], check=True, capture_output=True, env=os.environ | {"HOME": folder})
+        return Image.open(raw).convert("RGB")
+
+
+def take(page: Path, picture: Path, width: int, height: int, hidden: str) -> None:
+    """A picture of the page's top, without what is hidden."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(page, folder))
+        shown = with_script(copy, f"document.querySelectorAll('{hidden}').forEach((each) => each.remove())")
+        save(shot(shown, width, height), picture)
+
+
+def diagrams(mermaid: Path) -> None:
+    """A picture of each of the docs' diagrams, and none of those that they had before."""
+    for old in PICTURES.glob("diagram-*.png"):
+        old.unlink()
+    for page in sorted((PROJECT / "docs").rglob("*.md")):
+        for source in DIAGRAM.findall(page.read_text(encoding="utf-8")):
+            with tempfile.TemporaryDirectory() as folder:
+                drawn = Path(folder, "diagram.html")
+                drawn.write_text(
+                    f'<meta charset="utf-8"><pre class="mermaid">{html.escape(source)}</pre>'
+                    f'<script src="{mermaid.resolve().as_uri()}"></script>'
+                    '<script>mermaid.initialize({theme: "neutral"})</script>',
+                    encoding="utf-8",
+                )
+                picture = shot(drawn, *DIAGRAM_WINDOW)
+            edges = ImageOps.invert(picture).getbbox()  # what is not white
+            save(ImageOps.expand(picture.crop(edges), border=12, fill="white"), PICTURES / diagram_name(source))
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Writes it in few colours, and says how large it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    size = path.stat().st_size
+    print(f"{path}: {size / 1000:.0f} kB")
     if size > MOST_BYTES:
         raise SystemExit(f"it has more than {MOST_BYTES:,} bytes: show less of the page")
 
@@ -105,11 +145,13 @@ def take(page: Path, picture: Path, width: int, height: int, hidden: str) -> Non
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("hand-in", *SHOTS))
-    parser.add_argument("path", type=Path, help="the folder to write submissions to, or the page to look at")
+    parser.add_argument("what", choices=("hand-in", "diagrams", *SHOTS))
+    parser.add_argument("path", type=Path, help="the folder to write submissions to, Mermaid, or the page to look at")
     asked = parser.parse_args()
     if asked.what == "hand-in":
         hand_in(asked.path)
+    elif asked.what == "diagrams":
+        diagrams(asked.path)
     else:
         take(asked.path, PICTURES / f"{asked.what}.png", *SHOTS[asked.what])
 

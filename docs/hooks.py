@@ -1,22 +1,34 @@
 """What the site adds to docs/: README.md as its front page, the top level's other pages, and files that pages link to.
 
 Links in the pages are those of the repository, so that they lead somewhere on GitHub too. Here each is turned into one
-that leads somewhere on the site: a page, or a page that shows the file.
+that leads somewhere on the site: a page, or a page that shows the file. A diagram becomes its picture, where there is one
+(benchmarks/pictures.py draws them).
 """
 
+from __future__ import annotations
+
+import hashlib
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:  # whoever draws the diagrams needs no MkDocs
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 PROJECT = Path(__file__).parents[1]
 TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".j2": "jinja"}
+DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
+
+
+def diagram_name(source: str) -> str:
+    """The file name of a diagram's picture; another one as soon as the diagram is changed."""
+    return f"diagram-{hashlib.sha256(source.encode()).hexdigest()[:8]}.png"
 
 
 def _target(source: str, link: str) -> str:
@@ -50,6 +62,8 @@ def _shown(path: str) -> str:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages of the top level, and a page for each file outside of docs/ that a page links to."""
+    from mkdocs.structure.files import File
+
     sources = [*TOP, *(f"docs/{file.src_uri}" for file in files.documentation_pages())]
     for source, name in TOP.items():
         files.append(File.generated(config, name, abs_src_path=str(PROJECT / source)))
@@ -60,7 +74,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns the repository's links into the site's."""
+    """Turns the repository's links into the site's, and diagrams into their pictures."""
     here = page.file.src_uri
     if here == TOP["README.md"]:
         page.meta["hide"] = ["navigation"]  # a column that would have this page alone
@@ -70,4 +84,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = _target(source, match[1])
         return posixpath.relpath(_on_site(target), posixpath.dirname(here) or ".") if target else match[1]
 
-    return LINK.sub(turned, markdown)
+    def drawn(match: re.Match[str]) -> str:
+        picture = f"pictures/{diagram_name(match[1])}"
+        if files.get_file_from_path(picture) is None:
+            return match[0]
+        return f"![Diagram]({posixpath.relpath(picture, posixpath.dirname(here) or '.')})"
+
+    return DIAGRAM.sub(drawn, LINK.sub(turned, markdown))
