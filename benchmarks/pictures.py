@@ -14,8 +14,8 @@
 The names of the class are invented; its code is the reference's with wrong solutions of tests/answers in it, and is
 really graded. A picture is the top of a page without the parts that `SHOTS` hides, in light colours, with 128 of them.
 
-Diagrams are drawn for the site alone, each into a file that is named after its source (docs/hooks.py), so that readers load
-nothing from elsewhere. One that was changed and not drawn again, their browser draws, with Mermaid from unpkg.com.
+Diagrams are drawn for the site alone, each into a file that is named after its source (docs/hooks.py), so that readers
+load nothing from elsewhere. One that was changed and not drawn again is drawn by their browser, by Mermaid of unpkg.com.
 """
 
 import argparse
@@ -29,12 +29,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "tests"))
-sys.path.insert(0, str(PROJECT / "docs"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
 
 from browser import CHROMIUM, QUIET, with_script
-from hooks import DIAGRAM, diagram_name
+from hooks import DIAGRAM, PROJECT, diagram_name
 from submissions import WEIGHTS, mutants, reference_files, write
 
 PICTURES = PROJECT / "docs" / "pictures"

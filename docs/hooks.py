@@ -1,8 +1,8 @@
 """What the site adds to docs/: README.md as its front page, the top level's other pages, and files that pages link to.
 
 Links in the pages are those of the repository, so that they lead somewhere on GitHub too. Here each is turned into one
-that leads somewhere on the site: a page, or a page that shows the file. A diagram becomes its picture, where there is one
-(benchmarks/pictures.py draws them).
+that leads somewhere on the site: a page, or a page that shows the file. A diagram becomes its picture, where there is
+one (benchmarks/pictures.py draws them).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # whoever draws the diagrams needs no MkDocs
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).resolve().parents[1]
 TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".j2": "jinja"}
 DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
