@@ -15,7 +15,7 @@ The names of the class are invented; its code is the reference's with wrong solu
 really graded. A picture is the top of a page without the parts that `SHOTS` hides, in light colours, with 128 of them.
 
 Diagrams are drawn for the site alone, each into a file that is named after its source (docs/hooks.py), so that readers
-load nothing from elsewhere. One that was changed and not drawn again is drawn by their browser, by Mermaid of unpkg.com.
+load nothing from elsewhere. One that was changed and not drawn again is drawn by their browser, by unpkg.com's Mermaid.
 """
 
 import argparse
