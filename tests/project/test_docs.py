@@ -36,7 +36,8 @@ from hw7.report.profiles import PROFILES
 from hw7.report.work import NOTHING, images_of, work_of
 from hw7.solution import PROJECT
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+README = PROJECT / "README.md"
+PAGES = [README, *sorted((PROJECT / "docs").rglob("*.md"))]
 STUDENTS, INSTRUCTORS = PROJECT / "docs" / "students.md", PROJECT / "docs" / "instructors.md"
 PROGRAMS = {"hw7": hw7.cli, "hw7-grade": autograder.cli}
 GROUPS = {name: typer.main.get_command(module.cli) for name, module in PROGRAMS.items()}
@@ -172,6 +173,18 @@ def test_a_wrong_command_would_be_found() -> None:
             test_every_command_is_understood(Command(STUDENTS, text))
 
 
+GUIDES = [*PAGES, PROJECT / "CONTRIBUTING.md", PROJECT / "autograder" / "course" / "templates" / "README.md.j2"]
+OWN_ENVIRONMENT = {"colab.md": "a session of Colab or Kaggle is one, with the PyTorch that fits its GPU"}
+
+
+@pytest.mark.parametrize("page", [page for page in GUIDES if "pip install " in page.read_text()], ids=lambda p: p.name)
+def test_the_first_installation_of_a_guide_goes_into_a_new_environment(page: Path) -> None:
+    """Debian and others refuse `pip install` outside of one; and no guide shall change another project's packages."""
+    before, _, _ = page.read_text().partition("pip install ")
+    typed_together = before[before.rfind("\n\n") :]  # its block or sentence
+    assert ("-m venv" in typed_together) != (page.name in OWN_ENVIRONMENT)
+
+
 # ---- everything is typed -----------------------------------------------------------------------------------------
 
 
@@ -261,8 +274,9 @@ def test_the_commands_of_a_page_run(
 # ---- Python, changes, messages -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [STUDENTS, INSTRUCTORS], ids=lambda page: page.name)
-def test_examples_print_what_stands_there(page: Path) -> None:
+@pytest.mark.parametrize("page", [README, STUDENTS, INSTRUCTORS], ids=lambda page: page.name)
+def test_examples_print_what_stands_there(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
     text = "\n".join(blocks(page, "python"))
     examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     assert len(examples.examples) >= 3
@@ -271,8 +285,9 @@ def test_examples_print_what_stands_there(page: Path) -> None:
 
 
 def test_all_python_of_the_docs_is_run_somewhere() -> None:
-    """Examples are in the handout (test_handout) and in the two pages above."""
-    assert {page.name for page in PAGES if blocks(page, "python")} == {"handout.md", "students.md", "instructors.md"}
+    """Examples are in the handout (test_handout) and in the three pages above."""
+    pages = {"README.md", "handout.md", "students.md", "instructors.md"}
+    assert {page.name for page in PAGES if blocks(page, "python")} == pages
 
 
 EXAMPLE = ("3.6", "slimming_penalty", "--chapter", "pruning")  # the task that docs/instructors.md adds
@@ -441,7 +456,7 @@ def test_the_students_page_gives_no_answer_away() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    lines = [line for block in blocks(PROJECT / "README.md", "sh") for line in block.splitlines()]
+    lines = [line for block in blocks(README, "sh") for line in block.splitlines()]
     (test_command,) = [line for line in lines if "tox" in line]
     assert test_command in (PROJECT / ".ci" / "run").read_text()
 
@@ -461,7 +476,7 @@ def test_the_tables_of_the_docs_are_those_of_the_code() -> None:
             work,
         )
         if name == "quick":
-            assert f"That is {work.trained / 1e6:.1f} million\npictures" in (PROJECT / "README.md").read_text()
+            assert f"That is {work.trained / 1e6:.1f} million\npictures" in README.read_text()
     for name in EXPERIMENTS:
         # `student-c`, `-d`, `-e` stand for three
         stem, _, end = name.rpartition("-")

@@ -11,6 +11,7 @@ import typer.testing
 
 import autograder.cli
 import hw7.cli
+from hw7.solution import PROJECT
 from hw7.support.system import command_line, number
 
 CLIS = {"hw7": hw7.cli.cli, "hw7-grade": autograder.cli.cli}
@@ -49,6 +50,14 @@ def test_what_a_command_does_fits_into_its_line(cli: str) -> None:
     commands = text.partition("Commands:")[2].strip().splitlines()
     assert len(commands) == len(CLIS[cli].registered_commands)
     assert [line for line in commands if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("cli", CLIS)
+def test_the_docs_table_of_commands_has_them_all(cli: str) -> None:
+    table = (PROJECT / "docs" / "commands.md").read_text()
+    rows = [row for row in re.findall(r"^\| (`hw7.*?) \|", table, re.MULTILINE) if row.startswith(f"`{cli} ")]
+    named = [name for row in rows for name in re.findall(r"`(?:\S+ )?([a-z-]+)`", row)]
+    assert sorted(named) == sorted(command for name, command in helps() if name == cli and command)
 
 
 @pytest.mark.parametrize(("cli", "command"), [each for each in helps() if each[1]])
