@@ -18,6 +18,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import filelock
 from tqdm import tqdm
 
 from autograder.exports.csv_table import export_csv
@@ -32,9 +33,12 @@ from autograder.journal import (
     Run,
     current_marks,
     journal_name,
+    last_run,
     other_questions,
+    read_entries,
     read_journals,
     rescored_grades,
+    uncollected,
 )
 from autograder.marks import Mark
 from autograder.rubric import Rubric, asked_digest, rubric_digest
@@ -145,8 +149,7 @@ def run(
         finally:
             keep(sent.cancel())
             with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to fix
-                marks = current_marks(out)
-                export_csv(marks.marks, marks.rubric, out / "grades.csv")
+                marks = write_table(out)
     failures = tuple(each.student for each in graded if not each.tasks)
     return RunReport(marks, submitted, len(graded), len(again_scored), failures, interrupted)
 
@@ -188,6 +191,7 @@ def _asked(
 # ---- the same verdicts under another rubric ---------------------------------------------------------------------
 
 
+@uncollected
 def rescore(out: Path, rubric: Rubric) -> tuple[ClassMarks, int]:
     """Puts the class in OUT under this rubric from the verdicts in the journal, without anybody's code, and writes
     grades.csv; the marks, and how many grades are new.
@@ -195,7 +199,8 @@ def rescore(out: Path, rubric: Rubric) -> tuple[ClassMarks, int]:
     Raises HW7Error where the rubric asks something else than the last run, which must be asked of submissions.
     """
     with Journal(out / journal_name(), patience=PATIENCE) as journal:
-        last = current_marks(out).run
+        entries = read_entries(out)
+        last = last_run(out, entries)
         if last.timeout is not None:
             rubric = rubric.with_timeout(last.timeout)
         asked = replace(
@@ -209,12 +214,18 @@ def rescore(out: Path, rubric: Rubric) -> tuple[ClassMarks, int]:
                 f"{rubric.path} cannot be scored from the journal alone, because {joined([*differences[:3], *more])}: "
                 f"run `hw7-grade run SUBMISSIONS --out {out}` with it"
             )
-        new = rescored_grades(read_journals(out), asked, rubric)
+        new = rescored_grades([entry for entry in entries if isinstance(entry, Grade)], asked, rubric)
         if asked != last:
             journal.append(*new, asked)  # last: what was before counts until all of it is there
-    marks = current_marks(out)
-    export_csv(marks.marks, marks.rubric, out / "grades.csv")
-    return marks, len(new)
+    return write_table(out), len(new)
+
+
+def write_table(out: Path) -> ClassMarks:
+    """Writes OUT/grades.csv; the marks in it. One writer at a time, so that the last one has read the latest."""
+    with filelock.FileLock(out / ".grades.csv.lock"):
+        marks = current_marks(out)
+        export_csv(marks.marks, marks.rubric, out / "grades.csv")
+    return marks
 
 
 class _InFlight:

@@ -6,7 +6,7 @@ thresholds, without anybody's code. What people decide about a grade stands in `
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from autograder.rubric import Rubric
@@ -83,7 +83,7 @@ class Grade:
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Raises ValueError, KeyError or TypeError for what is no grade."""
         tasks = (TaskGrade(**{**row, "parts": tuple(map(_part, row["parts"]))}) for row in raw["tasks"])
-        words = {name: tuple(raw[name]) for name in ("manual", "remarks")}
+        words = {name: tuple(raw.get(name, ())) for name in ("manual", "remarks")}
         network = raw.get("network")
         return cls(**{**raw, **words, "tasks": tuple(tasks), "network": network and _network(network)})
 
@@ -119,12 +119,19 @@ def handed_in(network: Network) -> HandedIn:
 
 # ---- JSON -------------------------------------------------------------------------------------------------------
 
-_SHORT = {"excuses": (), "otherwise": None, "fits": (), "equals": (), "clear": False}
+_RIGHT = Outcome(Verdict.RIGHT)
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """The fields of a record, without those that are nearly always empty."""
-    return {name: each for name, each in vars(value).items() if name not in _SHORT or each != _SHORT[name]}
+_DEFAULTS = {
+    kind: {each.name: each.default for each in fields(kind)} for kind in (Grade, TaskGrade, Network, PartScore, Outcome)
+}
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a record, without those that have their default."""
+    defaults = _DEFAULTS[type(record)]
+    return {name: value for name, value in vars(record).items() if value != defaults[name]}
 
 
 def _part(row: Mapping[str, Any]) -> PartScore:
@@ -133,14 +140,15 @@ def _part(row: Mapping[str, Any]) -> PartScore:
         row["part"],
         row["out_of"],
         _outcome(row["outcome"]),
-        row["case"],
+        row.get("case", ""),
         tuple(map(tuple, row.get("excuses", ()))),
         otherwise and (otherwise[0], _outcome(otherwise[1])),
     )
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
-    return Outcome(**{**row, "verdict": Verdict(row["verdict"])})
+    verdict = _VERDICTS[row["verdict"]]
+    return _RIGHT if len(row) == 1 and verdict is Verdict.RIGHT else Outcome(**{**row, "verdict": verdict})
 
 
 def _network(row: Mapping[str, Any]) -> Network:

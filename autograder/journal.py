@@ -9,15 +9,17 @@ that a crash tore off is cut away when the journal is opened again: nobody was t
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar
 
 import filelock
 
@@ -29,6 +31,10 @@ from hw7.support.words import counted, joined, reason
 
 if TYPE_CHECKING:
     from autograder.jail import Tier
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Key(NamedTuple):
@@ -80,34 +86,87 @@ class Run:
 Entry: TypeAlias = "Grade | Decision | Run"
 
 
-def read_dated(out: Path) -> list[tuple[str, Entry]]:
-    """Every entry of every journal in this folder, oldest first, with the moment that it was written. Changes nothing,
-    so a run may be writing meanwhile.
+def uncollected(function: Callable[P, T]) -> Callable[P, T]:
+    """The function without Python's collector of cycles: it makes a million small things and no cycle, and looking at
+    all of them again and again would take more than half of the time."""
+
+    @wraps(function)
+    def called(*arguments: P.args, **options: P.kwargs) -> T:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*arguments, **options)
+        finally:
+            if was_enabled:
+                gc.enable()
+
+    return called
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a journal, as JSON; an entry is made of it where one is needed, for most grades are not current."""
+
+    at: str
+    raw: Mapping[str, Any]
+    where: str
+
+    @property
+    def kind(self) -> str:
+        return str(self.raw.get("kind", "grade"))
+
+    def entry(self) -> Entry | None:
+        """None, with a warning, for a line that is no entry."""
+        fields = {name: value for name, value in self.raw.items() if name not in ("at", "kind")}
+        try:
+            if self.kind == "grade":
+                return Grade.from_dict(fields)
+            if self.kind == "run":
+                return Run(**fields | {"students": tuple(fields["students"])})
+            return DECISIONS[self.kind](**fields, at=self.raw["at"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _pass_over(self.where, error)
+            return None
+
+
+def _pass_over(where: str, error: Exception) -> None:
+    warnings.warn(f"{where} cannot be read and is passed over ({error!r:.80})", stacklevel=3)
+
+
+def read_lines(out: Path) -> list[Line]:
+    """Every line of every journal in this folder, oldest first. Changes nothing, so a run may be writing meanwhile.
 
     A line that cannot be read is passed over with a warning; the unfinished last one without: it may still be written.
     """
-    dated: list[tuple[str, Entry]] = []
+    found: list[Line] = []
     for path in sorted(out.glob("journal*.jsonl")):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise HW7Error(f"the journal {path} cannot be read: {error.strerror}") from error
+        *lines, _unfinished = data.split(b"\n")
         latest = ""
-        for at, entry in _read(path):
-            latest = max(latest, at)  # within one file its order counts, even where the clock was set back
-            dated.append((latest, entry))
-    return sorted(dated, key=lambda pair: pair[0])
+        for number, line in enumerate(lines, start=1):
+            where = f"{path}, line {number}"
+            try:
+                raw = json.loads(line)
+                latest = max(latest, str(raw["at"]))  # within one file its order counts, even if the clock was set back
+            except (ValueError, KeyError, TypeError) as error:
+                _pass_over(where, error)
+            else:
+                found.append(Line(latest, raw, where))
+    return sorted(found, key=lambda line: line.at)
 
 
+@uncollected
 def read_entries(out: Path) -> list[Entry]:
     """Every entry of every journal in this folder, oldest first."""
-    return [entry for _, entry in read_dated(out)]
+    return [entry for line in read_lines(out) if (entry := line.entry()) is not None]
 
 
 def read_journals(out: Path) -> list[Grade]:
     """Every grade of every journal in this folder, oldest first."""
     return [entry for entry in read_entries(out) if isinstance(entry, Grade)]
-
-
-def last_of_each(grades: Iterable[Grade], rubric: str, grader: str) -> dict[str, Grade]:
-    """The current grades by student: the last that was given under this rubric and by this grader."""
-    return {grade.student: grade for grade in grades if (grade.rubric, grade.grader) == (rubric, grader)}
 
 
 @dataclass(frozen=True)
@@ -125,26 +184,28 @@ class ClassMarks:
         return [mark for mark in self.marks if not mark.absent]
 
 
+@uncollected
 def current_marks(out: Path, run: int | None = None) -> ClassMarks:
     """The marks in OUT; run: as they stood before the next run began, counted from 1.
 
     A grade under an older rubric or by an older grader is not current. Raises HW7Error where OUT holds no such run.
     """
-    entries = read_entries(out)
-    runs = [place for place, entry in enumerate(entries) if isinstance(entry, Run)]
-    if not runs:
-        raise HW7Error(f"{out} holds no grades; make some with `hw7-grade run SUBMISSIONS --out {out}`")
-    if run is not None and not 0 < run <= len(runs):
-        raise HW7Error(
-            f"{out} has {counted(len(runs), 'run')}, and no run {run}; `hw7-grade log --out {out}` lists them"
-        )
-    if run is not None:
-        entries = entries[: [*runs, len(entries)][run]]
-    last = next(entry for entry in reversed(entries) if isinstance(entry, Run))
-    grades = (entry for entry in entries if isinstance(entry, Grade))
-    current = last_of_each(grades, last.rubric, last.grader)
+    lines = read_lines(out)
+    runs = [place for place, line in enumerate(lines) if line.kind == "run"]
+    if runs and run is not None and not 0 < run <= len(runs):
+        many = counted(len(runs), "run")
+        raise HW7Error(f"{out} has {many}, and no run {run}; `hw7-grade log --out {out}` lists them")
+    if runs and run is not None:
+        lines = lines[: [*runs, len(lines)][run]]
+    others = [entry for line in lines if line.kind != "grade" and (entry := line.entry()) is not None]
+    last = last_run(out, others)
+    current: dict[str, Grade] = {}
+    for line in reversed(lines):
+        asked = line.kind == "grade" and (line.raw.get("rubric"), line.raw.get("grader")) == (last.rubric, last.grader)
+        if asked and line.raw.get("student") not in current and isinstance(grade := line.entry(), Grade):
+            current[grade.student] = grade
     decided: dict[str, list[Decision]] = {}
-    for entry in entries:
+    for entry in others:
         if isinstance(entry, Decision):
             decided.setdefault(entry.student, []).append(entry)
     rubric = last.load_rubric()
@@ -155,8 +216,9 @@ def current_marks(out: Path, run: int | None = None) -> ClassMarks:
         known = {"name": last.roster.get(student, ""), "address": last.addresses.get(student, "")}
         return mark(grade, rubric, standing.get(student), absent=student not in current, **known)
 
+    present = set(last.students)
     marks = [mark_of(student) for student in last.students if student in current]
-    marks += [mark_of(student) for student in last.roster if student not in last.students]
+    marks += [mark_of(student) for student in last.roster if student not in present]
     missing = tuple(student for student in last.students if student not in current)
     return ClassMarks(tuple(marks), rubric, missing, last, {who: tuple(each) for who, each in decided.items()})
 
@@ -186,30 +248,12 @@ def other_questions(last: Run, asked: Run, rubric: Rubric) -> Iterator[str]:
         yield "its tasks stand in another order"
 
 
-def _read(path: Path) -> Iterator[tuple[str, Entry]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HW7Error(f"the journal {path} cannot be read: {error.strerror}") from error
-    *lines, _unfinished = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        try:
-            raw = json.loads(line)
-            at = str(raw.pop("at"))
-            entry = _entry(raw, at)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.warn(f"{path}, line {number} cannot be read and is passed over ({error!r:.80})", stacklevel=2)
-        else:
-            yield at, entry
-
-
-def _entry(raw: dict[str, Any], at: str) -> Entry:
-    kind = raw.pop("kind", "grade")
-    if kind == "grade":
-        return Grade.from_dict(raw)
-    if kind == "run":
-        return Run(**raw | {"students": tuple(raw["students"])})
-    return DECISIONS[kind](**raw, at=at)
+def last_run(out: Path, entries: Sequence[Entry]) -> Run:
+    """The last of these entries of OUT that is a run. Raises HW7Error where there is none."""
+    for entry in reversed(entries):
+        if isinstance(entry, Run):
+            return entry
+    raise HW7Error(f"{out} holds no grades; make some with `hw7-grade run SUBMISSIONS --out {out}`")
 
 
 class Journal:

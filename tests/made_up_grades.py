@@ -1,13 +1,17 @@
 """Grades that nobody earned: of every kind that a page, a gradebook or Gradescope may have to show."""
 
-import hashlib
 import random
 from dataclasses import replace
 from pathlib import Path
 
-from autograder.grades import Grade, TaskGrade
-from autograder.rubric import Rubric
+from autograder.exports.common import digest
+from autograder.grades import Grade, Network, TaskGrade, handed_in
+from autograder.journal import Journal, Run, journal_name
+from autograder.rubric import Rubric, asked_digest, load_rubric, rubric_digest
+from autograder.tasks.hidden import Hidden
+from autograder.worker import grader_digest
 from hw7.checks.cases import Outcome, PartScore, Task, Verdict
+from hw7.checks.handed_in import Measured
 
 # A rubric like the real one; its own copy, so that these tests hold for any rubric.
 TASKS = {
@@ -85,10 +89,9 @@ def grade(student: str, chance: float = 1.0, verdicts: tuple[Verdict, ...] = (Ve
         )
         for id, (title, parts) in TASKS.items()
     ]
-    digest = hashlib.sha256(student.encode("utf-8", "surrogatepass")).hexdigest()
     output = "" if chance == 1 else "TEACHERS-ONLY: printed by student code\n"
     manual = ("question-1", "question-2")
-    return Grade(student, digest, "1" * 64, "2" * 64, "A", tuple(tasks), manual, (), "", output, 1.25)
+    return Grade(student, digest(student), "1" * 64, "2" * 64, "A", tuple(tasks), manual, (), "", output, 1.25)
 
 
 def broken(student: str, problem: str = "The zip file is damaged: hand it in again.") -> Grade:
@@ -127,3 +130,34 @@ def a_class(students: int = 40) -> list[Grade]:
         broken("broken-zip"),
         replace(grade("no-jail", 0.7), tier="D", remarks=("hw7.ipynb is missing", "notes.txt was ignored")),
     ]
+
+
+def a_folder(out: Path, students: int, seed: int = 0) -> Path:
+    """OUT as a run leaves it, with made-up grades of so many students under the course's rubric, by this grader."""
+    rubric, hidden = load_rubric(), Hidden(b"made up").digest()
+    asked = Run(
+        rubric_digest(rubric, hidden), rubric.text, None, asked_digest(rubric, hidden), hidden, grader_digest("A"),
+        "plates", "A", tuple(f"student-{n:04}" for n in range(students)),
+    )  # fmt: skip
+    with Journal(out / journal_name()) as journal:
+        grades = []
+        for student in asked.students:
+            draw = random.Random(f"{student} {seed}")
+            network = Network({"weights": 200_000, "source": 20_000}, Measured(draw.random()), "plates", 1000)
+            tasks = tuple(
+                TaskGrade(
+                    task.id,
+                    task.title,
+                    handed_in(network).parts(task, rubric.tasks)
+                    if not task.has_cases
+                    else tuple(
+                        part(name, out_of, Verdict.RIGHT if draw.random() < 0.8 else Verdict.WRONG)
+                        for name, out_of in task.points.items()
+                    ),
+                )
+                for task in rubric.tasks
+            )
+            made = Grade(student, digest(student), asked.rubric, asked.grader, "A", tasks, asked=asked.asked)
+            grades.append(replace(made, network=network))
+        journal.append(asked, *grades)
+    return out

@@ -8,12 +8,11 @@ import typer
 from tabulate import tabulate
 
 from autograder import exports
-from autograder.batch import PATIENCE
+from autograder.batch import PATIENCE, write_table
 from autograder.cli.options import OutOption, StudentArgument, TaskArgument, To
 from autograder.cli.shared import format_grade, mark_of, visible, warn_of_missing
-from autograder.exports.csv_table import export_csv
 from autograder.grades import Grade
-from autograder.journal import DECISIONS_NAME, ClassMarks, Journal, Run, current_marks, read_dated, read_entries
+from autograder.journal import DECISIONS_NAME, ClassMarks, Journal, Run, current_marks, read_entries, read_lines
 from autograder.marks import Comment, Decision, Late, Mark, Override, Standing, changes, points
 from hw7 import HW7Error
 from hw7.support import system
@@ -141,9 +140,7 @@ def _decide(decision: Decision, before: Mark, out: Path) -> None:
         known = (each for each in read_entries(out) if isinstance(each, Decision))
         if not Standing.of(each for each in known if each.student == decision.student).has(decision):
             journal.append(decision)
-    marks = current_marks(out)
-    after = next(mark for mark in marks.marks if mark.student == decision.student)
-    export_csv(marks.marks, marks.rubric, out / "grades.csv")
+    after = next(mark for mark in write_table(out).marks if mark.student == decision.student)
     typer.echo(f"{visible(after.student)}: {points(before.total)} points before, {points(after.total)} now")
     for line in after.how:
         typer.echo(f"  {visible(line)}")
@@ -163,8 +160,8 @@ def log(
 
 def _history(out: Path, student: str | None) -> Iterator[list[str]]:
     number = 0
-    for at, entry in read_dated(out):
-        when = at[:16].replace("T", " ")
+    for line in read_lines(out):
+        entry, when = line.entry(), line.at[:16].replace("T", " ")
         if isinstance(entry, Run):
             number += 1
             if student is None:

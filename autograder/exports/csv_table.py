@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from autograder.exports.common import aligned, display_name, printable, student_id
@@ -54,6 +55,7 @@ def _remarks(mark: Mark) -> str:
     return "; ".join(filter(None, remarks))
 
 
+@lru_cache(maxsize=4096)  # nearly all cells are points and verdicts
 def one_cell(text: str) -> str:
     """One line that a spreadsheet takes for text."""
     return no_formula(" ".join(printable(text).split()))

@@ -72,7 +72,8 @@ def message(mark: Mark, text: str, page: bytes) -> bytes:
         shown = " ".join(printable(mark.name).split())
         mail["To"] = Address(display_name=shown, addr_spec=mark.address)
     mail.set_content(text)
-    kind = {"maintype": "text", "subtype": "html", "params": {"charset": "utf-8"}}
-    mail.add_attachment(page, filename="homework-7.html", **kind)
+    mail.add_attachment(
+        page, maintype="text", subtype="html", filename="homework-7.html", params={"charset": "utf-8"}
+    )  # fmt: skip
     mail.set_boundary(f"=_hw7_{digest(mark.student)[:40]}")
     return mail.as_bytes()

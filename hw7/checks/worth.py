@@ -32,8 +32,10 @@ def worth(tasks: Sequence[Task], parts: Mapping[str, Sequence[PartScore]]) -> di
 
 
 def _charged(part: PartScore, out_of: float, lost: set[str]) -> PartScore:
+    if not part.excuses:
+        return part if part.out_of == out_of else replace(part, out_of=out_of)
     found = part.otherwise or (part.case, part.outcome)
-    if part.excuses and all(lost.intersection(each) for each in part.excuses):
+    if all(lost.intersection(each) for each in part.excuses):
         return replace(part, out_of=out_of, outcome=EXCUSED, case="", otherwise=found)
     return replace(part, out_of=out_of, outcome=found[1], case=found[0], otherwise=None)
 

@@ -11,7 +11,8 @@ import made_up_grades
 import pytest
 
 from autograder.grades import Grade
-from autograder.journal import Journal, Key, journal_name, last_of_each, read_journals
+from autograder.journal import Journal, Key, Run, current_marks, journal_name, read_journals
+from autograder.rubric import load_rubric
 from hw7 import HW7Error
 from hw7.checks.cases import Verdict
 
@@ -97,7 +98,7 @@ def test_shards_write_beside_each_other_and_are_read_together(tmp_path: Path) ->
     assert read_journals(tmp_path) == GRADES  # in the order of their moments
     newer = replace(GRADES[0], submission="f" * 64)
     write(tmp_path / journal_name(), newer)
-    assert last_of_each(read_journals(tmp_path), RUBRIC, GRADER)["student-0"] == newer
+    assert current(tmp_path)["student-0"] == newer.submission
 
 
 def test_a_clock_that_is_set_back_does_not_change_the_order_in_a_file(tmp_path: Path) -> None:
@@ -114,10 +115,28 @@ def test_a_key_tells_apart(field: str) -> None:
     assert Key.of(replace(GRADES[0], seconds=99.0, tier="B", output="x")) == Key.of(GRADES[0])
 
 
-def test_current_is_the_last_under_this_rubric_and_grader() -> None:
+def current(out: Path) -> dict[str, str]:
+    """Which submission counts for each student, under this rubric and grader."""
+    students = tuple(grade.student for grade in GRADES)
+    with Journal(out / journal_name()) as journal:
+        journal.append(Run(RUBRIC, load_rubric().text, None, "", "", GRADER, "plates", "A", students))
+    return {mark.student: mark.submission for mark in current_marks(out).marks}
+
+
+def test_current_is_the_last_under_this_rubric_and_grader(tmp_path: Path) -> None:
     again = replace(GRADES[0], submission="f" * 64)
     older = [replace(GRADES[1], rubric="old"), replace(GRADES[1], grader="old")]
-    assert last_of_each([GRADES[0], again, *older], RUBRIC, GRADER) == {"student-0": again}
+    write(tmp_path / "journal.jsonl", GRADES[0], again, *older)
+    assert current(tmp_path) == {"student-0": "f" * 64}
+
+
+def test_a_grade_that_was_damaged_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, GRADES[0], replace(GRADES[0], submission="f" * 64))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(b'"verdict"', b'"verdikt"'))
+    with pytest.warns(UserWarning, match="line 2 cannot be read"):
+        assert current(tmp_path) == {"student-0": GRADES[0].submission}
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:

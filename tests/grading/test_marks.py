@@ -179,7 +179,7 @@ def test_who_handed_in_nothing_stands_in_the_table_and_can_have_points(made: Cla
 def test_an_address_that_is_none_is_refused_with_its_line(made: Class, tmp_path: Path) -> None:
     for address in ("nobody", "a@b@c", "a@b\nBcc: x@y", "a b@c", "=1@example.org"):
         (tmp_path / "roster.csv").write_text(f'id,name,email\nb01,Ann,"{address}"\n')
-        with pytest.raises(HW7Error, match="student 1: .* no address"):
+        with pytest.raises(HW7Error, match=r"student 1: .* no address"):
             made.run(jobs=1, roster=tmp_path / "roster.csv")
 
 
