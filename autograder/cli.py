@@ -17,7 +17,7 @@ from autograder import batch, exports, jail
 from autograder.exports.common import hint, points
 from autograder.exports.csv_table import NOT_SECURE
 from autograder.grades import Grade
-from autograder.intake.layouts import FoundSubmissions
+from autograder.intake.layouts import FoundSubmissions, find_submissions
 from autograder.intake.roster import read_roster
 from autograder.intake.text import is_seen
 from autograder.journal import Journal, journal_name
@@ -206,6 +206,40 @@ def new_task(
     from autograder.course.new_task import NEXT, new_task
 
     typer.echo("\n".join([f"wrote the stubs of task {task}. Now fill in:", *new_task(task, name, chapter), NEXT]))
+
+
+@cli.command()
+def similar(
+    submissions: Annotated[Path, typer.Argument(metavar="SUBMISSIONS", help="As for `hw7-grade run`.")],
+    out: Annotated[Path, typer.Option(help="The folder for similar.html, or the page itself, if it ends in .html.")],
+    layout: Annotated[LayoutName | None, typer.Option(help="How SUBMISSIONS is laid out, as for `run`.")] = None,
+    assignment: Annotated[
+        str, typer.Option(metavar="<name>", help="The name of the assignment in nbgrader's `submitted`.")
+    ] = "hw7",
+    roster: Annotated[
+        Path | None, typer.Option(help="A CSV file with id and name of all students, as for `run`.")
+    ] = None,
+    given: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="<folder>", help="More Python that all were given, such as a lecture's. May be repeated."),
+    ] = None,
+    at_least: Annotated[
+        float, system.number("List pairs from this share of alike code on.", least=0, most=1, kind=float)
+    ] = 0.3,
+) -> None:
+    """Find pairs of submissions whose code is alike. Which is no proof that anybody copied: the page says why."""
+    from autograder.exports.similar import export_similar, format_similar
+    from autograder.intake.similar import find_similar, handed_out, read_all, read_given
+
+    _look_for(submissions, roster)
+    known = read_given(handed_out(given or ()))
+    there = find_submissions(submissions, assignment, layout, roster, without=[out])
+    _tell_of(there)
+    found = find_similar(read_all(there, progress=True), known, at_least, progress=True)
+    page = export_similar(found, out if out.suffix == ".html" else out / "similar.html")
+    typer.echo(format_similar(found))
+    not_compared = f", {len(found.left_out)} not compared" if found.left_out else ""
+    typer.echo(f"wrote {page}: {counted(len(found.pairs), 'pair')} among {found.compared} submissions{not_compared}")
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
     csv_table, html, gradescope, nbgrader    one exporter each
     common                                   what they share: words, names, points
+    similar                                  pairs of submissions that are alike; no exporter of grades
 
 Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current grade of
 each student. They read grades and never a submission. A module is imported when it is asked for: nbgrader is an extra.

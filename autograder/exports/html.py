@@ -25,6 +25,7 @@ from autograder.rubric import Rubric
 from hw7.checks.cases import PartScore, Verdict
 from hw7.checks.scoring import findings
 from hw7.support.files import write_file
+from hw7.support.words import counted
 
 ADVICE: Mapping[Verdict, str] = {
     Verdict.WRONG: "It runs, and its answer is another one: compare expected and got, then try the numbers by hand.",
@@ -64,13 +65,13 @@ def export_html(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
 
 def student_page(grade: Grade) -> str:
     """The page of one grade that has all tasks of its rubric."""
-    return _ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
+    return ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
 
 
 def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
     """The teacher's page of these grades, each with all tasks of the rubric."""
     script = resources.files("autograder.exports").joinpath("templates", "sort.js").read_text("utf-8")
-    return _ENVIRONMENT.get_template("class.html.j2").render(
+    return ENVIRONMENT.get_template("class.html.j2").render(
         grades=grades,
         rubric=rubric,
         script=script,
@@ -240,7 +241,7 @@ def _finalize(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-_ENVIRONMENT = jinja2.Environment(
+ENVIRONMENT = jinja2.Environment(
     loader=jinja2.ChoiceLoader([jinja2.PackageLoader("autograder.exports"), jinja2.PackageLoader("hw7.report")]),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
@@ -248,6 +249,7 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {each.__name__: each for each in (points, share, score_class, hint, display_name)}
-_ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE}
-_ENVIRONMENT.globals |= {each.__name__: each for each in (unexplained, findings)}
+ENVIRONMENT.filters |= {each.__name__: each for each in (points, share, score_class, hint, display_name)}
+ENVIRONMENT.filters |= {"count_of": counted}
+ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE}
+ENVIRONMENT.globals |= {each.__name__: each for each in (unexplained, findings)}

@@ -244,7 +244,7 @@ def test_the_commands_of_a_page_run(
         for option in re.findall(r"^hw7-grade (?:run|show|export)\b.*--out (\S+)", text):
             if not Path(option).exists() and not Path("rehearsal").exists():  # graded already: a run has nothing to do
                 shutil.copytree(graded / "grades", option)
-        for folder in re.findall(r"^hw7-grade run .*?\b(submi\w+)", text):
+        for folder in re.findall(r"^hw7-grade (?:run|similar) .*?\b(submi\w+)", text):
             for student in ("ada", "grace") if not Path(folder).exists() else ():
                 below = "hw7" if folder == "submitted" else ""  # nbgrader's tree
                 shutil.copytree(graded / "submissions" / student, Path(folder, student, below))
