@@ -1,6 +1,6 @@
 """The entry point: the `hw7-grade` command with its subcommands, in the order of its help."""
 
-from autograder.cli import course, marks, run
+from autograder.cli import course, marks, run, similar
 from hw7.support import system
 
 cli = system.command_line("hw7-grade", "Grade submissions of Homework 7. Start with `hw7-grade doctor`.")
@@ -8,6 +8,7 @@ cli = system.command_line("hw7-grade", "Grade submissions of Homework 7. Start w
 for command in (
     run.run, run.rescore, marks.show, marks.export,
     marks.override, marks.comment, marks.late, marks.log, marks.diff, marks.case,
+    similar.similar,
     course.gradescope_image, run.new_seed, course.release, course.new_task, course.course,
     run.doctor,
 ):  # fmt: skip

@@ -19,9 +19,8 @@ from autograder.cli.options import (
     SubmissionsArgument,
     TierName,
 )
-from autograder.cli.shared import students_have, tell_of, visible, warn_of_missing
+from autograder.cli.shared import look_for, students_have, tell_of, visible, warn_of_missing
 from autograder.exports.csv_table import NOT_SECURE
-from autograder.intake.roster import read_roster
 from autograder.journal import Journal, Run, journal_name, read_entries
 from autograder.rubric import load_rubric
 from autograder.tasks import hidden
@@ -65,7 +64,7 @@ def run(
     if timeout is not None:
         table = table.with_timeout(timeout)
     part = _shard(shard)
-    _look_for(submissions, roster)
+    look_for(submissions, roster)
     with ExitStack() as stack:
         opened = stack.enter_context(Journal(out / journal_name(part)))  # first of all: another run is told at once
         settings = Settings(table, hidden_seed(out, hidden_seed_file), data, _tier(tier, out))
@@ -128,14 +127,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if not numbers or int(numbers[1]) >= int(numbers[2]):
         raise HW7Error(f"--shard {text}: say I/N, with I from 0 to N - 1, for example 0/16 to 15/16")
     return int(numbers[1]), int(numbers[2])
-
-
-def _look_for(submissions: Path, roster: Path | None) -> None:
-    """Raises HW7Error where these cannot be read, before OUT is made for them."""
-    if not system.expanded(submissions).exists():
-        raise HW7Error(f"there is no {submissions}: name the folder or zip with the submissions")
-    if roster is not None:
-        read_roster(roster)
 
 
 def _tier(asked: TierName | None, out: Path) -> jail.Tier:

@@ -10,11 +10,12 @@ from autograder.exports.common import hint
 from autograder.exports.csv_table import NOT_SECURE
 from autograder.grades import Grade
 from autograder.intake.layouts import FoundSubmissions
-from autograder.intake.roster import the_one
+from autograder.intake.roster import read_roster, the_one
 from autograder.intake.text import is_seen
 from autograder.journal import ClassMarks, current_marks
 from autograder.marks import Mark, as_mark, points, sentence
 from hw7 import HW7Error
+from hw7.support import system
 from hw7.support.words import counted
 
 
@@ -26,6 +27,14 @@ def mark_of(student: str, out: Path) -> tuple[Mark, ClassMarks]:
         if mark.student == name:
             return mark, marks
     raise HW7Error(f"{name!r} is not graded yet: run `hw7-grade run` again")
+
+
+def look_for(submissions: Path, roster: Path | None) -> None:
+    """Raises HW7Error where these cannot be read, before OUT is made for them."""
+    if not system.expanded(submissions).exists():
+        raise HW7Error(f"there is no {submissions}: name the folder or zip with the submissions")
+    if roster is not None:
+        read_roster(roster)
 
 
 def tell_of(submissions: FoundSubmissions) -> None:

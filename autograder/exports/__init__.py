@@ -2,6 +2,7 @@
 
     csv_table, html, gradescope, nbgrader, mail    one exporter each
     common                                         what they share: words, names, points
+    similar                                        pairs of submissions that are alike; no exporter of marks
 
 Every exporter has one signature, `export_X(grades, rubric, out) -> Path`, where `grades` holds the current mark of each
 student; a grade is taken for a mark about which nobody has decided anything. They read marks and never a submission. A

@@ -26,6 +26,7 @@ from autograder.rubric import Rubric
 from hw7.checks.cases import PartScore, Verdict
 from hw7.checks.worth import findings
 from hw7.support.files import write_file
+from hw7.support.words import counted
 
 ADVICE: Mapping[Verdict, str] = {
     Verdict.WRONG: "It runs, and its answer is another one: compare expected and got, then try the numbers by hand.",
@@ -65,14 +66,14 @@ def export_html(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
 
 def student_page(grade: Mark) -> str:
     """The page of one grade that has all tasks of its rubric."""
-    return _ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
+    return ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
 
 
 def class_page(marks: Sequence[Mark], rubric: Rubric) -> str:
     """The teacher's page of these marks. Who handed in nothing stands in the table, and in no count or mean."""
     grades = [mark for mark in marks if not mark.absent]
     script = resources.files("autograder.exports").joinpath("templates", "sort.js").read_text("utf-8")
-    return _ENVIRONMENT.get_template("class.html.j2").render(
+    return ENVIRONMENT.get_template("class.html.j2").render(
         marks=marks,
         grades=grades,
         rubric=rubric,
@@ -246,7 +247,7 @@ def _finalize(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-_ENVIRONMENT = jinja2.Environment(
+ENVIRONMENT = jinja2.Environment(
     loader=jinja2.ChoiceLoader([jinja2.PackageLoader("autograder.exports"), jinja2.PackageLoader("hw7.report")]),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
@@ -254,6 +255,7 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {each.__name__: each for each in (points, share, score_class, hint, display_name)}
-_ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE}
-_ENVIRONMENT.globals |= {each.__name__: each for each in (unexplained, findings)}
+ENVIRONMENT.filters |= {each.__name__: each for each in (points, share, score_class, hint, display_name)}
+ENVIRONMENT.filters |= {"count_of": counted}
+ENVIRONMENT.globals |= {"Verdict": Verdict, "ADVICE": ADVICE, "INSECURE": INSECURE}
+ENVIRONMENT.globals |= {each.__name__: each for each in (unexplained, findings)}

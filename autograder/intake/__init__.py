@@ -5,4 +5,5 @@ roster        the ids and names of a course
 entries       files of folders and zips, counted and bounded before they are read
 text          names of any characters, made printable
 submission    one student's entries made into a Submission
+similar       pairs of submissions whose code is alike, compared as the tokens of lexing
 """

@@ -64,6 +64,7 @@ SMOKE = (
     (r"^hw7 pack(?!.*--no-check)", "hw7 pack --no-check"),  # `hw7 check` has run the same; with it: test_pack
     (r"--profile \w+", ""),
     (r"^hw7 reproduce", "hw7 reproduce --profile smoke --only student-c --jobs 1"),
+    (r"--rubric rubric-b.toml", "--rubric distillation.toml"),
     (r"^hw7-grade run (?!.*--rubric)", "hw7-grade run --rubric distillation.toml "),
     (r"\b(STUDENT|NAME)\b", "ada"),
 )
@@ -254,10 +255,10 @@ def test_the_commands_of_a_page_run(
         text = command.text
         for pattern, cheaper in SMOKE:
             text = re.sub(pattern, cheaper, text)
-        for option in re.findall(r"^hw7-grade (?:run|show|export)\b.*--out (\S+)", text):
+        for option in re.findall(r"^hw7-grade (?:run|show|export|override)\b.*--out (\S+)", text):
             if not Path(option).exists() and not Path("rehearsal").exists():  # graded already: a run has nothing to do
                 shutil.copytree(graded / "grades", option)
-        for folder in re.findall(r"^hw7-grade run .*?\b(submi\w+)", text):
+        for folder in re.findall(r"^hw7-grade (?:run|similar) .*?\b(submi\w+)", text):
             for student in ("ada", "grace") if not Path(folder).exists() else ():
                 below = "hw7" if folder == "submitted" else ""  # nbgrader's tree
                 shutil.copytree(graded / "submissions" / student, Path(folder, student, below))
