@@ -178,7 +178,7 @@ def _totals(grades: Sequence[Mark], absent: int) -> list[tuple[str, str]]:
         ("lowest, highest", f"{points(min(totals))}, {points(max(totals))}"),
         ("all points", str(sum(score_class(grade) == "good" for grade in grades))),
         *([("handed in nothing", str(absent))] if absent else []),
-        *([("changed or commented", str(decided))] if decided else []),
+        *([("decided by hand", str(decided))] if decided else []),
     ]
 
 
