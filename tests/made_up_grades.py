@@ -3,11 +3,13 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from autograder.exports.common import digest
 from autograder.grades import Grade, Network, TaskGrade, handed_in
 from autograder.journal import Journal, Run, journal_name
-from autograder.rubric import Rubric, asked_digest, load_rubric, rubric_digest
+from autograder.marks import Comment, Late, Mark, Override, Standing, mark
+from autograder.rubric import LatePolicy, Rubric, asked_digest, load_rubric, rubric_digest
 from autograder.tasks.hidden import Hidden
 from autograder.worker import grader_digest
 from hw7.checks.cases import Outcome, PartScore, Task, Verdict
@@ -114,6 +116,18 @@ def hostile(text: str, student: str = "") -> Grade:
         for task in made.tasks
     )
     return replace(made, tasks=tasks, manual=(text,), remarks=(text,), output=f"TEACHERS-ONLY {text}")
+
+
+def decided(grade: Grade, text: str = "A reason", rubric: Rubric = RUBRIC, **more: Any) -> Mark:
+    """The mark of a grade about which somebody decided everything that can be decided, in these words."""
+    by = {"student": grade.student, "by": text, "at": "2026-11-28T12:00:00+00:00"}
+    decisions = (
+        Override(task="2.1", points=6.5, because=text, submission="other files", out_of=14, **by),
+        Comment(text=text, **by),
+        Late(days=2, because=text, **by),
+    )
+    rubric = replace(rubric, late=LatePolicy(points_per_day=1))
+    return mark(grade, rubric, Standing.of(decisions), **more)
 
 
 def a_class(students: int = 40) -> list[Grade]:

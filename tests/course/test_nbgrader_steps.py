@@ -18,6 +18,8 @@ from hw7.support.files import read_json
 
 pytest.importorskip("nbgrader")
 from nbformat.v4 import new_code_cell, new_notebook
+from nbgrader.converters import Autograde
+from nbgrader.preprocessors import AssignLatePenalties
 from traitlets.config import Config
 
 from autograder.course import nbgrader, nbgrader_execute, nbgrader_steps
@@ -38,6 +40,9 @@ def test_a_course_folder_has_the_assignment_and_a_configuration(tmp_path: Path) 
     text = (tmp_path / "ml" / "nbgrader_config.py").read_text()
     exec(text, {"get_config": lambda: config, "__file__": str(tmp_path / "ml" / "nbgrader_config.py")})
     assert config.CourseDirectory.course_id == "ml"
+    # Days late are exported: nbgrader's own step would set them to nothing.
+    assert AssignLatePenalties in Autograde().autograde_preprocessors
+    assert AssignLatePenalties not in config.Autograde.autograde_preprocessors
     assert "solution/losses.py" in config.Autograde.exclude_overwriting["hw7"]
     steps = [step.__name__ for step in config.Autograde.autograde_preprocessors]
     assert "JailedExecute" in steps

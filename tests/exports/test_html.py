@@ -5,7 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from made_up_grades import HOSTILE, RUBRIC, a_class, broken, grade, hostile
+from made_up_grades import HOSTILE, RUBRIC, a_class, broken, decided, grade, hostile
 from test_exports import MISTAKE, SECRET, one
 
 from autograder.exports.common import (
@@ -150,9 +150,10 @@ def test_what_is_for_teachers_is_on_the_class_page_alone() -> None:
 
 
 def test_no_text_becomes_markup() -> None:
-    plain = {True: Page(class_page([one(hostile("word"))], RUBRIC)), False: Page(student_page(one(hostile("word"))))}
+    word = decided(hostile("word"), "word")
+    plain = {True: Page(class_page([word], RUBRIC)), False: Page(student_page(word))}
     for text in HOSTILE:
-        made = one(hostile(text))
+        made = decided(hostile(text), text)
         for is_class, content in ((True, class_page([made], RUBRIC)), (False, student_page(made))):
             page = Page(content)
             assert page.elements == plain[is_class].elements

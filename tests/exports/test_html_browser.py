@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Look, looking, title, with_script
-from made_up_grades import HOSTILE, RUBRIC, TASKS, a_class, hostile
+from made_up_grades import HOSTILE, RUBRIC, TASKS, a_class, decided, hostile
 
 from autograder.exports.common import printable
 from autograder.exports.html import export_html
@@ -64,8 +64,9 @@ def test_unescaped_the_same_strings_do_harm(look: Look, server: Server, tmp_path
 
 def test_nothing_hostile_runs_or_is_loaded(look: Look, server: Server, tmp_path: Path) -> None:
     everything = server.aimed(" ".join(HOSTILE))
-    class_page = export_html([hostile(text) for text in [everything, *map(server.aimed, HOSTILE)]], RUBRIC, tmp_path)
-    alone = export_html([hostile(everything, "alone")], RUBRIC, tmp_path / "alone")
+    texts = [everything, *map(server.aimed, HOSTILE)]
+    class_page = export_html([decided(hostile(text), text) for text in texts], RUBRIC, tmp_path)
+    alone = export_html([decided(hostile(everything, "alone"), everything)], RUBRIC, tmp_path / "alone")
     (student_page,) = (alone.parent / "students").iterdir()
     for page, name in ((class_page, "Homework 7: the class"), (student_page, "Homework 7: feedback")):
         dom = look(page)

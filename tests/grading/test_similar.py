@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from submissions import reference_files, write
 
-from autograder.exports.similar import blocks_of, export_similar, format_similar, remarks, similar_page
 from autograder.cli import cli
 from autograder.cli import similar as similar_command
+from autograder.exports.similar import blocks_of, export_similar, format_similar, remarks, similar_page
 from autograder.intake.layouts import FoundSubmissions
 from autograder.intake.lexing import lex
 from autograder.intake.similar import (
