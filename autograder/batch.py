@@ -113,7 +113,8 @@ def run(
         journal = opened or stack.enter_context(Journal(out / journal_name(shard)))
         asked = _asked(settings, timeout, submitted, submissions, assignment, roster)
         earlier = read_journals(out)
-        again_scored = rescored_grades(earlier, asked, settings.rubric)
+        shared = {each.student for each in mine} if shard else None  # the others are another shard's
+        again_scored = rescored_grades(earlier, asked, settings.rubric, shared)
         journal.append(asked, *again_scored)
         earlier += again_scored
         known = {Key.of(old): old for old in earlier}

@@ -13,7 +13,7 @@ import gc
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -223,12 +223,15 @@ def current_marks(out: Path, run: int | None = None) -> ClassMarks:
     return ClassMarks(tuple(marks), rubric, missing, last, {who: tuple(each) for who, each in decided.items()})
 
 
-def rescored_grades(grades: Sequence[Grade], asked: Run, rubric: Rubric) -> list[Grade]:
-    """What is to be added to these grades, oldest first, for this run: the last of each student that was asked the
-    same by the same grader, under its rubric. None of those that are there already."""
+def rescored_grades(
+    grades: Sequence[Grade], asked: Run, rubric: Rubric, students: Collection[str] | None = None
+) -> list[Grade]:
+    """What is to be added to these grades, oldest first, for this run: the last of each student (of these, or of all)
+    that was asked the same by the same grader, under its rubric. None of those that are there already."""
     known = {Key.of(grade) for grade in grades}
     last = {grade.student: grade for grade in grades if (grade.asked, grade.grader) == (asked.asked, asked.grader)}
     others = (grade for grade in last.values() if grade.tasks and grade.rubric != asked.rubric)
+    others = (grade for grade in others if students is None or grade.student in students)
     new = (rescored(grade, rubric, asked.rubric) for grade in others)
     return [grade for grade in new if Key.of(grade) not in known]
 

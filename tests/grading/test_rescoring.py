@@ -3,18 +3,22 @@
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import made_up_grades
 import pytest
+from made_up_class import Class, made_up
 from submissions import HIDDEN, answered, mutants, rubric
 
 from autograder import batch
 from autograder.grades import Grade, Network, TaskGrade, handed_in, rescored
 from autograder.grading import hidden_cases
+from autograder.intake.submission import Submission
 from autograder.journal import Journal, current_marks, journal_name, read_entries, read_journals
 from autograder.rubric import DEFAULT_RUBRIC, Rubric, asked_digest, load_rubric
+from autograder.worker import Settings
 from hw7 import HW7Error
 from hw7.checks.cases import Outcome, Task, Verdict
 from hw7.checks.diagnosis.frame import Diagnosis
@@ -167,3 +171,24 @@ def test_another_run_in_the_folder_is_waited_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(batch, "PATIENCE", 0.1)
     with Journal(out / journal_name()), pytest.raises(HW7Error, match="another run"):
         batch.rescore(out, load_rubric())
+
+
+def test_shards_score_their_own_students_only(a_class: Class) -> None:
+    """Or each of them would write every grade again."""
+
+    def asked(submission: Submission, settings: Settings) -> Grade:
+        return replace(made_up(submission, settings), asked=settings.asked_digest)
+
+    def run(rubric: Rubric, shard: tuple[int, int] | None = None) -> batch.RunReport:
+        with ThreadPoolExecutor(2) as executor:
+            settings = replace(a_class.settings, rubric=rubric)
+            return a_class.run(settings, executor=executor, grade=asked, shard=shard)
+
+    rubric = a_class.settings.rubric
+    assert run(rubric).graded == 12
+    rubric.path.write_text(rubric.text.replace("values = 60.0, gradient = 40.0", "values = 50.0, gradient = 50.0"))
+    changed = load_rubric(rubric.path)
+    reports = [run(changed, (n, 3)) for n in range(3)]
+    assert [(each.graded, each.rescored) for each in reports] == [(0, 4)] * 3
+    assert a_class.lines() == 24
+    assert {float(row["total"]) for row in a_class.csv().values()} <= {0, 50, 100}

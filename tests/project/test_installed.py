@@ -45,6 +45,7 @@ NEED_A_CLONE = (
     "hw7-grade release o",
     "hw7-grade release --check",
     "hw7-grade course o",
+    "hw7-grade similar submissions --out o",
     "hw7-grade new-task 3.6 slimming_penalty --chapter pruning",
 )
 WORK = (
@@ -59,11 +60,19 @@ WORK = (
     "hw7-grade export --out grades --to csv",
     "hw7-grade export --out grades --to html",
     "hw7-grade export --out grades --to gradescope",
+    "hw7-grade export --out grades --to mail",
     "hw7-grade new-seed seed",
+    'hw7-grade case ada 3.4 "one step" --out grades --to appeal',
+    "hw7-grade rescore --out grades --rubric rubric.toml",
+    'hw7-grade override ada 3.4 50 --because "So it was said" --out grades',
+    'hw7-grade comment ada "A word" --out grades',
+    "hw7-grade late ada 1 --out grades",
+    "hw7-grade log --out grades",
+    "hw7-grade diff grades@1 grades",
 )
 SAYS_SO_ITSELF = ("hw7-grade gradescope-image o.zip",)
 RUN = """
-import contextlib, io, json, sys, traceback
+import contextlib, io, json, shlex, sys, traceback
 import autograder.cli, hw7.cli
 
 if __name__ == "__main__":  # the grader's workers begin with this file, too
@@ -72,7 +81,7 @@ if __name__ == "__main__":  # the grader's workers begin with this file, too
     results = {}
     for line in json.loads(sys.argv[2]):
         printed = io.StringIO()
-        sys.argv = line.split()
+        sys.argv = shlex.split(line)
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             try:
                 {"hw7": hw7, "hw7-grade": autograder}[sys.argv[0]].cli.app()
@@ -170,8 +179,9 @@ def test_other_commands_work(ran: dict[str, tuple[int | str, str]], command: str
 
 
 def test_what_works_is_right(ran: dict[str, tuple[int | str, str]]) -> None:
-    assert "1 of 1 student has a grade (1 right, 0 wrong, 0 failed)" in ran[WORK[6]][1]
+    assert "1 of 1 student has a grade (1 with full marks, 0 with some, 0 not gradable)" in ran[WORK[6]][1]
     assert "100 of 100 points" in ran["hw7-grade show ada --out grades"][1]
+    assert "0 of 1 student changed" in ran["hw7-grade diff grades@1 grades"][1]
     packed = ran["hw7 pack ada --no-check --out ada.zip"][1]
     assert "was not checked" not in packed, "the notebook as handed out is beside the solution"
 
