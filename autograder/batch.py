@@ -2,15 +2,18 @@
 
 The coordinator reads submissions, hands them out, and is the only one who writes: each grade goes to the journal the
 moment it is there. It never loads torch. A worker keeps one jail and its hidden questions, and knows no other
-submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one.
+submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one. Where the coordinator
+has workers of its own, they are forked from one process that has all this ready.
 
 OUT holds `journal.jsonl`, `hidden-seed`, `run.json` and `rubric.toml` (what the last run was asked), and `grades.csv`.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
 import json
+import os
 import sys
 import threading
 import time
@@ -19,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -41,7 +44,7 @@ from hw7.support.words import reason
 from hw7.support.workers import Workers
 
 if TYPE_CHECKING:
-    from autograder.jail import Jail, Tier
+    from autograder.jail import Jail, Loader, Tier
 
 GradeOne: TypeAlias = "Callable[[Submission, Settings], Grade]"
 ATTEMPTS = 3  # a submission whose worker died is graded again twice
@@ -115,6 +118,22 @@ def hidden_seed(out: Path, given: Path | None = None) -> bytes:
 
 
 _this_thread = threading.local()
+_loader: Loader | None = None  # of this machine's workers, where they are forked from one process
+
+
+def prepare(settings: Settings) -> None:
+    """Has loaded and made what every worker needs, before they are forked: torch, the jail's own copy of it, the hidden
+    questions and images. Without it each worker does so itself."""
+    os.environ |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}  # a fork would lose threads
+    from autograder.jail import Loader
+
+    global _loader
+    if settings.tier != "B":  # where every submission has a cold start
+        _loader = Loader(settings.tier)  # loads beside this process
+        atexit.register(_loader.close)
+    from autograder.grading import get_ready
+
+    get_ready(settings.rubric, settings.hidden, images=True)
 
 
 def grade_one(submission: Submission, settings: Settings) -> Grade:
@@ -137,16 +156,11 @@ def _jail(settings: Settings) -> Jail:
     if kept is None or kept.tier != settings.tier:
         if kept is not None:
             kept.close()
-        kept = Jail(settings.tier)
-        kept.start()  # its zygote loads torch while this process does, and makes its questions
-        import torch
+        kept = Jail(settings.tier, loader=_loader if _loader and _loader.tier == settings.tier else None)
+        kept.start()  # it loads torch while this process does, and makes its questions
+        from autograder.grading import get_ready
 
-        from autograder.grading import hidden_cases
-        from hw7.data.load import plan_split
-
-        plan_split(settings.source, "testing")  # whose images are not there, nothing is graded without them
-        torch.set_num_threads(1)  # the cores are for other workers
-        hidden_cases(settings.rubric, settings.hidden)
+        get_ready(settings.rubric, settings.hidden)
         if settings.tier != "D":
             try:
                 kept.self_test()
@@ -217,7 +231,8 @@ def run(
         last = {old.student: Key.of(old) for old in earlier}
         progress = Progress(len(mine))
         stack.enter_context(progress.bar)
-        sent = _InFlight(executor or stack.enter_context(Workers(jobs)), settings, grade)
+        ready = partial(prepare, settings) if grade is grade_one else None
+        sent = _InFlight(executor or stack.enter_context(Workers(jobs, ready)), settings, grade)
 
         def keep(grades: Iterable[Grade]) -> None:
             for each in grades:
