@@ -2,7 +2,8 @@
 
 The coordinator reads submissions, hands them out, and is the only one who writes: each grade goes to the journal the
 moment it is there. It never loads torch. A worker keeps one jail and its hidden questions, and knows no other
-submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one.
+submission; one that dies (kill -9, no memory) costs only time: its submission goes to a new one. Where the coordinator
+has workers of its own, they are forked from one process that has all this ready.
 
 OUT holds the journal (what each run was asked, its grades, what people decided), `hidden-seed`, and `grades.csv`.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -42,7 +44,7 @@ from autograder.journal import (
 )
 from autograder.marks import Mark
 from autograder.rubric import Rubric, asked_digest, rubric_digest
-from autograder.worker import GradeOne, Settings, check_and_grade, grade_one, grader_digest
+from autograder.worker import GradeOne, Settings, check_and_grade, grade_one, grader_digest, prepare
 from hw7 import HW7Error
 from hw7.support.system import expanded
 from hw7.support.words import joined
@@ -121,7 +123,8 @@ def run(
         last = {old.student: Key.of(old) for old in earlier}
         progress = Progress(len(mine))
         stack.enter_context(progress.bar)
-        sent = _InFlight(executor or stack.enter_context(Workers(jobs)), settings, grade)
+        ready = partial(prepare, settings) if grade is grade_one else None
+        sent = _InFlight(executor or stack.enter_context(Workers(jobs, ready)), settings, grade)
 
         def keep(grades: Iterable[Grade]) -> None:
             for each in grades:

@@ -42,6 +42,7 @@ from hw7.checks.handed_in import HandedIn, Measured
 from hw7.checks.importable import RAISES, told
 from hw7.checks.outcomes import not_imported
 from hw7.checks.scoring import AnswerSheet, SecondHalf, score
+from hw7.data.load import plan_split
 from hw7.solution import MODULES, source_size
 from hw7.support.bounded_json import TooMuchError, read_bounded
 from hw7.support.words import counted
@@ -69,6 +70,16 @@ def hidden_cases(rubric: Rubric, hidden: Hidden) -> Mapping[str, tuple[Case, ...
 def hidden_cases_of(task: Task, hidden: Hidden) -> tuple[Case, ...]:
     """What is asked in one task."""
     return tuple(cases(task.id, task.check, task.parameters, hidden.derive("cases", task.id)))
+
+
+def get_ready(rubric: Rubric, hidden: Hidden, *, images: bool = False) -> None:
+    """Makes all questions, with `images` also those that the accuracy task asks. From now on torch has one thread: the
+    cores are for other workers. Raises HW7Error where the source's images are not there: nothing is graded without."""
+    torch.set_num_threads(1)
+    plan_split(hidden.source, "testing")
+    hidden_cases(rubric, hidden)
+    if images and (task := rubric.of_check("accuracy")) is not None:
+        hidden_images(hidden, int(task.parameters["images"]))
 
 
 def grade_submission(submission: Submission, rubric: Rubric, hidden: Hidden, jail: Jail) -> Grade:

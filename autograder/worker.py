@@ -6,7 +6,9 @@ same grader.
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +28,7 @@ from hw7.support.digests import digest_files
 from hw7.support.words import reason
 
 if TYPE_CHECKING:
-    from autograder.jail import Jail, Tier
+    from autograder.jail import Jail, Loader, Tier
 
 GradeOne: TypeAlias = "Callable[[Submission, Settings], Grade]"
 PACKAGES = ("autograder", "hw7")
@@ -104,6 +106,22 @@ def hidden_seed(out: Path, given: Path | None = None) -> bytes:
 
 
 _this_thread = threading.local()
+_loader: Loader | None = None  # of this machine's workers, where they are forked from one process
+
+
+def prepare(settings: Settings) -> None:
+    """Has loaded and made what every worker needs, before they are forked: torch, the jail's own copy of it, the hidden
+    questions and images. Without it each worker does so itself."""
+    os.environ |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}  # a fork would lose threads
+    from autograder.jail import Loader
+
+    global _loader
+    if settings.tier != "B":  # where every submission has a cold start
+        _loader = Loader(settings.tier)  # loads beside this process
+        atexit.register(_loader.close)
+    from autograder.grading import get_ready
+
+    get_ready(settings.rubric, settings.hidden, images=True)
 
 
 def grade_one(submission: Submission, settings: Settings) -> Grade:
@@ -126,16 +144,11 @@ def _jail(settings: Settings) -> Jail:
     if kept is None or kept.tier != settings.tier:
         if kept is not None:
             kept.close()
-        kept = Jail(settings.tier)
-        kept.start()  # its zygote loads torch while this process does, and makes its questions
-        import torch
+        kept = Jail(settings.tier, loader=_loader if _loader and _loader.tier == settings.tier else None)
+        kept.start()  # it loads torch while this process does, and makes its questions
+        from autograder.grading import get_ready
 
-        from autograder.grading import hidden_cases
-        from hw7.data.load import plan_split
-
-        plan_split(settings.source, "testing")  # whose images are not there, nothing is graded without them
-        torch.set_num_threads(1)  # the cores are for other workers
-        hidden_cases(settings.rubric, settings.hidden)
+        get_ready(settings.rubric, settings.hidden)
         if settings.tier != "D":
             try:
                 kept.self_test()

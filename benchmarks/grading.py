@@ -1,6 +1,7 @@
 """What grading costs: the jail, the rubric, a batch with an endless loop, and the same batch through other graders.
 
     python benchmarks/grading.py [--submissions 20] [--limit 10] [--repeat 15] [--skip-others]
+    python benchmarks/grading.py --against DIR [--rounds 3] [--submissions 20] [--limit 10] [--repeat 15]
     python benchmarks/grading.py --attacks [PATTERN]
 
 Prints Markdown tables. Everything is measured in this one run, one after the other, with one torch thread a process:
@@ -13,12 +14,17 @@ Prints Markdown tables. Everything is measured in this one run, one after the ot
 - the same batch with the same checks as nbgrader runs them (a notebook with a test cell for each task), and as pytest
   does in a cold process for each submission. Neither has a jail, and a wrong value there ends its task at once.
 
+With --against another checkout of this project (DIR) is measured too, in the same run and in turns, each measurement
+in a process of its own: of so many rounds the medians, and the median of the rounds' ratios. "All cores" is the
+processor time of all processes of a run.
+
 With --attacks only the memory of the trusted side is measured, over all attacks of tests/attacks whose names match
 PATTERN: each is read and graded by the course's rubric in a fresh worker, a fork of one that has all its questions and
 images. What counts is the most that this process held at once (VmHWM); jailed processes do not.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import platform
@@ -129,17 +135,17 @@ def rubric_rows(jail: Jail, submission: Submission, rubric: Rubric, short: Rubri
 # ---- batches ---------------------------------------------------------------------------------------------------
 
 
-def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str) -> tuple[float, list[float]]:
-    """Seconds of `hw7-grade run`, its start included, and those that each submission took."""
+def hw7_grade(submissions: Path, out: Path, rubric: Rubric, jobs: int, tier: str) -> tuple[float, float, list[float]]:
+    """Seconds of `hw7-grade run`, its start included, on the wall and of all cores, and those of each submission."""
     command = [sys.executable, "-c", "from autograder.cli import app; app()", "run", str(submissions)]
     choices = {"out": out, "jobs": jobs, "rubric": rubric.path, "tier": tier}
     command += [part for name, value in choices.items() for part in (f"--{name}", str(value))]
-    wall, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+    wall, computed = timed(lambda: subprocess.run(command, check=True, capture_output=True))
     marks = current_marks(out)
     grades = marks.graded
     assert not marks.missing
     assert all(grade.total == 100 or "loop" in grade.student for grade in grades), [grade.total for grade in grades]
-    return wall, [grade.seconds for grade in grades]
+    return wall, computed, [grade.seconds for grade in grades]
 
 
 CHECK_TASK = """
@@ -232,6 +238,48 @@ def cold_pytest(submissions: Path, folder: Path, rubric: Rubric, limit: float) -
     return timed(all_of_them)[0]
 
 
+# ---- before and after ------------------------------------------------------------------------------------------
+
+
+def measured(tier: str, options: argparse.Namespace) -> dict[str, float]:
+    """What this checkout takes, once, by the name of each line of the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        submission, short = reference_submission(folder), without_accuracy(folder, options.limit)
+        with Jail(tier) as jail:
+            process = statistics.median(jail_overhead(jail, submission, options.repeat))
+            rows = rubric_rows(jail, submission, load_rubric(), short, 1)
+        found = {"a process of the jail, beyond its work, ms": process, "with accuracy: 4, ms": 4 * process}
+        found |= {f"the rubric {row[0]}, s": float(row[2].split()[0]) for row in rows}
+        submissions = class_of(options.submissions, folder / "class", loop=True)
+        for jobs in (1, 2):
+            wall, computed, _ = hw7_grade(submissions, folder / f"out-{jobs}", short, jobs, tier)
+            found |= {f"the batch, workers: {jobs}, s": wall, f"the same, all cores, workers: {jobs}, s": computed}
+    one, two = (found[f"the batch, workers: {jobs}, s"] for jobs in (1, 2))
+    return found | {"two workers as fast as one, times": one / two}
+
+
+def against(other: Path, options: argparse.Namespace) -> None:
+    """Prints what the other checkout takes (before) and this one (after)."""
+    rounds: dict[Path, list[dict[str, float]]] = {other.resolve(): [], PROJECT: []}
+    words = [f"--{name}={getattr(options, name)}" for name in ("submissions", "limit", "repeat")]
+    for number in range(options.rounds):
+        for checkout in list(rounds)[:: -1 if number % 2 else 1]:
+            environment = os.environ | {"PYTHONPATH": str(checkout)}
+            command = [sys.executable, __file__, "--once", *words]
+            said = subprocess.run(command, env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE).stdout
+            rounds[checkout].append(json.loads(said))
+            print(f"round {number + 1}, {checkout}: {said.decode().strip()}", file=sys.stderr, flush=True)
+    before, after = rounds.values()
+    rows = []
+    for name in after[0]:
+        old, new = ([each[name] for each in found] for found in (before, after))
+        ratio = statistics.median(b / a for a, b in zip(old, new, strict=True))
+        rows.append([name, f"{statistics.median(old):.2f}", f"{statistics.median(new):.2f}", f"{ratio:.2f}"])
+    headers = (f"medians of {options.rounds}", "before", "after", "after / before")
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+
+
 # ---- the memory of the trusted side ----------------------------------------------------------------------------
 
 
@@ -278,15 +326,24 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=10.0, help="seconds for each task")
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--skip-others", action="store_true", help="leave out nbgrader and pytest")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in turns with this one")
+    parser.add_argument("--rounds", type=int, default=3, help="with --against")
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)  # one measurement of a round, as JSON
     parser.add_argument("--attacks", nargs="?", const="", metavar="PATTERN", help="only the memory, over these attacks")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     tier = best_tier()[0]
+    if options.once:
+        print(json.dumps(measured(tier, options)))
+        return
 
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, tier {tier}\n")
     if options.attacks is not None:
         memory(options.attacks, tier)
+        return
+    if options.against is not None:
+        against(options.against, options)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -308,10 +365,10 @@ def main() -> None:
         count, limit = options.submissions, options.limit
         submissions = class_of(count, folder / "class", loop=True)
         rows = []
-        one, seconds = hw7_grade(submissions, folder / "out-1", short, 1, tier)
+        one, _, seconds = hw7_grade(submissions, folder / "out-1", short, 1, tier)
         allowed = limit + count * statistics.median(seconds) + 3
         rows.append(["hw7-grade run, 1 worker", f"{one:.1f} s", f"{count} grades; at most {allowed:.1f} s allowed"])
-        two, _ = hw7_grade(submissions, folder / "out-2", short, 2, tier)
+        two, *_ = hw7_grade(submissions, folder / "out-2", short, 2, tier)
         rows.append(["hw7-grade run, 2 workers", f"{two:.1f} s", f"{one / two:.2f} times as fast"])
         if not options.skip_others:
             cold = folder / "pytest"

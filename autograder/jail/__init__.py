@@ -3,10 +3,11 @@
 Theory of operation. Nothing that a submission does may reach the machine, the grader, another submission or its own
 next piece of work, and nothing that it sends may be believed before it has been checked.
 
-1. The grader asks a `Jail` for a `Child` (jail, child). The first request launches the fork server of the jail's tier
-   (launch): a Python from a staged copy of this package and of `hw7`, in an environment of its own.
-2. The fork server (zygote) makes the namespaces of its tier, imports torch and the programs of `hw7.checks.calls`,
-   and waits. It holds no byte of a submission, no question and no answer, so no process forked from it can find any.
+1. The grader asks a `Jail` for a `Child` (jail, child). The first request launches a loader of the jail's tier
+   (launch): a Python from a staged copy of this package and of `hw7`, in an environment of its own, which imports torch
+   and the programs of `hw7.checks.calls`. Jails side by side may share one.
+2. The loader forks a fork server (zygote) for each jail, which makes the namespaces of its tier and waits. Neither of
+   them holds a byte of a submission, a question or an answer, so no process forked from them can find any.
 3. For each piece of work it forks one process (inside), which gets three pipes: input, answers, output. That process
    reads the submission's files from its input, writes them where only it can see them, points the imports at the
    view of `hw7` that this work may have (library), and closes the jail behind itself while it has one thread: limits,
@@ -16,7 +17,7 @@ next piece of work, and nothing that it sends may be believed before it has been
    exceptions are remarks for the teacher, never evidence.
 5. A process ends when it has been asked everything, at a deadline, or with anything that is not a frame. The fork
    server, its parent, kills it, waits for it and removes its folder (removal). When the grader ends, even by
-   `kill -9`, the fork server sees its socket close, and goes with all it has.
+   `kill -9`, the fork server sees its socket close, and goes with all it has; the loader goes with the last grader.
 
 A notebook's cells run in such a process too, by IPython (cells): what they put out comes back as texts.
 What a process may see of the machine is found by visible; escapes is what `best_tier` runs inside to see a tier hold;
@@ -24,6 +25,6 @@ doctor tells the teacher. docs/jail.md says what each tier keeps out, and what i
 """
 
 from .jail import EMPTY, Jail, best_tier
-from .launch import Tier
+from .launch import Loader, Tier
 
-__all__ = ["EMPTY", "Jail", "Tier", "best_tier"]
+__all__ = ["EMPTY", "Jail", "Loader", "Tier", "best_tier"]

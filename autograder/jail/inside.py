@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy
+
 from hw7.checks.calls.contract import LazySolution
 from hw7.checks.calls.run import run_call
 from hw7.checks.cases import Answer, Call, Status
@@ -83,10 +85,11 @@ class JailedProcess:
 
     def _close_jail(self, files: Mapping[str, bytes]) -> None:
         scratch, submission = (self._private_mounts if self.config["tier"] == "A" else self._folders)(files)
-        use_library(self._view(), self.config["paths"], submission)
+        use_library(self._view(), self.config["paths"], self.config["packages"], submission)
         os.umask(0o077)
         os.chdir(scratch)
-        os.environ.update(HOME=scratch, TMPDIR=scratch, PWD=scratch)
+        for name in ("HOME", "TMPDIR", "PWD"):  # `update` would touch hundreds of pages: it looks for kinds of mappings
+            os.environ[name] = scratch
         random.seed(0)
         tempfile.tempdir = scratch  # what was imported may have asked for it already
         confine.set_limits(
@@ -101,7 +104,9 @@ class JailedProcess:
         if confine.LINUX:
             self._give_up_powers(submission, scratch)
         for name, data in files.items():  # or the submission would be told that it has no such file
-            if Path(submission, name).read_bytes() != data:
+            with open(f"{submission}/{name}", "rb", buffering=0) as file:
+                whole = file.read() == data
+            if not whole:
                 raise OSError(f"{name} is not in the jail as it was handed over")
 
     def _give_up_powers(self, submission: str, scratch: str) -> None:
@@ -126,7 +131,7 @@ class JailedProcess:
         size = f"size={self.job['scratch_mb']}m,nr_inodes={self.job['scratch_files']}"
         confine.tmpfs("/scratch", f"{size},mode=700,{owner}")
         confine.tmpfs("/submission", f"size={2 * sum(map(len, files.values())) // 2**20 + 8}m,mode=755")
-        _write_files(Path("/submission"), files)
+        _write_files("/submission", files)
         confine.read_only("/submission")
         if self.job["library"] != "full":
             confine.empty(f"{self.config['stage']}/full")
@@ -135,20 +140,23 @@ class JailedProcess:
     def _folders(self, files: Mapping[str, bytes]) -> tuple[str, str]:
         """Other tiers: both are folders of its own, which the fork server removes after it."""
         os.umask(0o022)
-        scratch, submission = Path(self.folder, "scratch"), Path(self.folder, "submission")
-        submission.mkdir(parents=True)
-        scratch.mkdir(0o700)
+        scratch, submission = f"{self.folder}/scratch", f"{self.folder}/submission"
+        os.makedirs(submission)
+        os.mkdir(scratch, 0o700)
         _write_files(submission, files)
         if self.uid is not None:
             os.chown(scratch, self.uid, self.uid)
-        return str(scratch), str(submission)
+        return scratch, submission
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: str, files: Mapping[str, bytes]) -> None:
+    made = {""}
     for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if (parent := os.path.dirname(name)) not in made:
+            os.makedirs(f"{folder}/{parent}", exist_ok=True)
+            made.add(parent)
+        with open(f"{folder}/{name}", "wb", buffering=0) as file:
+            file.write(data)
 
 
 def _tasks_of_this_user() -> int:
@@ -173,7 +181,7 @@ def _records() -> Iterator[protocol.Record]:
 
 def _answer(records: Iterator[protocol.Record], respond: Callable[[Call], Answer]) -> None:
     for record in records:
-        reserve = bytearray(MEMORY_RESERVE)
+        reserve = numpy.empty(MEMORY_RESERVE, numpy.uint8)  # of its address space: no page is touched
         answer = None
         try:
             answer = respond(Call(record.note, record.values))

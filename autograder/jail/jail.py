@@ -24,7 +24,7 @@ from hw7.checks.cases import Call, Status
 from hw7.solution import SOURCE
 
 from . import confine
-from .launch import Tier, Zygote, missing_powers
+from .launch import Loader, Tier, Zygote, missing_powers
 
 if TYPE_CHECKING:
     from .child import Child
@@ -46,12 +46,15 @@ class Jail:
     Its zygote starts with the first child, and again where it has died.
     """
 
-    def __init__(self, tier: Tier, *, scratch_mb: int = 0) -> None:
-        """scratch_mb: in tier B, of all children of a submission together; 0: the usual."""
+    def __init__(self, tier: Tier, *, scratch_mb: int = 0, loader: Loader | None = None) -> None:
+        """scratch_mb: in tier B, of all children of a submission together; 0: the usual. loader: of this tier (not B),
+        to have zygotes from, which others use as well; where it has ended, the jail starts one of its own."""
         if tier not in get_args(Tier):
             raise HW7Error(f"tier {tier!r} is not known; there are {', '.join(get_args(Tier))}")
         self.tier: Tier = tier
         self._scratch_mb = scratch_mb
+        self._shared = loader
+        self._own: Loader | None = None
         self._zygote: Zygote | None = None
         self._files: Mapping[str, bytes] = {}
         self._child: Child | None = None
@@ -68,7 +71,10 @@ class Jail:
         if self._zygote is not None:
             self._zygote.close()
             self._zygote = None
-            atexit.unregister(self.close)
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+        atexit.unregister(self.close)
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -79,8 +85,13 @@ class Jail:
         """Starts its zygote where none runs, and does not wait for it: `child` does. Raises HW7Error."""
         if self._zygote is None or not self._zygote.alive:
             self.close()
-            self._zygote = Zygote(self.tier, self._scratch_mb)
             atexit.register(self.close)
+            if self._shared is not None:
+                with contextlib.suppress(HW7Error):
+                    self._zygote = Zygote(self._shared)
+                    return self._zygote
+            self._own = Loader(self.tier, self._scratch_mb)
+            self._zygote = Zygote(self._own)
         return self._zygote
 
     def child(

@@ -1,10 +1,11 @@
-"""The launch of a fork server: its staged files, its configuration, and the messages that it takes and gives."""
+"""The launch of fork servers: a loader with its staged files and its configuration, and a zygote's messages."""
 
 import contextlib
 import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -69,20 +70,18 @@ def subordinate_ids() -> list[tuple[int, int]] | None:
     return granted
 
 
-class Zygote:
-    """The grader's end of a fork server: its process, the socket to it, its staged files.
+class Loader:
+    """A process that loads torch once, and forks a zygote for each jail that asks for one, also after a fork.
 
-    It loads while the grader does other things, until somebody waits for it.
+    It loads while the grader does other things. Only the process that has started it ends it.
     """
 
     def __init__(self, tier: Tier, scratch_mb: int = 0) -> None:
+        """scratch_mb: of a bubblewrap, of all children in it together; 0: the usual."""
         self.tier: Tier = tier
+        self.subordinate = subordinate_ids() if tier == "A" and os.geteuid() != 0 else None
         self._scratch_bytes = scratch_mb * 2**20 or SCRATCH_BYTES
-        self.alive = False
-        self._ready = False
-        self._received = b""
-        self._waiting: list[dict[str, Any]] = []
-        self._subordinate = subordinate_ids() if tier == "A" and os.geteuid() != 0 else None
+        self._owner = os.getpid()
         sweep()
         self.stage = tempfile.mkdtemp(prefix=PREFIX)
         with contextlib.ExitStack() as ends:  # the last first
@@ -91,38 +90,56 @@ class Zygote:
             self._lock = os.open(self.stage, os.O_RDONLY | os.O_DIRECTORY)
             ends.callback(os.close, self._lock)
             ends.callback(self._remove_stage)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)  # held by the zygote, too: free means that both are gone
+            fcntl.flock(self._lock, fcntl.LOCK_EX)  # held by the loader, too: free means that both are gone
             stage(Path(self.stage))
-            self._control, other = socket.socketpair()
-            ends.callback(self._control.close)
+            self._orders, other = socket.socketpair()
+            ends.callback(self._orders.close)
             with other:
                 self._process = self._launch(other.fileno())
             ends.callback(self._end_process)
             self._ends = ends.pop_all()
-        self.alive = True
-        self._ready_by = time.monotonic() + START_SECONDS
+        self.ready_by = time.monotonic() + START_SECONDS
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fork(self, control: int) -> None:
+        """Has a zygote forked that takes its orders from this socket. Raises HW7Error where it has ended."""
+        try:
+            socket.send_fds(self._orders, [b"!"], [control])
+        except OSError as error:
+            raise HW7Error(f"the jail of tier {self.tier} did not start: {self.complaint()}") from error
 
     def close(self) -> None:
-        """Ends it and its children, and removes what it had."""
-        self._ends.close()
-        self.alive = False
+        """Ends it once its zygotes have ended, and removes what it had."""
+        if os.getpid() == self._owner:
+            self._ends.close()
 
     def _remove_stage(self) -> None:
-        with contextlib.suppress(OSError):  # the zygote removes it, too
+        with contextlib.suppress(OSError):  # the loader removes it, too
             remove_tree(self._parent, os.path.basename(self.stage))
 
     def _end_process(self) -> None:
-        self._control.close()
+        self._orders.close()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
+    def complaint(self) -> str:
+        """The last line that it or a zygote of its wrote."""
+        try:
+            lines = Path(f"{self.stage}/log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1][:300] if lines else "it said nothing"
+
     # ---- the start -----------------------------------------------------------------------------------------
 
-    def _launch(self, control: int) -> subprocess.Popen[bytes]:
-        config, options = self._configuration(control)
+    def _launch(self, orders: int) -> subprocess.Popen[bytes]:
+        config, options = self._configuration(orders)
         environment = {
             "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
             **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
@@ -135,24 +152,24 @@ class Zygote:
         with open(f"{self.stage}/log", "wb") as log:
             return subprocess.Popen(
                 [*options, *python], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=environment,
-                pass_fds=(control, self._parent, self._lock), start_new_session=True,
+                pass_fds=(orders, self._parent, self._lock), start_new_session=True,
                 umask=0o022,  # whatever the teacher's is: a job's uid must read what the zygote writes for it
             )  # fmt: skip
 
-    def _configuration(self, control: int) -> tuple[dict[str, Any], list[str]]:
-        """What the zygote is told, and the words before its command line."""
+    def _configuration(self, orders: int) -> tuple[dict[str, Any], list[str]]:
+        """What the loader is told, and the words before its command line."""
         modules = visible.module_folders()
         readable = visible.readable_paths(modules)
         hidden = visible.hidden_folders(readable, modules)
         root = os.geteuid() == 0
         keep_reading = root and not visible.readable_by_all(readable, parents=self.tier == "C")
         uids: tuple[int, int] | None = JOB_UIDS if root and self.tier != "D" else None
-        if self._subordinate and visible.readable_by_all(readable, parents=False):
-            uids = (1, min(count for _, count in self._subordinate))
+        if self.subordinate and visible.readable_by_all(readable, parents=False):
+            uids = (1, min(count for _, count in self.subordinate))
         whole, listed = visible.around(hidden, readable) if self.tier == "C" else (readable, [])
         config = {
             "tier": self.tier,
-            "control": control,
+            "orders": orders,
             "parent": self._parent,
             "stage": self.stage,
             "paths": modules,
@@ -192,43 +209,75 @@ class Zygote:
         words += ["--size", str(self._scratch_bytes), "--tmpfs", "/scratch", "--remount-ro", "/", "--new-session", "--"]
         return words
 
+
+class Zygote:
+    """The grader's end of a fork server: the socket to it. It is ready once somebody has waited for it."""
+
+    def __init__(self, loader: Loader) -> None:
+        """Raises HW7Error where the loader has ended."""
+        self.tier: Tier = loader.tier
+        self.stage = loader.stage
+        self.alive = True
+        self._loader = loader
+        self._pid = 0
+        self._ready = False
+        self._received = b""
+        self._waiting: list[dict[str, Any]] = []
+        self._control, other = socket.socketpair()
+        with other:
+            loader.fork(other.fileno())
+
+    def close(self) -> None:
+        """Ends it and its children."""
+        self.alive = False
+        with contextlib.suppress(OSError), self._control:
+            self._control.shutdown(socket.SHUT_WR)
+            if not self._has_ended() and self._pid:  # it is still its own, for the socket is open at the other end
+                os.kill(self._pid, signal.SIGKILL)
+                self._has_ended()
+
+    def _has_ended(self) -> bool:
+        self._control.settimeout(END_SECONDS)
+        try:
+            while self._control.recv(zygote.MESSAGE):
+                continue
+        except TimeoutError:
+            return False
+        return True
+
     def wait(self) -> None:
         """Until it is ready to fork. Raises HW7Error where it does not get there."""
         while not self._ready:
-            message = self.message(self._ready_by)
+            message = self.message(self._loader.ready_by)
             if message is None:
                 if self.alive:
                     reason = f"it was not ready after {START_SECONDS:g} s. Is this machine very busy?"
                 else:
                     why = ", ".join(missing_powers(self.tier))
-                    reason = f"root has no {why} here" if why else self.complaint()
+                    reason = f"root has no {why} here" if why else self._loader.complaint()
                 raise HW7Error(f"the jail of tier {self.tier} did not start: {reason}")
             if "map" in message:
                 self._send({"mapped": self._map(int(message["map"]))})
-            self._ready = "ready" in message
+            if "ready" in message:
+                self._ready, self._pid = True, int(message["ready"])
 
     def complaint(self) -> str:
-        """The last line that it wrote."""
-        try:
-            lines = Path(f"{self.stage}/log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return lines[-1][:300] if lines else "it said nothing"
+        return self._loader.complaint()
 
     def _map(self, pid: int) -> bool:
         """Gives the zygote's user namespace this user, as 0, and the ids that are granted to it."""
-        if self._subordinate is None:  # root that may make no namespaces
+        if self._loader.subordinate is None:  # root that may make no namespaces
             return False
-        tools = zip(("newuidmap", "newgidmap"), (os.getuid(), os.getgid()), self._subordinate, strict=True)
-        words = ([tool, *map(str, (pid, 0, own, 1, 1, first, count))] for tool, own, (first, count) in tools)
+        granted = zip(("newuidmap", "newgidmap"), (os.getuid(), os.getgid()), self._loader.subordinate, strict=True)
+        words = ([tool, *map(str, (pid, 0, own, 1, 1, first, count))] for tool, own, (first, count) in granted)
         return all(subprocess.run(each, capture_output=True).returncode == 0 for each in words)
 
     # ---- messages ------------------------------------------------------------------------------------------
 
     @property
     def pid(self) -> int:
-        """Of the process that was started; where there are namespaces, the fork server is a child of it."""
-        return self._process.pid
+        """Of the process that it began as; where there are namespaces, the fork server is a descendant of it."""
+        return self._pid or self._loader.pid
 
     def fileno(self) -> int:
         """Of its socket, to wait for it and others together."""

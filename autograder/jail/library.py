@@ -6,16 +6,21 @@ import sys
 STANDARD_PATHS = sys.path[1:]  # the standard library's: started without `site`, Python knows no other
 
 
-def use_library(folder: str, paths: list[str], submission: str | None = None) -> None:
+def loaded_packages() -> list[str]:
+    """The packages of `hw7` that are loaded. Asked before a fork: to look through all modules touches each of them, and
+    a child that touches an object copies its page."""
+    return [name for name in sys.modules if name.partition(".")[0] == "hw7" and hasattr(sys.modules[name], "__path__")]
+
+
+def use_library(folder: str, paths: list[str], packages: list[str], submission: str | None = None) -> None:
     """From now on the submission and `hw7` are imported from here. The submission's folder comes first, so that no
     installed package can answer for it.
 
-    Every loaded package of `hw7` is pointed at this view, for imports below it do not look at `sys.path`: without a
-    sandbox (tier D) this alone keeps a child of the minimal view from the rest of the library.
+    Each of these packages is pointed at this view, for imports below it do not look at `sys.path`: without a sandbox
+    (tier D) this alone keeps a child of the minimal view from the rest of the library.
     """
     sys.path[:] = [*([submission] if submission else []), folder, *STANDARD_PATHS, *paths]
-    for name, module in sys.modules.items():
-        if name.partition(".")[0] == "hw7" and hasattr(module, "__path__"):
-            module.__path__ = [f"{folder}/{name.replace('.', '/')}"]
+    for name in packages:
+        sys.modules[name].__path__ = [f"{folder}/{name.replace('.', '/')}"]
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()

@@ -1,12 +1,17 @@
-"""The fork server: loads torch once, then forks a jailed process for each piece of work. It holds nothing secret.
+"""The loader, which loads torch once, and the fork servers (zygotes) that are forked from it, one for each jail.
 
-It runs from a staged copy of this package and of `hw7`, in an environment of its own, and takes orders in lines of JSON
-over a Unix socket; the three pipes of a job come along as descriptors. It never reads them: the forked process does,
+All of them run from a staged copy of this package and of `hw7`, in an environment of their own, and hold nothing
+secret. The loader gets a Unix socket for each zygote, and ends when nobody is left who could send one and its zygotes
+have ended; the staged files go with it.
+
+A zygote has namespaces of its own, and forks a jailed process for each piece of work. It takes orders in lines of JSON
+over its socket; the three pipes of a job come along as descriptors. It never reads them: the forked process does,
 so that no byte of a submission and no hidden input is ever in here for the next one to find. When the other end of the
-socket is gone, so are all children, the staged files and this process.
+socket is gone, so are all children and this process.
 
+    grader -> loader    one byte + a descriptor (socket)
     grader -> zygote    {"spawn": job} + descriptors (input, answers, output)     {"kill": true}
-    zygote -> grader    {"ready": true}    {"started": true}    {"exit": wait status, "full": limit}    {"map": pid}
+    zygote -> grader    {"ready": pid}    {"started": true}    {"exit": wait status, "full": limit}    {"map": pid}
 
 Nothing here imports torch or `hw7` at its top: where they are is known once the configuration has been read.
 """
@@ -22,6 +27,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -29,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from . import confine, scratch, seccomp
-from .library import use_library
+from .library import loaded_packages, use_library
 from .removal import remove_tree
 
 ONE_ID = 60000  # the uid inside a user namespace that knows only one
@@ -39,15 +45,11 @@ OWN_FILES = 1000  # of a submission itself, and the folders around it
 
 
 def main() -> None:
-    """`python -c "…; main()" CONFIGURATION`: see `launch.Zygote` for what is in it. Ends when the grader hangs up."""
+    """`python -c "…; main()" CONFIGURATION`: see `launch.Loader` for what is in it. Ends when the graders hang up."""
     config = json.loads(sys.argv[1])
-    control = socket.socket(fileno=config["control"])
-    own_pids = None
-    if config["tier"] == "A":
-        _become_init(config, control)
-        own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
-    use_library(f"{config['stage']}/full", config["paths"])
+    use_library(f"{config['stage']}/full", config["paths"], [])
     _preload()
+    config["packages"] = loaded_packages()
     config["address_space"] = 0
     if confine.LINUX:
         if len(os.listdir("/proc/self/task")) > 1:
@@ -55,12 +57,59 @@ def main() -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
         config["address_space"] = pages * resource.getpagesize()
     if config["tier"] == "A":
-        readable = [*config["visible"], *(f"{config['stage']}/{view}" for view in ("full", "minimal", "code"))]
-        root, folders = f"{config['stage']}/root", ("/scratch", "/submission")
-        confine.enter_new_root(root, readable, config["hidden"], folders)
         seccomp.filter_bytes(1)  # every child's pid, in a namespace of its own: one filter for all
-    server = ForkServer(config, control, own_pids)
-    _send(control, {"ready": True})
+    try:
+        _fork_zygotes(config)
+    finally:
+        with contextlib.suppress(OSError):
+            remove_tree(config["parent"], os.path.basename(config["stage"]))
+
+
+def _fork_zygotes(config: Mapping[str, Any]) -> None:
+    """One for each socket that comes. Returns when there can be no more and all have ended."""
+    orders = socket.socket(fileno=config["orders"])
+    signal.signal(signal.SIGCHLD, _reap)
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
+        if not data:
+            break
+        for descriptor in descriptors:
+            if os.fork() == 0:
+                try:
+                    orders.close()
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    _serve(config, socket.socket(fileno=descriptor))
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
+            os.close(descriptor)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _reap(*_: object) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+
+
+def _serve(config: Mapping[str, Any], control: socket.socket) -> None:
+    """A zygote: from its fork to its end."""
+    tier, stage, jobs, own_pids = config["tier"], config["stage"], config["jobs"], None
+    pid = 0 if tier == "B" else os.getpid()  # as the grader knows it
+    os.close(config["parent"])
+    if tier == "A":
+        _become_init(config, control)
+        own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        readable = [*config["visible"], *(f"{stage}/{view}" for view in ("full", "minimal", "code"))]
+        confine.enter_new_root(f"{stage}/root", readable, config["hidden"], ("/scratch", "/submission"))
+    elif tier != "B":
+        jobs = tempfile.mkdtemp(dir=jobs)  # whose name no child of another jail can guess
+        os.chmod(jobs, 0o711)
+    server = ForkServer({**config, "jobs": jobs}, control, own_pids)
+    _send(control, {"ready": pid})
     server.run()
 
 
@@ -83,8 +132,8 @@ def _become_init(config: Mapping[str, Any], control: socket.socket) -> None:
         else:
             confine.map_one_id(ONE_ID, uid, gid)
     pid = os.fork()
-    if pid:  # waits, and has nothing in its hands
-        confine.close_descriptors([2])
+    if pid:  # waits, and has nothing else in its hands
+        confine.close_descriptors([2, control.fileno()])  # whose end tells the grader that all of it has ended
         _, status = os.waitpid(pid, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 255)
     confine.die_with_parent()
@@ -92,12 +141,14 @@ def _become_init(config: Mapping[str, Any], control: socket.socket) -> None:
 
 def _preload() -> None:
     """Imports and warms up whatever a submission may need, so that a child starts with it."""
+    gc.disable()  # until all is imported: next to nothing of it is garbage
     for name in ("hw7.support.torchvision_import", "torchvision.transforms.v2.functional", f"{__package__}.inside"):
         importlib.import_module(name)  # in this order: torchvision may need the first one
     _warm_up()
     sys.path_importer_cache.clear()  # names of thousands of files: a child that dropped them would copy their pages
     gc.collect()
     gc.freeze()  # children would copy every page whose counters a collection touches
+    gc.enable()
     if confine.LINUX:
         confine.use_huge_pages()
 
@@ -166,8 +217,9 @@ class ForkServer:
             self.kill()
             if self.pid:
                 os.waitpid(self.pid, 0)
-            with contextlib.suppress(OSError):
-                remove_tree(self.config["parent"], os.path.basename(self.config["stage"]))
+            if self.config["tier"] in "CD":
+                with contextlib.suppress(OSError):
+                    remove_tree(None, self.config["jobs"])
 
     def obey(self) -> bool:
         """Does what one message says; whether there was one."""

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
-import os
-import signal
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterable
 from concurrent import futures
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from tqdm import tqdm
 
 from hw7 import HW7Error
+from hw7.support.processes import CAN_FORK, Forked, Prepared, ending_with_parent, leave, sendable, spawn
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -77,13 +71,17 @@ class Workers(Executor):
     They are spawned when they are first needed: torch has threads, and a GPU cannot be forked.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, prepare: Callable[[], object] | None = None) -> None:
+        """prepare: loads and makes what every task needs. Where processes can be forked from one that has called it,
+        they are; elsewhere it is not called, so that it must be no more than a saving of time."""
         self._threads = ThreadPoolExecutor(jobs, "worker")
         self._mine = threading.local()
         self._all: set[_Worker] = set()
         self._futures: WeakSet[Future[Any]] = WeakSet()
         self._lock = threading.Lock()
         self._stopped = False
+        self._prepare = prepare if CAN_FORK else None
+        self._prepared: Prepared | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future = self._threads.submit(self._call, fn, args, kwargs)
@@ -111,17 +109,31 @@ class Workers(Executor):
 
     def _start(self) -> _Worker:
         with self._lock:
-            if self._stopped:
-                raise BrokenExecutor("the workers have been stopped")
-            self._mine.worker = worker = _Worker()
+            self._go_on()
+            if self._prepare is not None and (self._prepared is None or not self._prepared.alive):
+                self._prepared = Prepared(self._prepare, _serve)
+            prepared = self._prepared
+        try:
+            worker = _Worker((prepared.fork() if prepared else None) or spawn(_serve))
+        except (EOFError, OSError) as error:
+            raise BrokenExecutor(f"no worker process could be started ({error!r})") from error
+        with self._lock:
             self._all.add(worker)
+            self._go_on()
+        self._mine.worker = worker
         return worker
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise BrokenExecutor("the workers have been stopped")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """With `cancel_futures`, what runs is stopped as well."""
         with self._lock:
             self._stopped = self._stopped or cancel_futures
             if cancel_futures:
+                if self._prepared is not None:
+                    self._prepared.kill()  # and its forks with it
                 for worker in self._all:
                     worker.process.kill()
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
@@ -132,21 +144,16 @@ class Workers(Executor):
             for worker in workers:
                 worker.process.join(10)
                 worker.kill()
+            if self._prepared is not None:
+                self._prepared.close()
+                self._prepared = None
 
 
 class _Worker:
-    """One worker process and the near end of its pipe. Made in the thread that feeds it."""
+    """One worker process and the near end of its pipe."""
 
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
-        if hasattr(signal, "pthread_sigmask"):
-            # Ctrl-C reaches every process of a terminal; workers inherit this mask and leave it to the parent.
-            resource_tracker.ensure_running()  # which start() would do, and it unblocks what is blocked
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        self.process.start()
-        theirs.close()
+    def __init__(self, started: tuple[Connection, SpawnProcess | Forked]) -> None:
+        self.connection, self.process = started
 
     def kill(self) -> None:
         self.process.kill()
@@ -156,33 +163,20 @@ class _Worker:
 
 def _serve(connection: Connection) -> None:
     """The worker's loop: a call, its result or its exception; until the parent is done or dead."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
     # The lock that tqdm makes for itself is a semaphore between processes: the resource tracker warns of it where a
     # worker is killed, which is how Ctrl-C ends one. Each process draws its own bars: threads are enough.
     tqdm.set_lock(threading.RLock())
-
-    def end_with_it() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-    while True:
-        try:
-            function, args, kwargs = connection.recv()
-        except EOFError:
-            # The end, without taking torch to pieces first, which takes a second that the whole run would wait for.
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
-        try:
-            result = (True, function(*args, **kwargs))
-        except Exception as error:
-            if not isinstance(error, HW7Error):  # an exception may not survive the pipe, its words do
-                error = RuntimeError("".join(traceback.format_exception(error)))
-            result = (False, error)
-        connection.send(result)
+    with ending_with_parent():
+        while True:
+            try:
+                function, args, kwargs = connection.recv()
+            except EOFError:
+                leave()
+            try:
+                result = (True, function(*args, **kwargs))
+            except Exception as error:
+                result = (False, sendable(error))
+            connection.send(result)
 
 
 class Cluster(Executor):

@@ -267,7 +267,7 @@ def test_images_that_are_not_there_are_said_before_anything_is_graded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By the worker, which reads them."""
-    monkeypatch.setattr("autograder.jail.Jail", lambda tier: SimpleNamespace(tier=tier, start=lambda: None))
+    monkeypatch.setattr("autograder.jail.Jail", lambda tier, **_: SimpleNamespace(tier=tier, start=lambda: None))
     monkeypatch.setattr(worker, "_this_thread", SimpleNamespace())
     settings = worker.Settings(load_rubric(), bytes(32), f"food11:{tmp_path / 'gone'}", "D")
     with pytest.raises(HW7Error, match="gone"):

@@ -105,10 +105,11 @@ def forgetful(own_jail: Jail, monkeypatch: pytest.MonkeyPatch) -> Jail:
     def changed(folder: Path) -> None:
         staged(folder)
         path = folder / "code" / "hw7_jail" / "library.py"
-        code, every = path.read_text(), 'if name.partition(".")[0] == "hw7"'
+        code, every = path.read_text(), "for name in packages:"
         assert code.count(every) == 1
+        named = "for name in open(submission + '/kept').read().split() if submission else ():"
         path.chmod(0o644)
-        path.write_text(code.replace(every, "if submission and name in open(submission + '/kept').read().split()"))
+        path.write_text(code.replace(every, named))
 
     monkeypatch.setattr(launch, "stage", changed)
     return own_jail

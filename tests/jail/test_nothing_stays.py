@@ -64,7 +64,7 @@ def test_no_file_stays(each_jail: Jail) -> None:
         assert inside(each_jail, body) == ""
         assert os.path.exists(outside.name)
     works(each_jail)
-    folders = [f for f in Path(tempfile.gettempdir()).glob(PREFIX + "*/jobs/*") if f.stat().st_uid == os.geteuid()]
+    folders = [f for f in Path(tempfile.gettempdir()).glob(PREFIX + "*/jobs/*/*") if f.stat().st_uid == os.geteuid()]
     assert len([f for f in folders if each_jail._zygote and each_jail._zygote.stage in str(f)]) == 0
 
 
