@@ -271,6 +271,7 @@ def _importance_case(width: int) -> Case:
         (UnicodeDecodeError("utf-8", b"", 0, 1, "no"), Status.RAISED),
         (MemoryError(), Status.NO_MEMORY),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), Status.NO_MEMORY),
+        (RuntimeError("std::bad_alloc"), Status.NO_MEMORY),  # what torch says where it has not even room for its words
         (SystemExit(0), Status.RAISED),
         (RecursionError(), Status.RAISED),
     ],

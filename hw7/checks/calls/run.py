@@ -21,6 +21,7 @@ from hw7.checks.calls.contract import Absent, Unfit, plain
 from hw7.checks.cases import Answer, Call, Status
 
 NOTE_LENGTH = 2000
+TORCH_HAS_NO_MEMORY = ("allocate memory", "std::bad_alloc")
 
 
 def import_module(solution: Any, module: str) -> Iterator[Any]:
@@ -80,7 +81,9 @@ def _status(error: BaseException) -> Status:
         return Status.NOT_IMPLEMENTED
     if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
         return Status.VALUE_ERROR
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in _text(error)):
+    if isinstance(error, MemoryError):
+        return Status.NO_MEMORY
+    if isinstance(error, RuntimeError) and any(words in _text(error) for words in TORCH_HAS_NO_MEMORY):
         return Status.NO_MEMORY
     return Status.RAISED
 
