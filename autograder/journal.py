@@ -159,9 +159,10 @@ def read_lines(out: Path) -> list[Line]:
 
 
 @uncollected
-def read_entries(out: Path) -> list[Entry]:
-    """Every entry of every journal in this folder, oldest first."""
-    return [entry for line in read_lines(out) if (entry := line.entry()) is not None]
+def read_entries(out: Path, kinds: Collection[str] = ()) -> list[Entry]:
+    """Every entry of every journal in this folder, oldest first; or those of these kinds only."""
+    lines = (line for line in read_lines(out) if not kinds or line.kind in kinds)
+    return [entry for line in lines if (entry := line.entry()) is not None]
 
 
 def read_journals(out: Path) -> list[Grade]:

@@ -13,7 +13,7 @@ from autograder.cli.options import OutOption, StudentArgument, TaskArgument, To
 from autograder.cli.shared import format_grade, mark_of, visible, warn_of_missing
 from autograder.grades import Grade
 from autograder.journal import DECISIONS_NAME, ClassMarks, Journal, Run, current_marks, read_entries, read_lines
-from autograder.marks import Comment, Decision, Late, Mark, Override, Standing, changes, points
+from autograder.marks import DECISIONS, Comment, Decision, Late, Mark, Override, Standing, changes, points
 from hw7 import HW7Error
 from hw7.support import system
 from hw7.support.words import counted
@@ -137,7 +137,7 @@ def _text(text: str, what: str) -> str:
 def _decide(decision: Decision, before: Mark, out: Path) -> None:
     """Writes it to the journal, unless it stands there already, and says what it comes to."""
     with Journal(out / DECISIONS_NAME, patience=PATIENCE) as journal:
-        known = (each for each in read_entries(out) if isinstance(each, Decision))
+        known = (each for each in read_entries(out, DECISIONS) if isinstance(each, Decision))
         if not Standing.of(each for each in known if each.student == decision.student).has(decision):
             journal.append(decision)
     after = next(mark for mark in write_table(out).marks if mark.student == decision.student)

@@ -137,7 +137,7 @@ def _tier(asked: TierName | None, out: Path) -> jail.Tier:
     """
     if asked is not None:
         return asked.value
-    runs = [entry for entry in read_entries(out) if isinstance(entry, Run)] if out.exists() else []
+    runs = [entry for entry in read_entries(out, {"run"}) if isinstance(entry, Run)] if out.exists() else []
     if runs and runs[-1].tier != "D":
         return runs[-1].tier
     best, reasons = jail.best_tier()

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from autograder.exports.common import display_name, printable
 from autograder.grading import hidden_cases_of
 from autograder.intake.layouts import find_submissions
 from autograder.intake.submission import Submission, take_in
-from autograder.intake.text import readable
 from autograder.jail import Jail
 from autograder.journal import ClassMarks
 from autograder.marks import Mark
@@ -21,7 +21,7 @@ from hw7.checks.cases import Case, Outcome, Task
 from hw7.checks.scoring import AnswerSheet
 from hw7.checks.show import Heading, case_named, program
 from hw7.checks.storage import save_cases
-from hw7.support.files import write_file
+from hw7.support.files import check_place, write_file
 
 PROGRAM, CASE, ABOUT = "case.py", "case.safetensors", "about.txt"
 HOW = "It runs the student's code WITHOUT a jail: read solution/ first, or run it where there is nothing to lose."
@@ -56,6 +56,7 @@ def write_case(
         raise HW7Error(f"{out / 'hidden-seed'} is not the seed of these grades, whose questions are gone with theirs")
     submission = _submission(marks, mark, submissions)
     case = case_named(task, hidden_cases_of(task, hidden), name)
+    check_place(to, folder=True)
     if to.exists() and any(to.iterdir()):
         raise HW7Error(f"{to} is not empty: name another folder with --to")
     outcome = _asked_again(submission.files, task, case, marks)
@@ -64,19 +65,20 @@ def write_case(
     for path, data in submission.files.items():
         write_file(to / path, data)
     save_cases([case], to / CASE)
-    command = f'hw7-grade case {mark.student} {task.id} "{case.name}" --out {out} --to {to}'
-    heading = Heading("A hidden case, for teachers alone,", readable(command), HOW)
+    command = f'hw7-grade case "{display_name(mark.student)}" {task.id} "{case.name}" --out {out} --to {to}'
+    heading = Heading("A hidden case, for teachers alone,", command, HOW)
     write_file(to / PROGRAM, program(task, case, (to / CASE).resolve(), to.resolve(), heading).encode())
     write_file(to / ABOUT, about(mark, task, case, outcome).encode())
     return Appeal(case, outcome, to)
 
 
 def about(mark: Mark, task: Task, case: Case, outcome: Outcome) -> str:
-    """What the grader expected and got, now and when it graded."""
+    """What the grader expected and got, now and when it graded; in what submitted code raised, nothing steers a
+    terminal."""
     graded = next(task_mark for task_mark in mark.tasks if task_mark.task == task.id)
     part = next(part for part in graded.parts if part.part == case.part)
     lines = [
-        f"student   {readable(mark.student)}",
+        f"student   {display_name(mark.student)}",
         f"files     {mark.submission[:16]}",
         f"task      {task.id} {task.title}: {case.part}",
         f"case      {case.name}",
@@ -88,7 +90,7 @@ def about(mark: Mark, task: Task, case: Case, outcome: Outcome) -> str:
         f"When it was graded, {case.part} was {part.outcome.verdict.lower()}"
         + (f" at: {part.case}" if part.case else ""),
     ]
-    return "\n".join(map(str.rstrip, lines)) + "\n"
+    return "\n".join(printable(" ".join(line.splitlines())).rstrip() for line in lines) + "\n"
 
 
 def _submission(marks: ClassMarks, mark: Mark, place: Path | None) -> Submission:
