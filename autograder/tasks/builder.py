@@ -101,7 +101,8 @@ def case(
     evidence: Mistakes | Callable[[], Mistakes] | None = None,
 ) -> Case:
     """A case that has no task yet; see `hw7.checks.cases.Case`. mistakes, evidence: the table, or what makes it."""
-    tables = [Lazy(table) if callable(table) else table or {} for table in (mistakes, evidence)]
+    # Not `table or {}`: to ask whether a lazy one is empty would work it out.
+    tables = [Lazy(table) if callable(table) else {} if table is None else table for table in (mistakes, evidence)]
     return Case("", part, name, call, judge, expected, tables[0], then, needs, tables[1])
 
 
