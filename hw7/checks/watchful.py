@@ -30,10 +30,20 @@ class Watchful(nn.Module):
         return [module for module in self.modules() if module not in others]
 
 
-def uneven_optimizer(network: StudentNet, rate: float) -> optim.Optimizer:
-    """SGD with momentum; the last layer has a rate and a decay of its own, and the stem's weight is not trained."""
+MOMENTUM = 0.9
+
+
+def uneven_groups(network: StudentNet, rate: float) -> list[dict[str, Any]]:
+    """The groups of `uneven_optimizer`, each with all of its settings."""
     last = list(network.fc.parameters())
     blocks = [parameter for block in network.blocks for parameter in block.parameters()]
     rest = [*network.stem.bn.parameters(), *blocks]
-    groups: list[dict[str, Any]] = [{"params": rest}, {"params": last, "lr": rate / 4, "weight_decay": 0.1}]
-    return optim.SGD(groups, lr=rate, momentum=0.9)
+    return [
+        {"params": rest, "lr": rate, "weight_decay": 0.0},
+        {"params": last, "lr": rate / 4, "weight_decay": 0.1},
+    ]
+
+
+def uneven_optimizer(network: StudentNet, rate: float) -> optim.Optimizer:
+    """SGD with momentum; the last layer has a rate and a decay of its own, and the stem's weight is not trained."""
+    return optim.SGD(uneven_groups(network, rate), lr=rate, momentum=MOMENTUM)
