@@ -39,7 +39,7 @@ from submissions import WEIGHTS, mutants, reference_files, write
 PICTURES = PROJECT / "docs" / "pictures"
 SHOTS = {  # width and height in pixels of the page, and what is hidden: a CSS selector
     "report": (1000, 800, "main > dl, nav, #s1, #s2"),
-    "class": (1100, 1010, "nav, #tasks"),
+    "class": (1000, 1000, "nav, #tasks"),
 }
 DIAGRAM_WINDOW = (1000, 600)
 SHARPER = 1.4  # pixels of the picture to one of the page

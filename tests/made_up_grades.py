@@ -1,6 +1,7 @@
 """Grades that nobody earned: of every kind that a page, a gradebook or Gradescope may have to show."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,12 +147,14 @@ def a_class(students: int = 40) -> list[Grade]:
     ]
 
 
-def a_folder(out: Path, students: int, seed: int = 0) -> Path:
-    """OUT as a run leaves it, with made-up grades of so many students under the course's rubric, by this grader."""
+def a_folder(out: Path, students: int | Sequence[str], seed: int = 0) -> Path:
+    """OUT as a run leaves it, with made-up grades of these students, or of so many, under the course's rubric, by this
+    grader."""
+    names = tuple(f"student-{n:04}" for n in range(students)) if isinstance(students, int) else tuple(students)
     rubric, hidden = load_rubric(), Hidden(b"made up").digest()
     asked = Run(
         rubric_digest(rubric, hidden), rubric.text, None, asked_digest(rubric, hidden), hidden, grader_digest("A"),
-        "plates", "A", tuple(f"student-{n:04}" for n in range(students)),
+        "plates", "A", names,
     )  # fmt: skip
     with Journal(out / journal_name()) as journal:
         grades = []

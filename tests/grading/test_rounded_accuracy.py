@@ -69,7 +69,7 @@ def test_at_home_the_figure_is_exact() -> None:
 
 def graded(exact: str) -> Grade:
     """A grade with this figure in task 5.2, right in one part and wrong in the other."""
-    made = aligned([grade("ann")], RUBRIC)[0]
+    made = grade("ann")
     *others, last = made.tasks
     right, wrong = last.parts
     right = replace(right, outcome=replace(right.outcome, exact=exact, got="at least 55.0%"))
@@ -78,14 +78,15 @@ def graded(exact: str) -> Grade:
 
 
 def test_only_teachers_read_the_exact_figure() -> None:
-    one, other = graded("61.30% ± 1.5%"), graded("63.90% ± 1.5%")
+    first, second = graded("61.30% ± 1.5%"), graded("63.90% ± 1.5%")
+    assert "61.30%" in first.to_json()
+    one, other = (aligned([each], RUBRIC)[0] for each in (first, second))
     assert student_page(one) == student_page(other)
     assert results(one) == results(other)
     assert format_grade(one) == format_grade(other)
     assert "at least 60.0%" in format_grade(one)
     assert "61.30%" in format_grade(one, teacher=True)
     assert exact_figures(one) == ["5.2: exactly 61.30% ± 1.5%"]
-    assert "61.30%" in one.to_json()
     assert all(test["visibility"] == "visible" for test in results(one)["tests"])  # it hides no total from students
     noisy = results(replace(one, output="printed"))["tests"]
     assert ["61.30%" in test["output"] for test in noisy if test["visibility"] == "hidden"] == [True]

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import made_up_grades
@@ -14,10 +13,7 @@ import pytest
 import submissions
 from made_up_class import REAL_RUBRIC
 
-from autograder.batch import Settings, _record
 from autograder.jail import Jail, Tier, best_tier, launch, visible
-from autograder.journal import Journal
-from autograder.rubric import load_rubric
 from hw7 import HW7Error
 from hw7.checks.cases import Call, Status
 from hw7.data.load import cache_dir
@@ -40,15 +36,7 @@ def shell(line: str, **options: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """OUT of a run whose students have names of all kinds."""
-    out = tmp_path_factory.mktemp("graded")
-    rubric = made_up_grades.RUBRIC
-    settings = Settings(replace(rubric, path=load_rubric().path), b"seed")
-    _record(out, settings, None, list(NAMES))
-    with Journal(out / "journal.jsonl") as journal:
-        for name in NAMES:
-            grade = made_up_grades.grade(name)
-            journal.append(replace(grade, rubric=settings.rubric_digest, grader=settings.grader_digest))
-    return out
+    return made_up_grades.a_folder(tmp_path_factory.mktemp("graded"), NAMES)
 
 
 @pytest.fixture
