@@ -11,7 +11,7 @@ from typing import Any
 
 from autograder.exports.common import aligned, file_name, hint, parts_of, printable
 from autograder.grades import Grade
-from autograder.marks import Mark, TaskMark, points, sentence
+from autograder.marks import Mark, TaskMark, as_mark, points, sentence
 from autograder.rubric import Rubric
 from hw7.checks.cases import Verdict
 from hw7.support.files import write_json
@@ -31,8 +31,9 @@ def export_gradescope(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Pat
     return out
 
 
-def results(grade: Mark) -> dict[str, Any]:
-    """The contents of results.json for a mark, which has all tasks of its rubric."""
+def results(grade: Grade) -> dict[str, Any]:
+    """The contents of results.json for a mark, or a grade that has all tasks of its rubric."""
+    grade = as_mark(grade)
     return {
         "score": round(grade.total, 6),
         "execution_time": math.ceil(grade.seconds),  # finer, student code could tell what it saw by waiting

@@ -21,7 +21,7 @@ import jinja2
 
 from autograder.exports.common import aligned, display_name, file_name, hint, known, parts_of, printable
 from autograder.grades import Grade, TaskGrade
-from autograder.marks import Mark, points
+from autograder.marks import Mark, as_mark, points
 from autograder.rubric import Rubric
 from hw7.checks.cases import PartScore, Verdict
 from hw7.checks.worth import findings
@@ -64,29 +64,32 @@ def export_html(grades: Sequence[Grade], rubric: Rubric, out: Path) -> Path:
     return out / "class.html"
 
 
-def student_page(grade: Mark) -> str:
-    """The page of one grade that has all tasks of its rubric."""
+def student_page(grade: Grade) -> str:
+    """The page of one mark, or of a grade that has all tasks of its rubric."""
+    grade = as_mark(grade)
     return ENVIRONMENT.get_template("student.html.j2").render(grade=grade, steps=next_steps(grade))
 
 
-def class_page(marks: Sequence[Mark], rubric: Rubric) -> str:
-    """The teacher's page of these marks. Who handed in nothing stands in the table, and in no count or mean."""
-    grades = [mark for mark in marks if not mark.absent]
+def class_page(grades: Sequence[Grade], rubric: Rubric) -> str:
+    """The teacher's page of these marks or grades, each with all tasks of the rubric. Who handed in nothing stands in
+    the table, and in no count or mean."""
+    marks = list(map(as_mark, grades))
+    handed_in = [mark for mark in marks if not mark.absent]
     script = resources.files("autograder.exports").joinpath("templates", "sort.js").read_text("utf-8")
     return ENVIRONMENT.get_template("class.html.j2").render(
         marks=marks,
-        grades=grades,
+        grades=handed_in,
         rubric=rubric,
         script=script,
         # The policy names the script by its hash: whatever else came into the page would not run.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        totals=_totals(grades, len(marks) - len(grades)),
-        histogram=histogram([100 * share(grade) for grade in grades]),
-        tasks=_tasks(grades),
-        mistakes=_mistakes(grades),
-        lost=_lost(grades),
-        failures=list(_failures(grades)),
-        versions={name: sorted({getattr(grade, name) for grade in grades}) for name in ("rubric", "grader", "tier")},
+        totals=_totals(handed_in, len(marks) - len(handed_in)),
+        histogram=histogram([100 * share(grade) for grade in handed_in]),
+        tasks=_tasks(handed_in),
+        mistakes=_mistakes(handed_in),
+        lost=_lost(handed_in),
+        failures=list(_failures(handed_in)),
+        versions={name: sorted({getattr(grade, name) for grade in handed_in}) for name in ("rubric", "grader", "tier")},
         page_of=_page_of,
     )
 
