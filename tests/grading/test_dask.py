@@ -100,7 +100,7 @@ def test_one_that_kills_every_worker_has_a_grade_that_says_so(
     result = run_on(cluster, a_class)
     assert len(result.grades) == 12
     assert result.failures == ("student04",)
-    assert [grade.problem for grade in result.grades if not grade.tasks] == ["the grader's worker died"]
+    assert [grade.problem for grade in result.grades if grade.problem] == ["the grader's worker died"]
 
 
 def test_a_result_that_cannot_be_had_is_an_error(cluster: "distributed.LocalCluster") -> None:
