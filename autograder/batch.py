@@ -153,7 +153,7 @@ def run(
         finally:
             keep(sent.cancel())
             with suppress(HW7Error) if sys.exc_info()[0] else nullcontext():  # the first error is the one to fix
-                marks = write_table(out)
+                marks = write_table(out, settings.rubric)
     failures = tuple(each.student for each in graded if not each.tasks)
     return RunReport(marks, submitted, len(graded), len(again_scored), failures, interrupted)
 
@@ -224,10 +224,11 @@ def rescore(out: Path, rubric: Rubric) -> tuple[ClassMarks, int]:
     return write_table(out), len(new)
 
 
-def write_table(out: Path) -> ClassMarks:
-    """Writes OUT/grades.csv; the marks in it. One writer at a time, so that the last one has read the latest."""
+def write_table(out: Path, rubric: Rubric | None = None) -> ClassMarks:
+    """Writes OUT/grades.csv; the marks in it. rubric: the last run's, where it is at hand. One writer at a time, so
+    that the last one has read the latest."""
     with filelock.FileLock(out / ".grades.csv.lock"):
-        marks = current_marks(out)
+        marks = current_marks(out, rubric=rubric)
         export_csv(marks.marks, marks.rubric, out / "grades.csv")
     return marks
 

@@ -129,9 +129,9 @@ _DEFAULTS = {
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """The fields of a record, without those that have their default."""
-    defaults = _DEFAULTS[type(record)]
-    return {name: value for name, value in vars(record).items() if value != defaults[name]}
+    """The fields of a record, without those that have their default; of a mark, those of its grade."""
+    defaults = next(_DEFAULTS[kind] for kind in type(record).__mro__ if kind in _DEFAULTS)
+    return {name: value for name, value in vars(record).items() if name in defaults and value != defaults[name]}
 
 
 def _part(row: Mapping[str, Any]) -> PartScore:

@@ -186,8 +186,9 @@ class ClassMarks:
 
 
 @uncollected
-def current_marks(out: Path, run: int | None = None) -> ClassMarks:
-    """The marks in OUT; run: as they stood before the next run began, counted from 1.
+def current_marks(out: Path, run: int | None = None, rubric: Rubric | None = None) -> ClassMarks:
+    """The marks in OUT; run: as they stood before the next run began, counted from 1. rubric: the run's, where it is at
+    hand; it is read from the journal otherwise.
 
     A grade under an older rubric or by an older grader is not current. Raises HW7Error where OUT holds no such run.
     """
@@ -209,7 +210,7 @@ def current_marks(out: Path, run: int | None = None) -> ClassMarks:
     for entry in others:
         if isinstance(entry, Decision):
             decided.setdefault(entry.student, []).append(entry)
-    rubric = last.load_rubric()
+    rubric = rubric or last.load_rubric()
     standing = {student: Standing.of(decisions) for student, decisions in decided.items()}
 
     def mark_of(student: str) -> Mark:

@@ -33,6 +33,10 @@ def test_the_points_that_count() -> None:
     assert RIGHT.how == list(LINES)
 
 
+def test_a_mark_is_kept_as_its_grade() -> None:
+    assert RIGHT.to_json() == grade("ada").to_json()
+
+
 def test_every_export_says_how_the_total_comes_about(tmp_path: Path) -> None:
     page = student_page(RIGHT)
     assert "<strong>90.5</strong> <span>of 100 points" in page
