@@ -117,7 +117,7 @@ def run(
         earlier = read_journals(out)
         shared = {each.student for each in mine} if shard else None  # the others are another shard's
         again_scored = rescored_grades(earlier, asked, settings.rubric, shared)
-        journal.append(asked, *again_scored)
+        journal.append(*again_scored, asked)  # last: what was before counts until all of it is there
         earlier += again_scored
         known = {Key.of(old): old for old in earlier}
         last = {old.student: Key.of(old) for old in earlier}
@@ -161,7 +161,7 @@ def run(
 def _mine(found: Sequence[Location], shard: tuple[int, int] | None, students: Sequence[str]) -> Sequence[Location]:
     """What this run is to grade."""
     names = [each.student for each in found]
-    only = {the_one(student, names) for student in students} or names
+    only = {the_one(student, names) for student in students} or set(names)
     mine = found if shard is None else found[shard[0] :: shard[1]]
     return [each for each in mine if each.student in only]
 

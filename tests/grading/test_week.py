@@ -62,7 +62,7 @@ OTHER_POINTS = (
     ("values = 15, gradient", "values = 30, gradient"),
     ("values = 15, detached", "values = 0, detached"),
 )
-SEED = "9f3c61e07ab254d8c1370e6f8b9d42a5"  # one of many: the figures below are the same for any
+SEED = "9f3c61e07ab254d8c1370e6f8b9d42a5"  # always the same, so that what fails once fails again
 ROSTER = """id,name,email
 b01,Ada Lovelace,ada@example.org
 b02,Bob Ross,bob@example.org
